@@ -12,11 +12,7 @@ pub enum Constant {
 /// Group, name, value. Groups and order as `psc fields` prints them.
 pub static CONSTANTS: &[(&str, &str, Constant)] = &[
     ("container runtimes", "docker", Constant::Text("docker")),
-    (
-        "container runtimes",
-        "containerd",
-        Constant::Text("containerd"),
-    ),
+    ("container runtimes", "containerd", Constant::Text("containerd")),
     ("container runtimes", "crio", Constant::Text("cri-o")),
     ("container runtimes", "podman", Constant::Text("podman")),
     ("socket types", "tcp", Constant::Uint(1)),
@@ -42,10 +38,7 @@ pub static CONSTANTS: &[(&str, &str, Constant)] = &[
 /// The value of the constant `name`.
 #[must_use]
 pub fn find(name: &str) -> Option<Constant> {
-    CONSTANTS
-        .iter()
-        .find(|(_, known, _)| *known == name)
-        .map(|(.., value)| *value)
+    CONSTANTS.iter().find(|(_, known, _)| *known == name).map(|(.., value)| *value)
 }
 
 #[cfg(test)]

@@ -169,12 +169,7 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     let limit = (wrong.chars().count() / 3).clamp(1, 4);
     known
         .into_iter()
-        .map(|name| {
-            (
-                distance(&wrong.to_ascii_lowercase(), &name.to_ascii_lowercase()),
-                name,
-            )
-        })
+        .map(|name| (distance(&wrong.to_ascii_lowercase(), &name.to_ascii_lowercase()), name))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
@@ -231,19 +226,12 @@ mod tests {
         let mut seen = HashSet::new();
         for name in names() {
             assert!(seen.insert(name), "{name} stands twice");
-            assert!(
-                !name.starts_with("socket."),
-                "{name}: find() maps socket. to file."
-            );
+            assert!(!name.starts_with("socket."), "{name}: find() maps socket. to file.");
         }
         for field in all() {
             assert_eq!(field.id.field().name, field.name);
             assert!(std::ptr::eq(find(field.name).unwrap(), field));
-            assert!(
-                !field.doc.is_empty() && !field.needs.is_empty(),
-                "{}",
-                field.name
-            );
+            assert!(!field.doc.is_empty() && !field.needs.is_empty(), "{}", field.name);
         }
     }
 

@@ -28,10 +28,7 @@ impl Interest {
     /// Everything that `needs` names, of every process.
     #[must_use]
     pub fn all(needs: Needs) -> Self {
-        Self {
-            needs,
-            ..Self::default()
-        }
+        Self { needs, ..Self::default() }
     }
 
     /// What both want of the same subjects: the filter's predicates hold for both (`a && b`).
@@ -91,16 +88,8 @@ mod tests {
 
     #[test]
     fn meet_narrows_and_join_widens() {
-        let one = Interest {
-            pids: Some(vec![1, 2]),
-            only_sockets: true,
-            ..Interest::all(Needs::TASK)
-        };
-        let two = Interest {
-            pids: Some(vec![2, 3]),
-            euids: Some(vec![0]),
-            ..Interest::all(Needs::FD)
-        };
+        let one = Interest { pids: Some(vec![1, 2]), only_sockets: true, ..Interest::all(Needs::TASK) };
+        let two = Interest { pids: Some(vec![2, 3]), euids: Some(vec![0]), ..Interest::all(Needs::FD) };
         let both = one.clone().meet(two.clone());
         assert_eq!(both.pids, Some(vec![2]));
         assert_eq!(both.euids, Some(vec![0]));

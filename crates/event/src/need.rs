@@ -87,10 +87,7 @@ impl Needs {
 
     /// Names of the collectors in the set, cheapest first.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Self::ALL
-            .iter()
-            .filter(move |(need, ..)| self.contains(*need))
-            .map(|(_, name, _)| *name)
+        Self::ALL.iter().filter(move |(need, ..)| self.contains(*need)).map(|(_, name, _)| *name)
     }
 }
 

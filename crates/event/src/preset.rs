@@ -84,51 +84,20 @@ pub static PRESETS: &[Preset] = &[
     },
     Preset {
         name: "memory",
-        columns: &[
-            p::PID,
-            p::NAME,
-            p::USER,
-            p::VSZ,
-            p::RSS,
-            p::RSS_ANON,
-            p::RSS_FILE,
-            p::RSS_SHMEM,
-            p::SWAP,
-        ],
+        columns: &[p::PID, p::NAME, p::USER, p::VSZ, p::RSS, p::RSS_ANON, p::RSS_FILE, p::RSS_SHMEM, p::SWAP],
         doc: "memory in detail",
     },
     Preset {
         name: "lsof",
-        columns: &[
-            p::NAME,
-            p::PID,
-            p::USER,
-            f::FD,
-            f::ACCESS,
-            f::KIND,
-            f::DEV,
-            f::SIZE,
-            f::INODE,
-            f::PATH,
-        ],
+        columns: &[p::NAME, p::PID, p::USER, f::FD, f::ACCESS, f::KIND, f::DEV, f::SIZE, f::INODE, f::PATH],
         doc: "open descriptors as lsof lists them",
     },
 ];
 
 /// The columns of the default table; the container is shown after the command line when any
 /// process is in one.
-pub static DEFAULT: &[FieldId] = &[
-    p::USER,
-    p::PID,
-    p::PPID,
-    p::STATE,
-    p::CPU,
-    p::VSZ,
-    p::RSS,
-    p::START_TIME,
-    p::NAME,
-    p::CMDLINE,
-];
+pub static DEFAULT: &[FieldId] =
+    &[p::USER, p::PID, p::PPID, p::STATE, p::CPU, p::VSZ, p::RSS, p::START_TIME, p::NAME, p::CMDLINE];
 
 /// The preset called `name`.
 #[must_use]

@@ -55,25 +55,14 @@ macro_rules! scalar {
         }
     )* };
 }
-scalar!(
-    u8 = "__u8",
-    u16 = "__u16",
-    u32 = "__u32",
-    u64 = "__u64",
-    i32 = "__s32",
-    i64 = "__s64"
-);
+scalar!(u8 = "__u8", u16 = "__u16", u32 = "__u32", u64 = "__u64", i32 = "__s32", i64 = "__s64");
 
 impl Scalar for [u8; 16] {
     const SIZE: usize = 16;
     const C: (&'static str, &'static str) = ("__u8", "[16]");
     #[inline]
     fn read(bytes: &[u8], at: usize) -> Self {
-        bytes
-            .get(at..)
-            .and_then(|rest| rest.first_chunk())
-            .copied()
-            .unwrap_or_default()
+        bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default()
     }
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
@@ -650,29 +639,17 @@ impl<'a> Iterator for Records<'a> {
         // Whatever is wrong, the next call ends.
         self.offset = self.bytes.len();
         if rest.len() < HEADER {
-            return Some(Err(Broken::Cut {
-                offset,
-                have: rest.len(),
-                want: HEADER,
-            }));
+            return Some(Err(Broken::Cut { offset, have: rest.len(), want: HEADER }));
         }
         let len = u32::read(rest, 0) as usize;
-        if len < HEADER || len > MAX_LEN || !len.is_multiple_of(8) {
+        if !(HEADER..=MAX_LEN).contains(&len) || !len.is_multiple_of(8) {
             return Some(Err(Broken::Length { offset, len }));
         }
         let Some(body) = rest.get(HEADER..len) else {
-            return Some(Err(Broken::Cut {
-                offset,
-                have: rest.len(),
-                want: len,
-            }));
+            return Some(Err(Broken::Cut { offset, have: rest.len(), want: len }));
         };
         self.offset = offset + len;
-        Some(Ok(Record {
-            kind: Kind::from_number(u16::read(rest, 4)),
-            flags: u16::read(rest, 6),
-            body,
-        }))
+        Some(Ok(Record { kind: Kind::from_number(u16::read(rest, 4)), flags: u16::read(rest, 6), body }))
     }
 }
 
@@ -720,11 +697,7 @@ pub fn c_header() -> String {
     ] {
         let _ = writeln!(out, "#define NABE_KIND_{name} {}", kind as u16);
     }
-    for (name, value) in [
-        ("CUT", flag::CUT),
-        ("UNREAD", flag::UNREAD),
-        ("SOCKET", flag::SOCKET),
-    ] {
+    for (name, value) in [("CUT", flag::CUT), ("UNREAD", flag::UNREAD), ("SOCKET", flag::SOCKET)] {
         let _ = writeln!(out, "#define NABE_FLAG_{name} {value}");
     }
     for (name, value) in [
@@ -736,11 +709,9 @@ pub fn c_header() -> String {
     ] {
         let _ = writeln!(out, "#define NABE_EXE_{name} {value}");
     }
-    for (name, value) in [
-        ("NO_NEW_PRIVS", task::NO_NEW_PRIVS),
-        ("HAS_MM", task::HAS_MM),
-        ("KTHREAD", task::KTHREAD),
-    ] {
+    for (name, value) in
+        [("NO_NEW_PRIVS", task::NO_NEW_PRIVS), ("HAS_MM", task::HAS_MM), ("KTHREAD", task::KTHREAD)]
+    {
         let _ = writeln!(out, "#define NABE_TASK_{name} {value}");
     }
     out.push('\n');
@@ -764,24 +735,8 @@ mod tests {
             ..Task::default()
         };
         let mut bytes = Vec::new();
-        write(
-            &mut bytes,
-            Kind::Task,
-            flag::FROM_PROC,
-            &task,
-            &[b"/bin/cat", b"/"],
-        );
-        write(
-            &mut bytes,
-            Kind::User,
-            0,
-            &User {
-                id: 0,
-                is_group: 0,
-                name_len: 4,
-            },
-            &[b"root"],
-        );
+        write(&mut bytes, Kind::Task, flag::FROM_PROC, &task, &[b"/bin/cat", b"/"]);
+        write(&mut bytes, Kind::User, 0, &User { id: 0, is_group: 0, name_len: 4 }, &[b"root"]);
         let records: Vec<_> = Records::new(&bytes).collect::<Result<_, _>>().unwrap();
         assert_eq!(records.len(), 2);
         assert_eq!(records[0].kind, Some(Kind::Task));
@@ -801,30 +756,14 @@ mod tests {
     #[test]
     fn every_cut_is_told() {
         let mut bytes = Vec::new();
-        write(
-            &mut bytes,
-            Kind::User,
-            0,
-            &User {
-                id: 0,
-                is_group: 0,
-                name_len: 4,
-            },
-            &[b"root"],
-        );
+        write(&mut bytes, Kind::User, 0, &User { id: 0, is_group: 0, name_len: 4 }, &[b"root"]);
         for end in 1..bytes.len() {
             let mut records = Records::new(&bytes[..end]);
-            assert!(
-                matches!(records.next(), Some(Err(Broken::Cut { offset: 0, .. }))),
-                "{end}"
-            );
+            assert!(matches!(records.next(), Some(Err(Broken::Cut { offset: 0, .. }))), "{end}");
             assert!(records.next().is_none());
         }
         bytes[0] = 3;
-        assert!(matches!(
-            Records::new(&bytes).next(),
-            Some(Err(Broken::Length { len: 3, .. }))
-        ));
+        assert!(matches!(Records::new(&bytes).next(), Some(Err(Broken::Length { len: 3, .. }))));
     }
 
     #[test]
@@ -840,14 +779,7 @@ mod tests {
     #[test]
     fn the_c_side_names_every_struct() {
         let header = c_header();
-        for name in [
-            "nabe_task",
-            "nabe_fd",
-            "nabe_socket",
-            "nabe_cgroup",
-            "nabe_args",
-            "nabe_thread_times",
-        ] {
+        for name in ["nabe_task", "nabe_fd", "nabe_socket", "nabe_cgroup", "nabe_args", "nabe_thread_times"] {
             assert!(header.contains(&format!("struct {name} {{")), "{name}");
         }
     }

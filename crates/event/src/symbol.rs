@@ -15,24 +15,16 @@ impl Symbols {
     /// The printed name of `number`.
     #[must_use]
     pub fn name(&self, number: u64) -> Option<&'static str> {
-        self.entries
-            .iter()
-            .find(|(n, _)| *n == number)
-            .map(|(_, name)| *name)
+        self.entries.iter().find(|(n, _)| *n == number).map(|(_, name)| *name)
     }
 
     /// The number of `name`. An exact match wins (`t` and `T` are two states); otherwise ASCII case
     /// and the difference of `-` and `_` do not matter, nor does a leading `CAP_`.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
-        let wanted = name
-            .strip_prefix("CAP_")
-            .or_else(|| name.strip_prefix("cap_"))
-            .unwrap_or(name);
+        let wanted = name.strip_prefix("CAP_").or_else(|| name.strip_prefix("cap_")).unwrap_or(name);
         let entry = |is: &dyn Fn(&str) -> bool| self.entries.iter().find(|(_, known)| is(known));
-        entry(&|known| known == name)
-            .or_else(|| entry(&|known| same(known, wanted)))
-            .map(|(n, _)| *n)
+        entry(&|known| known == name).or_else(|| entry(&|known| same(known, wanted))).map(|(n, _)| *n)
     }
 
     /// All names, for "nearest name" hints.
@@ -43,11 +35,7 @@ impl Symbols {
 
 fn same(a: &str, b: &str) -> bool {
     let fold = |c: u8| {
-        if c == b'-' {
-            b'_'
-        } else {
-            c.to_ascii_lowercase()
-        }
+        if c == b'-' { b'_' } else { c.to_ascii_lowercase() }
     };
     a.len() == b.len() && a.bytes().map(fold).eq(b.bytes().map(fold))
 }
@@ -193,23 +181,13 @@ pub static PROTOCOL: Symbols = Symbols {
 };
 
 /// seccomp modes, include/uapi/linux/seccomp.h.
-pub static SECCOMP: Symbols = Symbols {
-    what: "seccomp mode",
-    entries: &[(0, "disabled"), (1, "strict"), (2, "filter"), (3, "dead")],
-};
+pub static SECCOMP: Symbols =
+    Symbols { what: "seccomp mode", entries: &[(0, "disabled"), (1, "strict"), (2, "filter"), (3, "dead")] };
 
 /// Scheduling policies, include/uapi/linux/sched.h.
 pub static POLICY: Symbols = Symbols {
     what: "scheduling policy",
-    entries: &[
-        (0, "other"),
-        (1, "fifo"),
-        (2, "rr"),
-        (3, "batch"),
-        (5, "idle"),
-        (6, "deadline"),
-        (7, "ext"),
-    ],
+    entries: &[(0, "other"), (1, "fifo"), (2, "rr"), (3, "batch"), (5, "idle"), (6, "deadline"), (7, "ext")],
 };
 
 /// Capability bits, include/uapi/linux/capability.h; the number is the bit.

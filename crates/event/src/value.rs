@@ -108,17 +108,11 @@ impl core::fmt::Debug for Value<'_> {
             Self::Uint(v) => write!(f, "Uint({v})"),
             Self::Text(v) => write!(f, "Text({:?})", String::from_utf8_lossy(v)),
             Self::Ip(v) => write!(f, "Ip({v})"),
-            Self::List(v) => f
-                .debug_list()
-                .entries((0..v.len()).map(|i| v.get(i)))
-                .finish(),
+            Self::List(v) => f.debug_list().entries((0..v.len()).map(|i| v.get(i))).finish(),
             Self::Map(v) => f
                 .debug_map()
                 .entries((0..v.len()).filter_map(|i| v.entry(i)).map(|(k, v)| {
-                    (
-                        String::from_utf8_lossy(k).into_owned(),
-                        String::from_utf8_lossy(v).into_owned(),
-                    )
+                    (String::from_utf8_lossy(k).into_owned(), String::from_utf8_lossy(v).into_owned())
                 }))
                 .finish(),
         }
@@ -145,10 +139,7 @@ pub trait Map {
     fn entry(&self, index: usize) -> Option<(&[u8], &[u8])>;
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        (0..self.len())
-            .filter_map(|i| self.entry(i))
-            .find(|(k, _)| *k == key)
-            .map(|(_, v)| v)
+        (0..self.len()).filter_map(|i| self.entry(i)).find(|(k, _)| *k == key).map(|(_, v)| v)
     }
     /// Whether there are none.
     fn is_empty(&self) -> bool {
@@ -183,9 +174,5 @@ pub trait Fields {
     /// Calls `visit` with each subject that `relation` (a field of type [`Type::Relation`])
     /// leads to, until it returns `false`. Returns the number of subjects visited, or `None` when
     /// this subject has no such relation.
-    fn related(
-        &self,
-        relation: FieldId,
-        visit: &mut dyn FnMut(&dyn Fields) -> bool,
-    ) -> Option<usize>;
+    fn related(&self, relation: FieldId, visit: &mut dyn FnMut(&dyn Fields) -> bool) -> Option<usize>;
 }

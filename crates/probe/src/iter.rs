@@ -25,10 +25,6 @@ impl Error {
 ///
 /// # Errors
 /// When a program that is needed cannot be loaded or run.
-pub fn snapshot(
-    _interest: &Interest,
-    _options: &Options,
-    _out: &mut Vec<u8>,
-) -> Result<Report, Error> {
+pub fn snapshot(_interest: &Interest, _options: &Options, _out: &mut Vec<u8>) -> Result<Report, Error> {
     Err(Error::Absent)
 }

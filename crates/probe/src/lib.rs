@@ -58,11 +58,7 @@ pub enum Error {
 ///
 /// # Errors
 /// When the backend that was asked for by name, or both, cannot answer.
-pub fn snapshot(
-    interest: &Interest,
-    options: &Options,
-    out: &mut Vec<u8>,
-) -> Result<Report, Error> {
+pub fn snapshot(interest: &Interest, options: &Options, out: &mut Vec<u8>) -> Result<Report, Error> {
     if options.backend == Some(Backend::Proc) {
         return proc::snapshot(interest, out).map_err(Error::Proc);
     }
