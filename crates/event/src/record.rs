@@ -198,6 +198,10 @@ fixed! {
         hostname_len: u16,
         /// length of the kernel release
         release_len: u16,
+        /// inode of the host's (PID 1's) net namespace, 0 when not known
+        init_net: u32,
+        /// inode of the host's mnt namespace, 0 when not known
+        init_mnt: u32,
         /// zero
         reserved: u32,
     }
@@ -462,7 +466,7 @@ fixed! {
         reserved: u32,
     }
 
-    /// A container. The variable part is `count` texts, each `u32 len` + bytes, in the order of
+    /// What is known of a set of cgroups beyond its paths: container, pod, unit. The variable part is `count` texts, each `u32 len` + bytes, in the order of
     /// [`ContainerText`]; then `labels` pairs of texts.
     struct Container("nabe_container") {
         /// identity of the set of cgroups it was found for
@@ -554,11 +558,13 @@ pub enum ContainerText {
     PodContainer,
     /// Who told: a file or an API.
     Source,
+    /// Innermost systemd unit of the cgroup; may stand alone, without a container.
+    Unit,
 }
 
 impl ContainerText {
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 }
 
 /// A record, not yet decoded.
