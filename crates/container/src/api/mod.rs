@@ -1,0 +1,1 @@
+//! What the engines say over their sockets.
