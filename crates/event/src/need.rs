@@ -49,6 +49,12 @@ needs! {
     ORPHAN_SOCKETS = 12, "orphan sockets", "1 ms a network namespace";
     /// Threads as rows of their own.
     THREADS = 13, "threads", "1 µs a thread";
+    /// Facts of a task that the kernel's record holds anyway and for which /proc needs files of their
+    /// own: namespaces, loginuid, OOM adjustment, cgroup id.
+    TASK_DETAIL = 14, "task detail", "nothing with BPF, 25 µs a process from /proc";
+    /// Facts of a descriptor that the kernel's record holds anyway and /proc keeps in fdinfo:
+    /// position, open flags, access, mount.
+    FD_DETAIL = 15, "fd detail", "nothing with BPF, 4 µs a descriptor from /proc";
 }
 
 impl Needs {

@@ -4,6 +4,7 @@ use crate::need::Needs as N;
 
 const FD_: N = N::TASK.and(N::FD);
 const PATH_: N = FD_.and(N::FD_PATH);
+const DETAIL_: N = FD_.and(N::FD_DETAIL);
 const SOCK: N = FD_.and(N::ORPHAN_SOCKETS);
 
 super::fields! { File;
@@ -26,13 +27,13 @@ KIND = "file.kind" [] Type::Text, "KIND", Plain, FD_, true, "As lsof's TYPE: REG
 INODE = "file.inode" ["fd.ino"] Type::Uint, "INODE", Plain, FD_, true, "Inode number.";
 DEV = "file.dev" [] Type::Text, "DEV", Plain, FD_, true, "Device of the file system, as `major:minor`.";
 SIZE = "file.size" [] Type::Uint, "SIZE", Size, FD_, true, "Size of the file.";
-OFFSET = "file.offset" [] Type::Uint, "OFFSET", Plain, FD_, true, "Position of the descriptor.";
-FLAGS = "file.flags" [] Type::Uint, "FLAGS", Octal, FD_, true, "Open flags, as in /proc/PID/fdinfo.";
-ACCESS = "file.access" [] Type::Text, "ACCESS", Plain, FD_, true, "How it is open: r, w, u (both).";
+OFFSET = "file.offset" [] Type::Uint, "OFFSET", Plain, DETAIL_, true, "Position of the descriptor.";
+FLAGS = "file.flags" [] Type::Uint, "FLAGS", Octal, DETAIL_, true, "Open flags, as in /proc/PID/fdinfo.";
+ACCESS = "file.access" [] Type::Text, "ACCESS", Plain, DETAIL_, true, "How it is open: r, w, u (both).";
 MODE = "file.mode" [] Type::Uint, "MODE", Octal, FD_, true, "Type and permission bits of the inode.";
 NLINK = "file.nlink" [] Type::Uint, "NLINK", Plain, FD_, true, "Number of hard links.";
 DELETED = "file.deleted" [] Type::Bool, "DELETED", Plain, FD_, true, "Whether a regular file is open that no directory names any more: space that is not freed.";
-MOUNT_ID = "file.mountId" [] Type::Int, "MNTID", Plain, FD_, true, "Id of the mount, as in /proc/PID/mountinfo.";
+MOUNT_ID = "file.mountId" [] Type::Int, "MNTID", Plain, DETAIL_, true, "Id of the mount, as in /proc/PID/mountinfo.";
 NETNS = "file.netns" [] Type::Uint, "NETNS", Plain, SOCK, true, "Inode of the network namespace of the socket.";
 RX_QUEUE = "file.rxQueue" [] Type::Uint, "RECV-Q", Plain, SOCK, true, "Bytes received and not read; for a listener the connections that wait.";
 TX_QUEUE = "file.txQueue" [] Type::Uint, "SEND-Q", Plain, SOCK, true, "Bytes sent and not acknowledged; for a listener the backlog limit.";
