@@ -1,0 +1,601 @@
+//! A process or thread, answering fields.
+
+use std::cell::OnceCell;
+
+use nabe_event::field::{Class, FieldId, container as c, process as p};
+use nabe_event::record::Fixed as _;
+use nabe_event::record::{ContainerText, Record, Task, exe, flag, task as bit};
+use nabe_event::symbol;
+use nabe_event::value::{Fields, List, Map, Missing, Value};
+
+use crate::row::Row;
+use crate::snapshot::{CgroupSet, Entry, Facts, Snapshot};
+use crate::suspicion;
+
+/// A process, or a thread of one.
+pub struct Process<'a> {
+    snapshot: &'a Snapshot,
+    entry: &'a Entry,
+    task: Task,
+    record: Record<'a>,
+    set: Option<&'a CgroupSet>,
+    made: Made,
+}
+
+/// Values that a field needs beyond the record's own bytes, made when first asked for.
+#[derive(Default)]
+struct Made {
+    cmdline: OnceCell<Vec<u8>>,
+    tty: OnceCell<Vec<u8>>,
+    caps: OnceCell<Vec<u8>>,
+    user: OnceCell<Vec<u8>>,
+    group: OnceCell<Vec<u8>>,
+    host_namespaces: OnceCell<Texts>,
+    suspicious: OnceCell<Texts>,
+    args: OnceCell<Texts>,
+    env: OnceCell<Pairs>,
+}
+
+/// A list of texts that a field made.
+#[derive(Default, Debug)]
+pub(crate) struct Texts(pub(crate) Vec<Vec<u8>>);
+
+impl List for Texts {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn get(&self, index: usize) -> Value<'_> {
+        self.0.get(index).map_or(Value::Missing(Missing::Unset), |text| Value::Text(text))
+    }
+}
+
+/// Pairs of texts that a field made.
+#[derive(Default, Debug)]
+struct Pairs(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Map for Pairs {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn entry(&self, index: usize) -> Option<(&[u8], &[u8])> {
+        self.0.get(index).map(|(key, value)| (key.as_slice(), value.as_slice()))
+    }
+}
+
+impl Map for Facts {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+    fn entry(&self, index: usize) -> Option<(&[u8], &[u8])> {
+        self.labels.get(index).map(|(key, value)| (key.as_slice(), value.as_slice()))
+    }
+    fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        let at = self.labels.binary_search_by(|(known, _)| known.as_slice().cmp(key)).ok()?;
+        self.labels.get(at).map(|(_, value)| value.as_slice())
+    }
+}
+
+struct NoLabels;
+
+impl Map for NoLabels {
+    fn len(&self) -> usize {
+        0
+    }
+    fn entry(&self, _: usize) -> Option<(&[u8], &[u8])> {
+        None
+    }
+}
+
+impl<'a> Process<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, entry: &'a Entry) -> Self {
+        let (task, record) = snapshot.task(entry);
+        let set = snapshot.set(task.cgroup_set);
+        Self { snapshot, entry, task, record, set, made: Made::default() }
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.task.pid
+    }
+
+    /// Thread id; the process id for the process itself.
+    #[must_use]
+    pub fn tid(&self) -> u32 {
+        self.task.tid
+    }
+
+    /// Process id of the parent.
+    #[must_use]
+    pub fn ppid(&self) -> u32 {
+        self.task.ppid
+    }
+
+    /// The record's own values.
+    #[must_use]
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// Its set of cgroups, when it was read.
+    #[must_use]
+    pub fn cgroups(&self) -> Option<&'a CgroupSet> {
+        self.set
+    }
+
+    /// Whether the command line was longer than what was read.
+    #[must_use]
+    pub fn cmdline_cut(&self) -> bool {
+        self.entry.argv_cut
+    }
+
+    /// Its open descriptors, by number.
+    pub fn descriptors(&self) -> impl Iterator<Item = Row<'_>> {
+        self.snapshot.descriptors(self.entry).map(|descriptor| Row::of(self, descriptor))
+    }
+
+    /// Its row when no descriptor is asked about.
+    #[must_use]
+    pub fn alone(&self) -> Row<'_> {
+        Row::alone(self)
+    }
+
+    pub(crate) fn snapshot(&self) -> &'a Snapshot {
+        self.snapshot
+    }
+
+    pub(crate) fn facts(&self) -> Option<&'a Facts> {
+        self.set?.facts.as_ref()
+    }
+
+    pub(crate) fn fact(&self, which: ContainerText) -> &'a [u8] {
+        self.facts().map_or(b"", |facts| facts.text(which))
+    }
+
+    pub(crate) fn in_container(&self) -> bool {
+        !self.fact(ContainerText::Id).is_empty()
+    }
+
+    /// comm, up to its first NUL; a kernel thread's full name when the record has it.
+    pub(crate) fn name(&self) -> &[u8] {
+        let skip = usize::from(self.task.exe_len) + usize::from(self.task.cwd_len);
+        let full = self.record.text(Task::SIZE, skip, self.task.name_len.into());
+        let name = if full.is_empty() { &self.task.comm[..] } else { full };
+        name.split(|b| *b == 0).next().unwrap_or_default()
+    }
+
+    pub(crate) fn exe(&self) -> &[u8] {
+        self.record.text(Task::SIZE, 0, self.task.exe_len.into())
+    }
+
+    pub(crate) fn argv(&self) -> &'a [u8] {
+        self.snapshot.span(self.entry.argv)
+    }
+
+    pub(crate) fn env(&self, key: &[u8]) -> Option<&[u8]> {
+        self.environment().0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_slice())
+    }
+
+    fn environment(&self) -> &Pairs {
+        self.made.env.get_or_init(|| {
+            let bytes = self.snapshot.span(self.entry.env);
+            let mut pairs: Vec<_> = bytes
+                .split(|b| *b == 0)
+                .filter_map(|item| {
+                    let at = item.iter().position(|b| *b == b'=')?;
+                    let (key, value) = item.split_at(at);
+                    Some((key.to_vec(), value.get(1..).unwrap_or_default().to_vec()))
+                })
+                .collect();
+            pairs.sort();
+            Pairs(pairs)
+        })
+    }
+
+    pub(crate) fn kthread(&self) -> bool {
+        self.task.bits & bit::KTHREAD != 0
+    }
+
+    /// utime and stime as /proc/PID/stat has them: exact run time, split as the ticks fell
+    /// (kernel/sched/cputime.c, `cputime_adjust`).
+    fn times_ns(&self) -> (u64, u64) {
+        let more = &self.entry.more;
+        let utime = self.task.utime_ns.saturating_add(more.utime_ns);
+        let stime = self.task.stime_ns.saturating_add(more.stime_ns);
+        let runtime = self.task.runtime_ns.saturating_add(more.runtime_ns);
+        if self.task.runtime_ns == 0 || utime + stime == 0 {
+            return if self.task.runtime_ns == 0 { (utime, stime) } else { (runtime, 0) };
+        }
+        let share = u128::from(runtime) * u128::from(stime) / u128::from(utime.saturating_add(stime));
+        let stime = u64::try_from(share).unwrap_or(u64::MAX).min(runtime);
+        (runtime - stime, stime)
+    }
+
+    fn age_ns(&self) -> u64 {
+        self.snapshot.host.uptime_ns.saturating_sub(self.task.start_ns)
+    }
+
+    fn pages(&self, pages: u64) -> Value<'_> {
+        Value::Uint(pages.saturating_mul(self.snapshot.host.page_size.into()))
+    }
+
+    fn cmdline(&self) -> &[u8] {
+        let argv = self.argv();
+        let trimmed = argv.iter().rposition(|b| !matches!(b, 0 | b' ')).map_or(0, |last| last + 1);
+        let argv = argv.get(..trimmed).unwrap_or_default();
+        if !argv.contains(&0) {
+            return argv;
+        }
+        self.made.cmdline.get_or_init(|| argv.iter().map(|b| if *b == 0 { b' ' } else { *b }).collect())
+    }
+
+    fn args(&self) -> &Texts {
+        self.made.args.get_or_init(|| {
+            let argv = self.argv();
+            let argv = argv.strip_suffix(&[0]).unwrap_or(argv);
+            if argv.is_empty() {
+                return Texts::default();
+            }
+            Texts(argv.split(|b| *b == 0).map(<[u8]>::to_vec).collect())
+        })
+    }
+
+    fn tty(&self) -> &[u8] {
+        self.made.tty.get_or_init(|| {
+            // new_encode_dev, include/linux/kdev_t.h.
+            let major = (self.task.tty >> 8) & 0xfff;
+            let minor = (self.task.tty & 0xff) | ((self.task.tty >> 12) & 0xfff00);
+            match (major, minor) {
+                (0, _) => Vec::new(),
+                (136..=143, _) => format!("pts/{}", (major - 136) * 256 + minor).into_bytes(),
+                (4, 0..=63) => format!("tty{minor}").into_bytes(),
+                (4, _) => format!("ttyS{}", minor - 64).into_bytes(),
+                (5, 1) => b"console".to_vec(),
+                _ => format!("{major}:{minor}").into_bytes(),
+            }
+        })
+    }
+
+    fn caps(&self) -> &[u8] {
+        self.made.caps.get_or_init(|| capability_names(self.task.cap_effective))
+    }
+
+    fn user_name<'b>(&'b self, id: u32, group: bool, made: &'b OnceCell<Vec<u8>>) -> &'b [u8] {
+        match self.snapshot.user(id, group) {
+            Some(name) => name,
+            None => made.get_or_init(|| id.to_string().into_bytes()),
+        }
+    }
+
+    fn host_namespaces(&self) -> &Texts {
+        self.made.host_namespaces.get_or_init(|| {
+            Texts(
+                shared_with_host(&self.task, self.snapshot)
+                    .into_iter()
+                    .map(|n| n.as_bytes().to_vec())
+                    .collect(),
+            )
+        })
+    }
+
+    /// Names of the namespaces that it shares with the host.
+    pub(crate) fn shares(&self, namespace: &str) -> bool {
+        self.host_namespaces().0.iter().any(|name| name == namespace.as_bytes())
+    }
+
+    fn impostor(&self) -> bool {
+        !self.kthread()
+            && self.task.bits & bit::HAS_MM != 0
+            && (self.name().starts_with(b"[") || self.argv().starts_with(b"["))
+            || !self.kthread() && KTHREAD_NAMES.iter().any(|prefix| self.name().starts_with(prefix))
+    }
+
+    fn exe_bit(&self, wanted: u32) -> Value<'_> {
+        if self.task.exe_flags & exe::KNOWN == 0 {
+            return if self.kthread() { Value::Bool(false) } else { self.unread() };
+        }
+        Value::Bool(self.task.exe_flags & wanted != 0)
+    }
+
+    fn unread(&self) -> Value<'_> {
+        let unread = self.record.flags & flag::UNREAD != 0;
+        Value::Missing(if unread { Missing::Unread(0) } else { Missing::Unset })
+    }
+
+    fn process_field(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
+        let t = &self.task;
+        let int = |v: u32| Value::Int(v.into());
+        match field {
+            p::NAME => Value::Text(self.name()),
+            p::PID => int(t.pid),
+            p::PPID => int(t.ppid),
+            p::TID => int(t.tid),
+            p::VPID => int(t.vpid),
+            p::VTID => int(t.vtid),
+            p::PGID => int(t.pgid),
+            p::SID => int(t.sid),
+            p::EUID => int(t.euid),
+            p::RUID => int(t.ruid),
+            p::SUID => int(t.suid),
+            p::EGID => int(t.egid),
+            p::RGID => int(t.rgid),
+            p::SGID => int(t.sgid),
+            p::LOGINUID => Value::Int(if t.loginuid == u32::MAX { -1 } else { t.loginuid.into() }),
+            p::USER => Value::Text(self.user_name(t.euid, false, &self.made.user)),
+            p::GROUP => Value::Text(self.user_name(t.egid, true, &self.made.group)),
+            p::CMDLINE => Value::Text(self.cmdline()),
+            p::ARGS => Value::List(self.args()),
+            p::ENV => match arg {
+                Some(key) => self.env(key).map_or(Value::Missing(Missing::Unset), Value::Text),
+                None => Value::Map(self.environment()),
+            },
+            p::EXE => Value::Text(self.exe()),
+            p::CWD => Value::Text(self.record.text(Task::SIZE, t.exe_len.into(), t.cwd_len.into())),
+            p::STATE => Value::Uint(folded_state(t.state)),
+            p::TTY => Value::Text(self.tty()),
+            p::KTHREAD => Value::Bool(self.kthread()),
+            p::THREADS => int(t.threads),
+            p::NICE => Value::Int(t.nice.into()),
+            p::PRIORITY => Value::Int(t.priority.into()),
+            p::POLICY => Value::Uint(t.policy.into()),
+            p::OOM_SCORE_ADJ => Value::Int(t.oom_score_adj.into()),
+            p::CGROUP_ID => Value::Uint(t.cgroup_id),
+            p::CGROUP_PATH => Value::Text(self.set.map_or(b"", CgroupSet::path)),
+            p::UNIT => Value::Text(self.fact(ContainerText::Unit)),
+            p::SOURCE => Value::Text(if self.record.flags & flag::FROM_PROC == 0 { b"bpf" } else { b"proc" }),
+            p::FD_COUNT => Value::Int(self.fd_count()),
+            _ => self.resource_field(field),
+        }
+    }
+
+    fn resource_field(&self, field: FieldId) -> Value<'_> {
+        let t = &self.task;
+        match field {
+            p::START_TIME => Value::Uint(t.start_ns),
+            p::AGE => Value::Int(signed(self.age_ns())),
+            p::UTIME => Value::Uint(self.times_ns().0),
+            p::STIME => Value::Uint(self.times_ns().1),
+            p::CPU_TIME => Value::Int(signed(self.times_ns().0.saturating_add(self.times_ns().1))),
+            p::CPU => {
+                let used = self.times_ns().0.saturating_add(self.times_ns().1);
+                let share = u128::from(used) * 10_000 / u128::from(self.age_ns().max(1));
+                Value::Uint(u64::try_from(share).unwrap_or(u64::MAX))
+            }
+            p::VSZ => self.pages(t.vm_pages),
+            p::RSS => self
+                .pages(t.rss_anon_pages.saturating_add(t.rss_file_pages).saturating_add(t.rss_shmem_pages)),
+            p::RSS_ANON => self.pages(t.rss_anon_pages),
+            p::RSS_FILE => self.pages(t.rss_file_pages),
+            p::RSS_SHMEM => self.pages(t.rss_shmem_pages),
+            p::SWAP => self.pages(t.swap_pages),
+            p::MINFLT => Value::Uint(t.minflt.saturating_add(self.entry.more.minflt)),
+            p::MAJFLT => Value::Uint(t.majflt.saturating_add(self.entry.more.majflt)),
+            _ => self.security_field(field),
+        }
+    }
+
+    fn security_field(&self, field: FieldId) -> Value<'_> {
+        let t = &self.task;
+        let int = |v: u32| Value::Int(v.into());
+        match field {
+            p::CAP_EFFECTIVE => Value::Uint(t.cap_effective),
+            p::CAP_PERMITTED => Value::Uint(t.cap_permitted),
+            p::CAP_INHERITABLE => Value::Uint(t.cap_inheritable),
+            p::CAP_BOUNDING => Value::Uint(t.cap_bounding),
+            p::CAP_AMBIENT => Value::Uint(t.cap_ambient),
+            p::CAP_NAMES => Value::Text(self.caps()),
+            p::NS_UTS => int(t.ns_uts),
+            p::NS_IPC => int(t.ns_ipc),
+            p::NS_MNT => int(t.ns_mnt),
+            p::NS_PID => int(t.ns_pid),
+            p::NS_PID_OWN => int(t.ns_pid_own),
+            p::NS_NET => int(t.ns_net),
+            p::NS_CGROUP => int(t.ns_cgroup),
+            p::NS_USER => int(t.ns_user),
+            p::NS_TIME => int(t.ns_time),
+            p::HOST_NAMESPACES => Value::List(self.host_namespaces()),
+            p::TRACER => int(t.tracer),
+            p::NO_NEW_PRIVS => Value::Bool(t.bits & bit::NO_NEW_PRIVS != 0),
+            p::SECCOMP => Value::Uint(t.seccomp.into()),
+            p::EXE_DELETED => self.exe_bit(exe::DELETED),
+            p::EXE_MEMFD => self.exe_bit(exe::MEMFD),
+            p::EXE_UPPER_LAYER => self.exe_bit(exe::UPPER),
+            p::EXE_INODE => Value::Uint(t.exe_inode),
+            p::LD_PRELOAD => Value::Text(self.env(b"LD_PRELOAD").unwrap_or_default()),
+            p::IMPOSTOR => Value::Bool(self.impostor()),
+            p::SUSPICIOUS => {
+                let made = &self.made.suspicious;
+                Value::List(made.get_or_init(|| Texts(suspicion::reasons(self))))
+            }
+            _ => Value::Missing(Missing::Unset),
+        }
+    }
+
+    fn container_field(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
+        let text = |which| Value::Text(self.fact(which));
+        match field {
+            c::ID => Value::Text(short_id(self.fact(ContainerText::Id))),
+            c::FULL_ID => text(ContainerText::Id),
+            c::NAME => text(ContainerText::Name),
+            c::IMAGE => text(ContainerText::Image),
+            c::IMAGE_ID => text(ContainerText::ImageId),
+            c::RUNTIME => text(ContainerText::Runtime),
+            c::POD => text(ContainerText::Pod),
+            c::POD_NAMESPACE => text(ContainerText::PodNamespace),
+            c::POD_UID => text(ContainerText::PodUid),
+            c::LABELS => match (self.facts(), arg) {
+                (Some(facts), Some(key)) => {
+                    Map::get(facts, key).map_or(Value::Missing(Missing::Unset), Value::Text)
+                }
+                (Some(facts), None) => Value::Map(facts),
+                (None, Some(_)) => Value::Missing(Missing::Unset),
+                (None, None) => Value::Map(&NoLabels),
+            },
+            c::PIDS => match self.set {
+                Some(set) if self.in_container() => Value::List(set),
+                _ => Value::List(const { &Texts(Vec::new()) }),
+            },
+            _ => Value::Missing(Missing::Unset),
+        }
+    }
+
+    pub(crate) fn fd_count(&self) -> i64 {
+        i64::try_from(self.snapshot.descriptors(self.entry).count()).unwrap_or(i64::MAX)
+    }
+}
+
+impl List for CgroupSet {
+    fn len(&self) -> usize {
+        self.pids.len()
+    }
+    fn get(&self, index: usize) -> Value<'_> {
+        self.pids.get(index).map_or(Value::Missing(Missing::Unset), |pid| Value::Int(*pid))
+    }
+}
+
+impl Fields for Process<'_> {
+    fn get(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
+        match field.class() {
+            Class::Process => self.process_field(field, arg),
+            Class::Container => self.container_field(field, arg),
+            Class::File => Value::Missing(Missing::Subject),
+        }
+    }
+
+    fn related(&self, relation: FieldId, visit: &mut dyn FnMut(&dyn Fields) -> bool) -> Option<usize> {
+        if relation != p::FILES {
+            return None;
+        }
+        let mut visited = 0;
+        for row in self.descriptors() {
+            visited += 1;
+            if !visit(&row) {
+                break;
+            }
+        }
+        Some(visited)
+    }
+}
+
+/// Names that only kernel threads bear.
+const KTHREAD_NAMES: &[&[u8]] =
+    &[b"kworker/", b"ksoftirqd/", b"migration/", b"rcu_sched", b"kswapd", b"kthreadd"];
+
+/// The state as `task_state_index()` of include/linux/sched.h folds it.
+fn folded_state(raw: u32) -> u64 {
+    const IDLE: u32 = 0x402;
+    const REPORT: u32 = 0x7f;
+    if raw & IDLE == IDLE {
+        return IDLE.into();
+    }
+    // A task that waits for an RT lock or is frozen counts as uninterruptible.
+    let extra = if raw & (0x1000 | 0x8000) != 0 { 2 } else { 0 };
+    let seen = (raw | extra) & REPORT;
+    // The highest bit names the state.
+    seen.checked_ilog2().map_or(0, |bit| 1 << bit)
+}
+
+/// 12 characters of a hexadecimal id; a name whole.
+fn short_id(id: &[u8]) -> &[u8] {
+    match id.get(..12) {
+        Some(short) if id.len() >= 32 && id.iter().all(u8::is_ascii_hexdigit) => short,
+        _ => id,
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Inodes of the initial namespaces, include/uapi/linux/nsfs.h (`PROC_*_INIT_INO` before).
+const INIT_NAMESPACES: [(&str, u32); 6] = [
+    ("ipc", 0xEFFF_FFFF),
+    ("uts", 0xEFFF_FFFE),
+    ("user", 0xEFFF_FFFD),
+    ("pid", 0xEFFF_FFFC),
+    ("cgroup", 0xEFFF_FFFB),
+    ("time", 0xEFFF_FFFA),
+];
+
+fn shared_with_host(task: &Task, snapshot: &Snapshot) -> Vec<&'static str> {
+    let own = |name: &str| match name {
+        "ipc" => task.ns_ipc,
+        "uts" => task.ns_uts,
+        "user" => task.ns_user,
+        "pid" => task.ns_pid_own,
+        "cgroup" => task.ns_cgroup,
+        _ => task.ns_time,
+    };
+    let mut shared: Vec<_> =
+        INIT_NAMESPACES.iter().filter(|(name, inode)| own(name) == *inode).map(|(name, _)| *name).collect();
+    let host = snapshot.host();
+    if host.init_net != 0 && task.ns_net == host.init_net {
+        shared.push("net");
+    }
+    if host.init_mnt != 0 && task.ns_mnt == host.init_mnt {
+        shared.push("mnt");
+    }
+    shared.sort_unstable();
+    shared
+}
+
+/// Capabilities in words: `all`, the ones it has, or `all but` the ones it has not.
+fn capability_names(mask: u64) -> Vec<u8> {
+    let known = symbol::CAPABILITY.entries;
+    let has = |bit: u64| mask & (1 << bit) != 0;
+    let names = |wanted: bool| {
+        let list: Vec<_> =
+            known.iter().filter(|(bit, _)| has(*bit) == wanted).map(|(_, name)| *name).collect();
+        list
+    };
+    let (have, lack) = (names(true), names(false));
+    let text = match (have.len(), lack.len()) {
+        (0, _) => String::new(),
+        (_, 0) => "all".to_owned(),
+        (have_count, lack_count) if lack_count < have_count => format!("all but {}", lack.join(",")),
+        _ => have.join(","),
+    };
+    text.to_ascii_lowercase().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_fold_as_the_kernel_folds_them() {
+        for (raw, letter) in [
+            (0, "R"),
+            (1, "S"),
+            (2, "D"),
+            (0x102, "D"),
+            (0x402, "I"),
+            (0x20, "Z"),
+            (0x10, "X"),
+            (4, "T"),
+            (8, "t"),
+            (0x40, "P"),
+            (0x8001, "D"),
+            (0x1002, "D"),
+        ] {
+            assert_eq!(symbol::PROCESS_STATE.name(folded_state(raw)), Some(letter), "{raw:#x}");
+        }
+    }
+
+    #[test]
+    fn capabilities_in_words() {
+        assert_eq!(capability_names(0), b"");
+        assert_eq!(capability_names(0x1ff_ffff_ffff), b"all");
+        assert_eq!(capability_names(1 << 21), b"sys_admin");
+        assert_eq!(capability_names(0x1ff_ffff_ffff & !(1 << 24)), b"all but sys_resource");
+    }
+
+    #[test]
+    fn ids_are_cut_and_names_are_not() {
+        assert_eq!(short_id(&[b'a'; 64]), b"aaaaaaaaaaaa");
+        assert_eq!(
+            short_id(b"my-long-container-name-of-lxc-with-40-ch"),
+            b"my-long-container-name-of-lxc-with-40-ch"
+        );
+    }
+}
