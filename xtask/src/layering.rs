@@ -39,37 +39,23 @@ pub(crate) struct Edge {
 /// Every package of the workspace and every edge between two of them.
 ///
 /// Fails when cargo does, which includes a `Cargo.lock` that does not fit the manifests.
-pub(crate) fn read(
-    mut cargo: Command,
-) -> Result<(Vec<String>, Vec<Edge>), Box<dyn std::error::Error>> {
-    let output = cargo
-        .args(["metadata", "--format-version=1", "--no-deps", "--locked"])
-        .output()?;
+pub(crate) fn read(mut cargo: Command) -> Result<(Vec<String>, Vec<Edge>), Box<dyn std::error::Error>> {
+    let output = cargo.args(["metadata", "--format-version=1", "--no-deps", "--locked"]).output()?;
     if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr)
-            .trim()
-            .to_owned()
-            .into());
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into());
     }
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let packages = list(&metadata["packages"]);
-    let names: Vec<String> = packages
-        .iter()
-        .map(|package| text(&package["name"]))
-        .collect();
+    let names: Vec<String> = packages.iter().map(|package| text(&package["name"])).collect();
     let mut edges = Vec::new();
     for package in &packages {
         for dependency in list(&package["dependencies"]) {
             let to = text(&dependency["name"]);
             if names.contains(&to) {
                 let development = dependency["kind"] == "dev";
-                edges.push(Edge {
-                    from: text(&package["name"]),
-                    to,
-                    development,
-                });
+                edges.push(Edge { from: text(&package["name"]), to, development });
             }
         }
     }
@@ -78,24 +64,11 @@ pub(crate) fn read(
 
 /// What is wrong with the graph, a sentence each.
 pub(crate) fn faults(names: &[String], edges: &[Edge]) -> Vec<String> {
-    let row = |name: &str| {
-        ALLOWED
-            .iter()
-            .find(|(from, _)| *from == name)
-            .map(|(_, to)| *to)
-    };
-    let unknown = names
-        .iter()
-        .filter(|name| *name != BINARY && row(name).is_none());
-    let mut faults: Vec<String> = unknown
-        .map(|name| format!("{name}: no row in xtask/src/layering.rs"))
-        .collect();
-    for Edge {
-        from,
-        to,
-        development,
-    } in edges
-    {
+    let row = |name: &str| ALLOWED.iter().find(|(from, _)| *from == name).map(|(_, to)| *to);
+    let unknown = names.iter().filter(|name| *name != BINARY && row(name).is_none());
+    let mut faults: Vec<String> =
+        unknown.map(|name| format!("{name}: no row in xtask/src/layering.rs")).collect();
+    for Edge { from, to, development } in edges {
         let allowed = match (to == BINARY, *development) {
             (true, _) => false,
             (false, true) => true,
@@ -104,9 +77,7 @@ pub(crate) fn faults(names: &[String], edges: &[Edge]) -> Vec<String> {
             }
         };
         if !allowed {
-            faults.push(format!(
-                "{from} depends on {to}: not allowed by xtask/src/layering.rs"
-            ));
+            faults.push(format!("{from} depends on {to}: not allowed by xtask/src/layering.rs"));
         }
     }
     faults
@@ -117,27 +88,14 @@ mod tests {
     use super::*;
 
     fn check(from: &str, to: &str, development: bool) -> Vec<String> {
-        faults(
-            &[],
-            &[Edge {
-                from: from.into(),
-                to: to.into(),
-                development,
-            }],
-        )
+        faults(&[], &[Edge { from: from.into(), to: to.into(), development }])
     }
 
     #[test]
     fn downward_edges_pass() {
-        assert_eq!(
-            check("nabe-filter", "nabe-event", false),
-            Vec::<String>::new()
-        );
+        assert_eq!(check("nabe-filter", "nabe-event", false), Vec::<String>::new());
         assert_eq!(check("nabe", "nabe-state", false), Vec::<String>::new());
-        assert_eq!(
-            check("nabe-filter", "nabe-state", true),
-            Vec::<String>::new()
-        );
+        assert_eq!(check("nabe-filter", "nabe-state", true), Vec::<String>::new());
     }
 
     #[test]

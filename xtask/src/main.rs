@@ -7,6 +7,7 @@
 //! the shipped binary. **Not here**: man pages and completions (`nabe gen`), packaging.
 
 mod codegen;
+mod event_table;
 mod layering;
 mod suite;
 mod tally;
@@ -21,6 +22,7 @@ type Outcome = Result<bool, Box<dyn std::error::Error>>;
 const HELP: &str = "usage: cargo xtask VERB
   tidy     check file headers, layering, names and generated files
   codegen  write the generated files
+  event-table SCHEMA.json  import the event table of a schema
   test     everything that CI runs; NABE_TEST_RUNNER=cargo|nextest chooses the runner
   man DIR          build nabe and write its man pages to DIR
   completions DIR  build nabe and write its shell completions to DIR
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["tidy"] => tidy::check(&root()),
+        ["event-table", schema] => event_table::import(&root(), Path::new(schema)),
         ["codegen"] => codegen::write(&root()),
         ["test"] => suite::run(&root()),
         [what @ ("man" | "completions"), directory] => generate(what, directory),

@@ -16,27 +16,12 @@ pub(crate) fn run(root: &Path) -> Outcome {
     let mut tally = Tally::default();
 
     step("cargo fmt --check");
-    if !cargo()
-        .args(["fmt", "--all", "--check"])
-        .status()?
-        .success()
-    {
+    if !cargo().args(["fmt", "--all", "--check"]).status()?.success() {
         broken.push("fmt");
     }
     step("cargo clippy");
-    let lints = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--quiet",
-    ];
-    if !cargo()
-        .args(lints)
-        .args(["--", "--deny", "warnings"])
-        .status()?
-        .success()
-    {
+    let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet"];
+    if !cargo().args(lints).args(["--", "--deny", "warnings"]).status()?.success() {
         broken.push("clippy");
     }
     step("tidy");
@@ -95,14 +80,7 @@ fn runners() -> Vec<Command> {
             &["test", "--doc", "--workspace", "--locked", "--no-fail-fast"],
         ]
     } else {
-        &[&[
-            "test",
-            "--workspace",
-            "--locked",
-            "--no-fail-fast",
-            "--",
-            "--show-output",
-        ]]
+        &[&["test", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"]]
     };
     let build = |arguments: &&[&str]| {
         let mut command = cargo();

@@ -42,20 +42,14 @@ impl Tally {
         let plain = without_colour(coloured);
         let line = plain.trim();
         if let Some((test, reason)) = skip(line) {
-            self.skips
-                .entry(test.to_owned())
-                .or_insert_with(|| reason.to_owned());
+            self.skips.entry(test.to_owned()).or_insert_with(|| reason.to_owned());
             // Shown once, at the end.
             return false;
         }
         self.hidden = match self.hidden {
             Hidden::No if plain == "successes:" => Hidden::Successes,
-            Hidden::No if line.starts_with("Starting ") && line.contains(" across ") => {
-                Hidden::Running
-            }
-            Hidden::Successes if plain == "failures:" || plain.starts_with("test result: ") => {
-                Hidden::No
-            }
+            Hidden::No if line.starts_with("Starting ") && line.contains(" across ") => Hidden::Running,
+            Hidden::Successes if plain == "failures:" || plain.starts_with("test result: ") => Hidden::No,
             Hidden::Running if line.starts_with("Summary [") => Hidden::No,
             unchanged => unchanged,
         };
@@ -84,9 +78,7 @@ impl Tally {
 
     /// The skips, in the form in which they were printed.
     pub(crate) fn skips(&self) -> impl Iterator<Item = String> + '_ {
-        self.skips
-            .iter()
-            .map(|(test, reason)| format!("SKIP {test}: {reason}"))
+        self.skips.iter().map(|(test, reason)| format!("SKIP {test}: {reason}"))
     }
 
     /// The last line of a run: a skipped test is not a passed one, and each of `broken_steps` (lints,
@@ -95,10 +87,7 @@ impl Tally {
         let skips = u64::try_from(self.skips.len()).unwrap_or(u64::MAX);
         let passed = self.passed.saturating_sub(skips);
         let failed = self.failed + broken_steps;
-        format!(
-            "{passed} passed, {failed} failed, {} skipped",
-            skips + self.ignored
-        )
+        format!("{passed} passed, {failed} failed, {} skipped", skips + self.ignored)
     }
 }
 
@@ -112,10 +101,7 @@ fn skip(line: &str) -> Option<(&str, &str)> {
 /// Whether nextest wrote this line about a test: a word in capitals, then `[ 0.1s]`.
 fn is_status(line: &str) -> bool {
     line.split_once(" [").is_some_and(|(word, _)| {
-        !word.is_empty()
-            && word
-                .bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte == b' ')
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ')
     })
 }
 
@@ -124,13 +110,8 @@ fn number_before(text: &str, word: &str) -> u64 {
     let Some((before, _)) = text.split_once(word) else {
         return 0;
     };
-    let start = before
-        .rfind(|c: char| !c.is_ascii_digit())
-        .map_or(0, |at| at + 1);
-    before
-        .get(start..)
-        .and_then(|digits| digits.parse().ok())
-        .unwrap_or(0)
+    let start = before.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
+    before.get(start..).and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// The line without colour sequences (`ESC [ … m`).
@@ -185,10 +166,7 @@ test result: FAILED. 2 passed; 1 failed; 4 ignored; 0 measured; 0 filtered out; 
         // The printed line that looks like a result ends the hidden part early, and counts nothing.
         let (tally, shown) = read(LIBTEST);
         assert_eq!(tally.summary(0), "1 passed, 1 failed, 5 skipped");
-        assert_eq!(
-            tally.skips().collect::<Vec<_>>(),
-            ["SKIP away: no docker here"]
-        );
+        assert_eq!(tally.skips().collect::<Vec<_>>(), ["SKIP away: no docker here"]);
         assert!(shown.contains(&"test bad ... FAILED"));
         assert!(shown.contains(&"assertion failed"));
         assert!(!shown.iter().any(|line| line.starts_with("SKIP")));
@@ -233,18 +211,9 @@ test result: FAILED. 2 passed; 1 failed; 4 ignored; 0 measured; 0 filtered out; 
 
     #[test]
     fn only_a_whole_skip_line_is_a_skip() {
-        for line in [
-            "SKIP",
-            "SKIP x",
-            "  SKIPPED x: y",
-            "SKIP [   0.1s] nx bad: x",
-            "a SKIP x: y",
-        ] {
+        for line in ["SKIP", "SKIP x", "  SKIPPED x: y", "SKIP [   0.1s] nx bad: x", "a SKIP x: y"] {
             assert_eq!(skip(line.trim()), None, "{line}");
         }
-        assert_eq!(
-            skip("SKIP live::ps: no BTF: x"),
-            Some(("live::ps", "no BTF: x"))
-        );
+        assert_eq!(skip("SKIP live::ps: no BTF: x"), Some(("live::ps", "no BTF: x")));
     }
 }

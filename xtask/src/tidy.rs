@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::{Outcome, cargo, codegen, layering};
 
 /// Names that say nothing about what a module holds.
-const FORBIDDEN_NAMES: &[&str] = &[
-    "util", "utils", "helper", "helpers", "common", "misc", "manager", "base",
-];
+const FORBIDDEN_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "manager", "base"];
 /// Lines of a file, tests not counted, above which it is worth another look.
 const LONG_FILE_LINES: usize = 600;
 /// Where sources are looked for, and what is never one.
@@ -53,18 +51,12 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     };
     for entry in entries {
         let path = entry?.path();
-        let named = |list: &[&str]| {
-            path.file_name()
-                .is_some_and(|name| list.iter().any(|n| name == *n))
-        };
+        let named = |list: &[&str]| path.file_name().is_some_and(|name| list.iter().any(|n| name == *n));
         if path.is_dir() && !path.is_symlink() {
             if !named(NOT_SOURCES) {
                 collect(&path, files)?;
             }
-        } else if path
-            .extension()
-            .is_some_and(|end| end == "rs" || end == "c" || end == "h")
-        {
+        } else if path.extension().is_some_and(|end| end == "rs" || end == "c" || end == "h") {
             files.push(path);
         }
     }
@@ -82,26 +74,17 @@ fn file_faults(name: &Path, text: &str) -> Vec<String> {
         for (number, line) in text.lines().enumerate() {
             let line = line.trim_start();
             if line.starts_with("#[ignore") {
-                fault(&format!(
-                    "line {}: a test skips with a printed reason instead",
-                    number + 1
-                ));
+                fault(&format!("line {}: a test skips with a printed reason instead", number + 1));
             }
             if let Some(module) = module_name(line).filter(|name| FORBIDDEN_NAMES.contains(name)) {
-                fault(&format!(
-                    "line {}: `{module}` says nothing about the module",
-                    number + 1
-                ));
+                fault(&format!("line {}: `{module}` says nothing about the module", number + 1));
             }
         }
         if stutters(name) {
             fault("repeats the name of its directory");
         }
     } else if name.components().any(|part| part.as_os_str() == "bpf")
-        && !text
-            .lines()
-            .take(3)
-            .any(|line| line.contains("SPDX-License-Identifier: GPL-2.0"))
+        && !text.lines().take(3).any(|line| line.contains("SPDX-License-Identifier: GPL-2.0"))
     {
         fault("has no SPDX-License-Identifier: GPL-2.0 line");
     }
@@ -131,10 +114,7 @@ fn length_warning(name: &Path, text: &str) -> Option<String> {
     {
         return None;
     }
-    let lines = text
-        .lines()
-        .take_while(|line| !line.starts_with("#[cfg(test)]"))
-        .count();
+    let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
     (lines > LONG_FILE_LINES).then(|| format!("{path}: {lines} lines without its tests"))
 }
 
@@ -148,26 +128,14 @@ mod tests {
 
     #[test]
     fn tidy_files_pass() {
-        check(
-            "crates/x/src/lib.rs",
-            "//! X.\nmod parse;\npub(crate) mod basement {}\n",
-            &[],
-        );
-        check(
-            "crates/probe/bpf/a.bpf.c",
-            "// SPDX-License-Identifier: GPL-2.0\n",
-            &[],
-        );
+        check("crates/x/src/lib.rs", "//! X.\nmod parse;\npub(crate) mod basement {}\n", &[]);
+        check("crates/probe/bpf/a.bpf.c", "// SPDX-License-Identifier: GPL-2.0\n", &[]);
         check("tests/population/population.c", "/* anything */\n", &[]);
     }
 
     #[test]
     fn each_fault_is_named_with_its_place() {
-        check(
-            "a/src/lib.rs",
-            "mod a;\n",
-            &["a/src/lib.rs: does not open with a `//!` header"],
-        );
+        check("a/src/lib.rs", "mod a;\n", &["a/src/lib.rs: does not open with a `//!` header"]);
         check(
             "a/src/lib.rs",
             "//! A.\npub(crate) mod utils;\n",
@@ -179,11 +147,7 @@ mod tests {
             &ignored,
             &["a/src/lib.rs: line 2: a test skips with a printed reason instead"],
         );
-        check(
-            "a/src/ring/ring.rs",
-            "//! R.\n",
-            &["a/src/ring/ring.rs: repeats the name of its directory"],
-        );
+        check("a/src/ring/ring.rs", "//! R.\n", &["a/src/ring/ring.rs: repeats the name of its directory"]);
         check(
             "crates/probe/bpf/a.bpf.c",
             "#include <x.h>\n",
