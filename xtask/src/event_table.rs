@@ -6,23 +6,73 @@
 //! dynamic parameter chooses from.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::Outcome;
 
 const HEADER: &str = "made by `cargo xtask event-table` from the tables of falcosecurity/libs (MIT)";
 
+#[derive(Deserialize)]
+struct Schema {
+    syscall_codes: BTreeMap<usize, String>,
+    events: Vec<Event>,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    n: usize,
+    r#enum: String,
+    name: String,
+    cat: u32,
+    flags: Vec<String>,
+    params: Vec<Param>,
+}
+
+#[derive(Deserialize)]
+struct Param {
+    name: String,
+    r#type: String,
+    fmt: usize,
+    values: Option<Values>,
+}
+
+/// Names and numbers in the file's order, which is the order in which they are printed; a JSON
+/// object of `serde_json` would sort them.
+struct Values(Vec<(String, u32)>);
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Values;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of numbers")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Values, M::Error> {
+                let mut values = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    values.push(entry);
+                }
+                Ok(Values(values))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
 /// Reads the schema and writes the three files below `crates/event/src/table`.
 pub(crate) fn import(root: &Path, schema: &Path) -> Outcome {
-    let schema: Value = serde_json::from_slice(&std::fs::read(schema)?)?;
+    let schema: Schema = serde_json::from_slice(&std::fs::read(schema)?)?;
     let mut symbols = Symbols::default();
-    let events = events(&schema, &mut symbols).ok_or("the schema's events are not as expected")?;
-    let syscalls = syscalls(&schema).ok_or("the schema's system calls are not as expected")?;
+    let events = events(&schema, &mut symbols).ok_or("an event is not as expected")?;
     let directory = root.join("crates/event/src/table");
-    for (name, text) in [("event.rs", events), ("symbol.rs", symbols.text), ("syscall.rs", syscalls)] {
+    for (name, text) in
+        [("event.rs", events), ("symbol.rs", symbols.text), ("syscall.rs", syscalls(&schema.syscall_codes))]
+    {
         std::fs::write(directory.join(name), text)?;
         eprintln!("event-table: wrote {name}");
     }
@@ -39,22 +89,24 @@ struct Symbols {
 
 impl Symbols {
     /// The constant for `values`; `event` and `param` name it when it is new.
-    fn name(&mut self, values: &serde_json::Map<String, Value>, event: &str, param: &str) -> Option<String> {
+    fn name(&mut self, values: &Values, event: &str, param: &str) -> Option<String> {
         if self.text.is_empty() {
-            let _ = write!(self.text, "//! Names of flags and values of event parameters; {HEADER}.\n\nuse crate::symbol::Symbols;\n");
+            let _ = write!(
+                self.text,
+                "//! Names of flags and values of event parameters; {HEADER}.\n\nuse crate::symbol::Symbols;\n"
+            );
         }
         let mut entries = String::new();
-        for (name, number) in values {
-            let _ = write!(entries, "({}, {name:?}), ", number.as_u64()?);
+        for (name, number) in &values.0 {
+            let _ = write!(entries, "({number}, {name:?}), ");
         }
         if let Some(name) = self.known.get(&entries) {
             return Some(name.clone());
         }
         let name = format!("{event}_{param}").to_uppercase();
-        let what = format!("{event} {param}");
         let _ = write!(
             self.text,
-            "\n/// Values of `{param}` of `{event}`.\npub static {name}: Symbols = Symbols {{ what: {what:?}, entries: &[\n    {}\n] }};\n",
+            "\n/// Values of `{param}` of `{event}`.\npub static {name}: Symbols = Symbols {{ what: \"{event} {param}\", entries: &[\n    {}\n] }};\n",
             entries.trim_end()
         );
         if self.known.values().any(|used| *used == name) {
@@ -65,72 +117,86 @@ impl Symbols {
     }
 }
 
-fn events(schema: &Value, symbols: &mut Symbols) -> Option<String> {
+fn events(schema: &Schema, symbols: &mut Symbols) -> Option<String> {
     let mut rows = String::new();
-    let mut count = 0;
-    for event in schema.get("events")?.as_array()? {
-        let name = event.get("name")?.as_str()?;
-        let code = event.get("enum")?.as_str()?.strip_prefix("PPME_")?;
-        if event.get("n")?.as_u64()? != count {
+    for (number, event) in schema.events.iter().enumerate() {
+        if event.n != number {
             return None;
         }
-        let flags: Option<Vec<&str>> = event.get("flags")?.as_array()?.iter().map(Value::as_str).collect();
-        let category = category(event.get("cat")?.as_u64()?)?;
-        let _ = write!(rows, "    {count} {code} {name:?} ({category}) ({}) [", flags?.join(" "));
+        let code = event.r#enum.strip_prefix("PPME_")?;
+        let category = category(event.cat)?;
+        let _ =
+            write!(rows, "    {number} {code} {:?} ({category}) ({}) [", event.name, event.flags.join(" "));
         let mut descriptor = None;
-        for (position, param) in event.get("params")?.as_array()?.iter().enumerate() {
-            let param_name = param.get("name")?.as_str()?;
-            let ty = param.get("type")?.as_str()?.strip_prefix("PT_")?;
-            let format = *FORMATS.get(usize::try_from(param.get("fmt")?.as_u64()?).ok()?)?;
+        for (position, param) in event.params.iter().enumerate() {
+            let ty = param.r#type.strip_prefix("PT_")?;
             let separator = if position == 0 { "" } else { ", " };
-            let _ = write!(rows, "{separator}{param_name:?}: {} {format}", type_name(ty)?);
-            if let Some(values) = param.get("values").and_then(Value::as_object) {
-                let _ = write!(rows, " symbols {}", symbols.name(values, name, param_name)?);
+            let _ =
+                write!(rows, "{separator}{:?}: {} {}", param.name, type_name(ty)?, FORMATS.get(param.fmt)?);
+            if let Some(values) = &param.values {
+                let _ = write!(rows, " symbols {}", symbols.name(values, &event.name, &param.name)?);
             }
-            match ty {
-                "FD" | "FD32" => descriptor = Some(position),
-                "FSRELPATH" => drop(write!(rows, " dirfd {}", descriptor?)),
-                "DYN" => drop(write!(rows, " variants {}", variants(name)?)),
-                _ => {}
+            let _ = match ty {
+                "FSRELPATH" => write!(rows, " dirfd {}", descriptor?),
+                "DYN" => write!(rows, " variants {}", variants(&event.name)?),
+                _ => Ok(()),
+            };
+            if matches!(ty, "FD" | "FD32") {
+                descriptor = Some(position);
             }
         }
         rows.push_str("]\n");
-        count += 1;
     }
     Some(format!(
         "//! The rows of the event table; {HEADER}.\n//!\n//! number CODE \"name\" (category) (flags) [parameters]\n\n{MACRO}\nevents! {{\n{rows}}}\n"
     ))
 }
 
-fn syscalls(schema: &Value) -> Option<String> {
-    let codes = schema.get("syscall_codes")?.as_object()?;
-    let named: Option<BTreeMap<usize, &str>> =
-        codes.iter().map(|(code, name)| Some((code.parse().ok()?, name.as_str()?))).collect();
-    let named = named?;
-    let last = *named.keys().last()?;
+fn syscalls(named: &BTreeMap<usize, String>) -> String {
+    let codes: Vec<usize> = (0..named.keys().last().map_or(0, |last| last + 1)).collect();
     let mut text = format!(
         "//! Names of system calls by the schema's code; {HEADER}.\n\npub(super) static NAMES: [&str; {}] = [\n",
-        last + 1
+        codes.len()
     );
-    for row in (0..=last).collect::<Vec<_>>().chunks(8) {
+    for row in codes.chunks(8) {
         let names: Vec<String> =
-            row.iter().map(|code| format!("{:?},", named.get(code).unwrap_or(&""))).collect();
+            row.iter().map(|code| format!("{:?},", named.get(code).map_or("", String::as_str))).collect();
         let _ = writeln!(text, "    {}", names.join(" "));
     }
     text.push_str("];\n");
-    Some(text)
+    text
 }
 
 const FORMATS: &[&str] = &["Na", "Dec", "Hex", "PaddedDec", "Id", "Dir", "Oct"];
 
 /// `513` → `SYSCALL OTHER`.
-fn category(number: u64) -> Option<String> {
-    const SOURCES: &[(u64, &str)] =
-        &[(1 << 9, "SYSCALL"), (1 << 10, "TRACEPOINT"), (1 << 11, "PLUGIN"), (1 << 12, "METAEVENT"), (1 << 13, "ITER")];
-    const CLASSES: &[(u64, &str)] = &[
-        (1, "OTHER"), (2, "FILE"), (3, "NET"), (4, "IPC"), (5, "MEMORY"), (6, "PROCESS"), (7, "SLEEP"),
-        (8, "SYSTEM"), (9, "SIGNAL"), (10, "USER"), (11, "TIME"), (12, "PROCESSING"), (32, "IO_READ"),
-        (33, "IO_WRITE"), (34, "IO_OTHER"), (64, "WAIT"), (128, "SCHEDULER"), (256, "INTERNAL"),
+fn category(number: u32) -> Option<String> {
+    const SOURCES: &[(u32, &str)] = &[
+        (1 << 9, "SYSCALL"),
+        (1 << 10, "TRACEPOINT"),
+        (1 << 11, "PLUGIN"),
+        (1 << 12, "METAEVENT"),
+        (1 << 13, "ITER"),
+    ];
+    const CLASSES: &[(u32, &str)] = &[
+        (1, "OTHER"),
+        (2, "FILE"),
+        (3, "NET"),
+        (4, "IPC"),
+        (5, "MEMORY"),
+        (6, "PROCESS"),
+        (7, "SLEEP"),
+        (8, "SYSTEM"),
+        (9, "SIGNAL"),
+        (10, "USER"),
+        (11, "TIME"),
+        (12, "PROCESSING"),
+        (32, "IO_READ"),
+        (33, "IO_WRITE"),
+        (34, "IO_OTHER"),
+        (64, "WAIT"),
+        (128, "SCHEDULER"),
+        (256, "INTERNAL"),
     ];
     if number == 0 {
         return Some(String::new());
@@ -143,11 +209,54 @@ fn category(number: u64) -> Option<String> {
 /// `FSRELPATH` → `FsRelPath`.
 fn type_name(ty: &str) -> Option<&'static str> {
     const NAMES: &[&str] = &[
-        "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "CharBuf", "ByteBuf", "Errno",
-        "SockAddr", "SockTuple", "Fd", "Pid", "FdList", "FsPath", "SyscallId", "SigType", "RelTime", "AbsTime",
-        "Port", "L4Proto", "SockFamily", "Bool", "Ipv4Addr", "Dyn", "Flags8", "Flags16", "Flags32", "Uid", "Gid",
-        "Double", "SigSet", "CharBufArray", "CharBufPairArray", "Ipv4Net", "Ipv6Addr", "Ipv6Net", "IpAddr",
-        "IpNet", "Mode", "FsRelPath", "EnumFlags8", "EnumFlags16", "EnumFlags32", "Fd32", "Pid32",
+        "Int8",
+        "Int16",
+        "Int32",
+        "Int64",
+        "UInt8",
+        "UInt16",
+        "UInt32",
+        "UInt64",
+        "CharBuf",
+        "ByteBuf",
+        "Errno",
+        "SockAddr",
+        "SockTuple",
+        "Fd",
+        "Pid",
+        "FdList",
+        "FsPath",
+        "SyscallId",
+        "SigType",
+        "RelTime",
+        "AbsTime",
+        "Port",
+        "L4Proto",
+        "SockFamily",
+        "Bool",
+        "Ipv4Addr",
+        "Dyn",
+        "Flags8",
+        "Flags16",
+        "Flags32",
+        "Uid",
+        "Gid",
+        "Double",
+        "SigSet",
+        "CharBufArray",
+        "CharBufPairArray",
+        "Ipv4Net",
+        "Ipv6Addr",
+        "Ipv6Net",
+        "IpAddr",
+        "IpNet",
+        "Mode",
+        "FsRelPath",
+        "EnumFlags8",
+        "EnumFlags16",
+        "EnumFlags32",
+        "Fd32",
+        "Pid32",
     ];
     let plain = ty.replace('_', "");
     NAMES.iter().copied().find(|name| name.eq_ignore_ascii_case(&plain))

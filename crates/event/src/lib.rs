@@ -19,6 +19,7 @@ pub mod need;
 pub mod preset;
 pub mod record;
 pub mod symbol;
+pub mod table;
 pub mod value;
 
 pub use field::{Field, FieldId};
