@@ -17,6 +17,7 @@ pub mod field;
 pub mod interest;
 pub mod need;
 pub mod preset;
+pub mod raw;
 pub mod record;
 pub mod symbol;
 pub mod table;
