@@ -1,1 +1,17 @@
-fn main() {}
+//! nabe: shows what every process and container on a Linux host does.
+
+mod cli;
+mod config;
+mod error;
+mod output;
+mod query;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nabe_probe::own::default_sigpipe();
+    match cli::run(std::env::args_os().collect()) {
+        Ok(code) => code,
+        Err(error) => error.report(),
+    }
+}

@@ -9,6 +9,7 @@
 //! **Not here.** What records mean together (`state`), containers (`container`), text.
 
 pub mod iter;
+pub mod own;
 pub mod proc;
 
 use std::path::PathBuf;

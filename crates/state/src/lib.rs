@@ -22,4 +22,4 @@ mod suspicion;
 
 pub use process::Process;
 pub use row::Row;
-pub use snapshot::{CgroupSet, Error, Facts, Snapshot};
+pub use snapshot::{CgroupSet, Error, Facts, Snapshot, Usage};

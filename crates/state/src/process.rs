@@ -211,6 +211,21 @@ impl<'a> Process<'a> {
         (runtime - stime, stime)
     }
 
+    /// CPU time of all threads, ns.
+    pub(crate) fn cpu_time_ns(&self) -> u64 {
+        let (utime, stime) = self.times_ns();
+        utime.saturating_add(stime)
+    }
+
+    /// Hundredths of a per cent of one CPU, since the round before or since the start.
+    fn cpu_share(&self) -> u64 {
+        let (used, span) = match self.snapshot.before(self.task.tid, self.task.start_ns) {
+            Some((used, span)) => (self.cpu_time_ns().saturating_sub(used), span),
+            None => (self.cpu_time_ns(), self.age_ns()),
+        };
+        u64::try_from(u128::from(used) * 10_000 / u128::from(span.max(1))).unwrap_or(u64::MAX)
+    }
+
     fn age_ns(&self) -> u64 {
         self.snapshot.host.uptime_ns.saturating_sub(self.task.start_ns)
     }
@@ -355,12 +370,8 @@ impl<'a> Process<'a> {
             p::AGE => Value::Int(signed(self.age_ns())),
             p::UTIME => Value::Uint(self.times_ns().0),
             p::STIME => Value::Uint(self.times_ns().1),
-            p::CPU_TIME => Value::Int(signed(self.times_ns().0.saturating_add(self.times_ns().1))),
-            p::CPU => {
-                let used = self.times_ns().0.saturating_add(self.times_ns().1);
-                let share = u128::from(used) * 10_000 / u128::from(self.age_ns().max(1));
-                Value::Uint(u64::try_from(share).unwrap_or(u64::MAX))
-            }
+            p::CPU_TIME => Value::Int(signed(self.cpu_time_ns())),
+            p::CPU => Value::Uint(self.cpu_share()),
             p::VSZ => self.pages(t.vm_pages),
             p::RSS => self
                 .pages(t.rss_anon_pages.saturating_add(t.rss_file_pages).saturating_add(t.rss_shmem_pages)),

@@ -161,6 +161,16 @@ pub struct Snapshot {
     set_index: HashMap<u64, usize>,
     users: HashMap<(u16, u32), Vec<u8>>,
     notes: Vec<Vec<u8>>,
+    /// CPU use of the round before, for shares since then.
+    before: Option<Usage>,
+}
+
+/// CPU time of each process at a moment, to tell a share of the time since.
+#[derive(Clone, Debug, Default)]
+pub struct Usage {
+    pub(crate) uptime_ns: u64,
+    /// By pid and start, so that a pid that is used again is another process.
+    pub(crate) cpu_ns: HashMap<(u32, u64), u64>,
 }
 
 impl Snapshot {
@@ -375,6 +385,25 @@ impl Snapshot {
     #[must_use]
     pub fn hostname(&self) -> (&[u8], &[u8]) {
         (&self.hostname, &self.release)
+    }
+
+    /// How much CPU time each process has used by now.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let used = |process: Process<'_>| ((process.tid(), process.task().start_ns), process.cpu_time_ns());
+        Usage { uptime_ns: self.host.uptime_ns, cpu_ns: self.processes().map(used).collect() }
+    }
+
+    /// From now on `process.cpu` is the share since `before`, not since the process started.
+    pub fn since(&mut self, before: &Usage) {
+        self.before = Some(before.clone());
+    }
+
+    /// CPU time that the process had used in the round before, and how long ago that was.
+    pub(crate) fn before(&self, tid: u32, start_ns: u64) -> Option<(u64, u64)> {
+        let before = self.before.as_ref()?;
+        let used = before.cpu_ns.get(&(tid, start_ns))?;
+        Some((*used, self.host.uptime_ns.saturating_sub(before.uptime_ns)))
     }
 
     /// Sentences about what could not be seen when it was taken.

@@ -1,0 +1,115 @@
+//! The command line: one tree of verbs, from which help, man pages and completions are made.
+
+mod doctor;
+mod explain;
+mod fields;
+mod generate;
+mod ps;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::error::Result;
+
+/// What a process, a container, a socket does: shown as the kernel sees it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nabe",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "Exit status: 0 done (also when nothing matches), 1 failed, 2 wrong usage or expression.\n\
+                  Configuration: /etc/nabe/config.toml, ~/.config/nabe/config.toml; see nabe-ps(1)."
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List processes, open files and sockets with their containers
+    Ps(Box<ps::Args>),
+    /// Say why a process, port, file or container is there
+    Explain(explain::Args),
+    /// List the fields, constants and presets of expressions and columns
+    Fields(fields::Args),
+    /// Say what this kernel, these privileges and these engines allow
+    Doctor(doctor::Args),
+    /// Print the version
+    Version,
+    /// Print a completion script
+    Completion(generate::CompletionArgs),
+    /// Write man pages or completions into a directory
+    #[command(hide = true)]
+    Gen(generate::Args),
+}
+
+/// The command tree, for help, man pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the program with these arguments, the first being its name.
+pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
+    let arguments = as_psc(arguments);
+    let matches = command().get_matches_from(arguments);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match cli.verb {
+        Verb::Ps(args) => ps::run(&args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Fields(args) => fields::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+        Verb::Version => generate::version(),
+        Verb::Completion(args) => generate::completion(&args),
+        Verb::Gen(args) => generate::run(&args),
+    }
+}
+
+/// psc's own verbs, which `nabe ps` and a `psc` link to nabe take unchanged.
+const PSC_VERBS: [&str; 4] = ["fields", "version", "completion", "help"];
+
+/// Rewrites `psc …` and `nabe ps VERB …` to nabe's own words.
+fn as_psc(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let called = arguments.first().map(|name| Path::new(name).file_name().unwrap_or_default().to_owned());
+    let is_verb = |at: usize| arguments.get(at).is_some_and(|arg| PSC_VERBS.iter().any(|verb| arg == *verb));
+    if called.is_some_and(|name| name == "psc") {
+        if !is_verb(1) {
+            arguments.insert(1, "ps".into());
+        }
+    } else if arguments.get(1).is_some_and(|verb| verb == "ps") && is_verb(2) {
+        arguments.remove(1);
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn psc_words_become_ours() {
+        for (typed, meant) in [
+            ("psc", "psc ps"),
+            ("/usr/bin/psc -t", "/usr/bin/psc ps -t"),
+            ("psc fields", "psc fields"),
+            ("nabe ps fields", "nabe fields"),
+            ("nabe ps completion bash", "nabe completion bash"),
+            ("nabe ps pid", "nabe ps pid"),
+        ] {
+            assert_eq!(as_psc(words(typed)), words(meant), "{typed}");
+        }
+    }
+
+    #[test]
+    fn the_tree_is_sound() {
+        command().debug_assert();
+    }
+}

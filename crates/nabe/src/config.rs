@@ -1,0 +1,69 @@
+//! The config file: `$NABE_CONFIG`, else `$XDG_CONFIG_HOME/nabe/config.toml` (`~/.config`), else
+//! `/etc/nabe/config.toml`. Flags win over the environment, the environment over the file.
+//!
+//! ```toml
+//! [engines]
+//! sockets = "docker=/srv/docker.sock,containerd=/run/k3s/containerd/containerd.sock"
+//! roots = "docker=/srv/docker"
+//! deadline = "250ms"
+//! ```
+
+use std::path::PathBuf;
+
+use nabe_container::Config as Engines;
+
+use crate::error::{CliError, Result};
+
+/// Engine settings from the file and the environment; flags are added by the verb.
+pub fn engines() -> Result<Engines> {
+    let mut engines = Engines::from_env()?;
+    let Some((path, asked)) = path() else { return Ok(engines) };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !asked => return Ok(engines),
+        Err(error) => return Err(CliError::file("read the config file", &path, &error)),
+    };
+    let wrong = |message: String| CliError::usage(format_args!("{}: {message}", path.display()));
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+    for (section, value) in &table {
+        let Some(settings) = value.as_table().filter(|_| section == "engines") else {
+            return Err(wrong(format!("unknown section \"{section}\": expected [engines]")));
+        };
+        for (key, value) in settings {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            engines.set(key, &value).map_err(|error| wrong(format!("engines.{key}: {error}")))?;
+        }
+    }
+    Ok(engines)
+}
+
+/// Where the file is, and whether somebody asked for this one by name.
+fn path() -> Option<(PathBuf, bool)> {
+    if let Some(path) = std::env::var_os("NABE_CONFIG").filter(|path| !path.is_empty()) {
+        return Some((path.into(), true));
+    }
+    let own = std::env::var_os("XDG_CONFIG_HOME")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")))
+        .map(|directory| directory.join("nabe/config.toml"));
+    let all = PathBuf::from("/etc/nabe/config.toml");
+    Some((own.filter(|path| path.exists()).unwrap_or(all), false))
+}
+
+/// Where relocated BPF programs are kept between runs: root's cache, else the user's.
+pub fn cache() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("NABE_CACHE") {
+        return (!path.is_empty()).then(|| path.into());
+    }
+    if is_root() {
+        return Some(PathBuf::from("/var/cache/nabe"));
+    }
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let base = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from).or_else(home)?;
+    Some(base.join("nabe"))
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

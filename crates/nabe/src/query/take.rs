@@ -1,0 +1,120 @@
+//! Taking the snapshot that a query needs, in at most two rounds: what the filter can decide with
+//! cheap facts is decided first, and costly collectors run only for the processes that are left.
+
+use nabe_event::{Interest, Needs};
+use nabe_filter::Program;
+use nabe_probe::{Options, proc};
+use nabe_state::Snapshot;
+
+use super::{Containers, Query};
+use crate::error::Result;
+
+/// Collectors that are worth a round of their own when the filter can spare most processes.
+const COSTLY: Needs = Needs::ARGS
+    .and(Needs::ENV)
+    .and(Needs::FD)
+    .and(Needs::FD_PATH)
+    .and(Needs::FD_DETAIL)
+    .and(Needs::ORPHAN_SOCKETS);
+
+/// Where facts come from.
+#[derive(Debug)]
+pub struct Origin {
+    /// How the probe works.
+    pub options: Options,
+    /// Who names containers.
+    pub containers: Containers,
+}
+
+/// A snapshot, and what could not be seen.
+#[derive(Debug)]
+pub struct Taken {
+    /// What is there.
+    pub snapshot: Snapshot,
+    /// Sentences for stderr.
+    pub notes: Vec<String>,
+}
+
+/// Takes the snapshot that `query` needs.
+pub fn take(query: &Query, origin: &mut Origin) -> Result<Taken> {
+    let needs = query.needs();
+    let mut wanted = Interest::all(needs).meet(query.program.interest());
+    wanted.only_sockets |= query.only_sockets;
+    if query.counts_descriptors {
+        wanted.only_sockets = false;
+        (wanted.families, wanted.types, wanted.states) = (None, None, None);
+    }
+    if query.ancestors {
+        (wanted.pids, wanted.euids, wanted.names) = (None, None, None);
+    }
+    let cheap = needs.without(COSTLY);
+    let first = query.program.prefilter(cheap);
+    let (mut bytes, mut notes) = (Vec::new(), Vec::new());
+    if first.is_all() || cheap == needs {
+        if !query.takes_ownerless() || !first.is_all() {
+            wanted.needs = wanted.needs.without(Needs::ORPHAN_SOCKETS);
+        }
+        notes = nabe_probe::snapshot(&wanted, &origin.options, &mut bytes)?.notes;
+        let mut snapshot = fill_gaps(Snapshot::new(bytes)?, &wanted)?;
+        name_containers(&mut snapshot, needs, &mut origin.containers, &mut notes);
+        return Ok(Taken { snapshot, notes });
+    }
+
+    let round = Interest { needs: cheap, ..wanted.clone() };
+    notes.extend(nabe_probe::snapshot(&round, &origin.options, &mut bytes)?.notes);
+    let mut snapshot = fill_gaps(Snapshot::new(bytes)?, &round)?;
+    name_containers(&mut snapshot, needs, &mut origin.containers, &mut notes);
+    let pids = left(&snapshot, &first, query.threads);
+    if !pids.is_empty() {
+        wanted.needs = needs.without(cheap).without(Needs::ORPHAN_SOCKETS);
+        wanted.pids = Some(pids);
+        let mut bytes = snapshot.into_bytes();
+        notes.extend(nabe_probe::snapshot(&wanted, &origin.options, &mut bytes)?.notes);
+        snapshot = Snapshot::new(bytes)?;
+    }
+    Ok(Taken { snapshot, notes })
+}
+
+/// Processes that the cheap part of the filter leaves.
+fn left(snapshot: &Snapshot, first: &Program, threads: bool) -> Vec<u32> {
+    let mut pids: Vec<u32> = snapshot
+        .processes()
+        .filter(|process| (threads || process.tid() == process.pid()) && first.matches(&process.alone()))
+        .map(|process| process.pid())
+        .collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+/// Asks `/proc` for parents that the kernel's iterator did not show and for pid 1: on some kernels
+/// the iterator leaves out tasks that are there. What has exited in between is gone from `/proc` too.
+fn fill_gaps(snapshot: Snapshot, wanted: &Interest) -> Result<Snapshot> {
+    let asked: Vec<u32> = match &wanted.pids {
+        Some(pids) => pids.clone(),
+        None if wanted.euids.is_some() || wanted.names.is_some() => return Ok(snapshot),
+        None => {
+            let mut parents: Vec<u32> =
+                snapshot.processes().map(|process| process.ppid()).chain([1]).filter(|pid| *pid != 0).collect();
+            parents.sort_unstable();
+            parents.dedup();
+            parents
+        }
+    };
+    let missing: Vec<u32> = asked.into_iter().filter(|pid| snapshot.process(*pid).is_none()).collect();
+    if missing.is_empty() || missing.len() > 64 {
+        return Ok(snapshot);
+    }
+    let mut bytes = snapshot.into_bytes();
+    for pid in missing {
+        proc::one(pid, wanted.needs, &mut bytes);
+    }
+    Ok(Snapshot::new(bytes)?)
+}
+
+/// Names containers when a field asks for it, or finds only their ids when that is enough.
+fn name_containers(snapshot: &mut Snapshot, needs: Needs, containers: &mut Containers, notes: &mut Vec<String>) {
+    if needs.intersects(Needs::CGROUP | Needs::CONTAINER) {
+        notes.extend(containers.tell(snapshot, needs.contains(Needs::CONTAINER)));
+    }
+}
