@@ -180,6 +180,34 @@ pub static PROTOCOL: Symbols = Symbols {
     ],
 };
 
+/// Protocols of netlink sockets, include/uapi/linux/netlink.h, with the names that `ss` prints.
+pub static NETLINK: Symbols = Symbols {
+    what: "netlink protocol",
+    entries: &[
+        (0, "route"),
+        (2, "usersock"),
+        (3, "fw"),
+        (4, "tcpdiag"),
+        (5, "nflog"),
+        (6, "xfrm"),
+        (7, "selinux"),
+        (8, "iscsi"),
+        (9, "audit"),
+        (10, "fiblookup"),
+        (11, "connector"),
+        (12, "nft"),
+        (13, "ip6fw"),
+        (14, "dec-rt"),
+        (15, "uevent"),
+        (16, "genl"),
+        (18, "scsi-trans"),
+        (19, "ecryptfs"),
+        (20, "rdma"),
+        (21, "crypto"),
+        (22, "smc"),
+    ],
+};
+
 /// seccomp modes, include/uapi/linux/seccomp.h.
 pub static SECCOMP: Symbols =
     Symbols { what: "seccomp mode", entries: &[(0, "disabled"), (1, "strict"), (2, "filter"), (3, "dead")] };
