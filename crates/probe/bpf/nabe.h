@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What every program shares: the configuration, which tasks are wanted, and how
+ * a record leaves.
+ *
+ * All globals are one map each for the whole object. One reader reads one
+ * iterator at a time, so the scratch areas need no lock.
+ */
+#ifndef NABE_H
+#define NABE_H
+
+#include "core.h"
+#include "record.gen.h"
+
+/* Bits of nabe_config.needs: nabe_event::Needs. */
+#define NEED_RSS (1u << 1)
+#define NEED_THREAD_TIMES (1u << 2)
+#define NEED_CGROUP (1u << 4)
+#define NEED_EXE (1u << 5)
+#define NEED_CWD (1u << 6)
+#define NEED_ARGS (1u << 7)
+#define NEED_ENV (1u << 8)
+#define NEED_FD_PATH (1u << 11)
+#define NEED_THREADS (1u << 13)
+
+/* Bits of nabe_config.select. */
+#define SELECT_PIDS 1u
+#define SELECT_EUIDS 2u
+#define SELECT_NAMES 4u
+#define SELECT_ONLY_SOCKETS 8u
+#define SELECT_FAMILIES 16u
+#define SELECT_TYPES 32u
+#define SELECT_STATES 64u
+
+#define MAX_EUIDS 16
+#define MAX_NAMES 16
+#define MAX_CPUS 1024
+
+/* The twin of iter::config::Config; frozen, so that the verifier drops what is off. */
+struct nabe_config {
+	__u32 needs;
+	__u32 select;
+	__u32 reader_level;
+	__u32 reader_pidns;
+	__u32 cpus;
+	__u32 n_euids;
+	__u32 n_names;
+	__u32 types;
+	__u64 families;
+	__u32 states;
+	__u32 reserved;
+	__u32 euids[MAX_EUIDS];
+	__u64 names[MAX_NAMES][2];
+};
+_Static_assert(sizeof(struct nabe_config) == 368, "the Rust side has the same size");
+
+const volatile struct nabe_config config = {};
+
+/* Wanted tgids, and from where on their arguments are wanted. Sized by the loader. */
+struct nabe_from {
+	__u32 argv;
+	__u32 env;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nabe_from);
+} pids SEC(".maps");
+
+#define ALIGN8(n) (((n) + 7u) & ~7u)
+/* The compiler must keep a bound that it can prove and the verifier cannot. */
+#define BOUND(n, mask) asm volatile("%0 &= %1" : "+r"(n) : "i"(mask))
+
+/* Writes what is left to a multiple of 8. */
+static __always_inline int emit_pad(struct seq_file *seq, __u32 written)
+{
+	__u64 pad = -written & 7;
+	__u64 zero = 0;
+
+	BOUND(pad, 7);
+	return pad ? bpf_seq_write(seq, &zero, pad) : 0;
+}
+
+/* The number of pid as the reader counts; 0 where the reader cannot see it. */
+static __always_inline __u32 reader_nr(struct pid *pid)
+{
+	struct upid upid = {};
+	struct pid_namespace *ns;
+	unsigned int level = 0;
+
+	bpf_core_read(&level, sizeof(level), &pid->level);
+	if (level < config.reader_level)
+		return 0;
+	bpf_probe_read_kernel(&upid.nr, sizeof(upid.nr),
+			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				      config.reader_level * bpf_core_type_size(struct upid) +
+				      bpf_core_field_offset(struct upid, nr));
+	bpf_probe_read_kernel(&ns, sizeof(ns),
+			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				      config.reader_level * bpf_core_type_size(struct upid) +
+				      bpf_core_field_offset(struct upid, ns));
+	if (BPF_CORE_READ(ns, ns.inum) != config.reader_pidns)
+		return 0;
+	return upid.nr;
+}
+
+static __always_inline __u32 tgid_of(struct task_struct *task)
+{
+	if (!config.reader_level)
+		return task->tgid;
+	return reader_nr(BPF_CORE_READ(task, group_leader, thread_pid));
+}
+
+static __always_inline __u32 tid_of(struct task_struct *task)
+{
+	if (!config.reader_level)
+		return task->pid;
+	return reader_nr(BPF_CORE_READ(task, thread_pid));
+}
+
+static __always_inline bool name_wanted(struct task_struct *task)
+{
+	__u64 comm[2] = {};
+	__u32 i;
+
+	bpf_probe_read_kernel_str(comm, sizeof(comm), &task->comm);
+	for (i = 0; i < MAX_NAMES; i++) {
+		if (i >= config.n_names)
+			break;
+		if (comm[0] == config.names[i][0] && comm[1] == config.names[i][1])
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool euid_wanted(__u32 euid)
+{
+	__u32 i;
+
+	for (i = 0; i < MAX_EUIDS; i++) {
+		if (i >= config.n_euids)
+			break;
+		if (euid == config.euids[i])
+			return true;
+	}
+	return false;
+}
+
+/* A thread is wanted when it or its process is: the selection may only be too wide. */
+static __always_inline bool task_wanted(struct task_struct *task, __u32 pid)
+{
+	if (!pid)
+		return false;
+	if ((config.select & SELECT_PIDS) && !bpf_map_lookup_elem(&pids, &pid))
+		return false;
+	if ((config.select & SELECT_EUIDS) && !euid_wanted(task->cred->euid.val) &&
+	    !euid_wanted(task->group_leader->cred->euid.val))
+		return false;
+	if ((config.select & SELECT_NAMES) && !name_wanted(task) &&
+	    !name_wanted(task->group_leader))
+		return false;
+	return true;
+}
+
+#endif

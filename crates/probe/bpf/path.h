@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Paths by walking dentries with reads that cannot fault. bpf_d_path() would be
+ * shorter, but it trusts its argument: an mm or an fs_struct can be freed while
+ * we look at its task. It is also missing from iterators before 5.12.
+ */
+#ifndef NABE_PATH_H
+#define NABE_PATH_H
+
+#include "nabe.h"
+
+#define PATH_ROOM 4096 /* PATH_MAX; a power of two */
+#define PATH_STEPS 128 /* names and mounts; what is deeper is cut */
+#define NAME_ROOM 256
+
+#define TMPFS_MAGIC 0x01021994
+#define HUGETLBFS_MAGIC 0x958458f6
+#define OVERLAYFS_MAGIC 0x794c7630
+
+/* Text ends at PATH_ROOM; what is behind is never read, but the verifier adds up bounds. */
+struct path_text {
+	__u32 start;
+	__u32 len;
+	bool cut;
+	char text[2 * PATH_ROOM];
+};
+
+static const char deleted_mark[10] = " (deleted)";
+
+static __always_inline void path_begin(struct path_text *out)
+{
+	out->start = PATH_ROOM;
+	out->len = 0;
+	out->cut = false;
+}
+
+/* Puts '/' and a name in front. */
+static __always_inline bool path_prepend(struct path_text *out, const unsigned char *name, __u32 len)
+{
+	__u64 at = out->start;
+	__u64 n = len;
+
+	BOUND(n, NAME_ROOM - 1);
+	if (at < n + 1) {
+		out->cut = true;
+		return false;
+	}
+	at -= n + 1;
+	BOUND(at, PATH_ROOM - 1);
+	out->text[at] = '/';
+	if (bpf_probe_read_kernel(&out->text[at + 1], n, name))
+		return false;
+	out->start = at;
+	return true;
+}
+
+static __always_inline bool dentry_deleted(struct dentry *dentry)
+{
+	return !BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry;
+}
+
+static __always_inline bool dentry_memfd(struct dentry *dentry, unsigned long magic)
+{
+	char name[8] = {};
+
+	if (magic != TMPFS_MAGIC && magic != HUGETLBFS_MAGIC)
+		return false;
+	bpf_probe_read_kernel(name, 6, BPF_CORE_READ(dentry, d_name.name));
+	return *(__u64 *)name == 0x3a64666d656dULL /* "memfd:" */ &&
+	       BPF_CORE_READ(dentry, d_parent) == dentry;
+}
+
+/* Up to the reader's root, or the root of the mount tree that the path is in. */
+static __always_inline void path_walk(struct path_text *out, struct dentry *dentry,
+				      struct vfsmount *mnt, struct path *root, bool memfd)
+{
+	struct dentry *mnt_root;
+	__u32 end;
+	int i;
+
+	path_begin(out);
+	if (memfd || dentry_deleted(dentry)) {
+		__builtin_memcpy(&out->text[PATH_ROOM - sizeof(deleted_mark)], deleted_mark,
+				 sizeof(deleted_mark));
+		out->start = PATH_ROOM - sizeof(deleted_mark);
+	}
+	if (memfd) {
+		path_prepend(out, BPF_CORE_READ(dentry, d_name.name),
+			     BPF_CORE_READ(dentry, d_name.len));
+		goto out;
+	}
+	end = out->start;
+	mnt_root = BPF_CORE_READ(mnt, mnt_root);
+	for (i = 0; i < PATH_STEPS; i++) {
+		struct dentry *parent;
+
+		if (dentry == root->dentry && mnt == root->mnt)
+			break;
+		if (dentry == mnt_root) {
+			struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+			struct mount *up = BPF_CORE_READ(m, mnt_parent);
+
+			if (up == m)
+				break;
+			dentry = BPF_CORE_READ(m, mnt_mountpoint);
+			mnt = (void *)up + bpf_core_field_offset(struct mount, mnt);
+			mnt_root = BPF_CORE_READ(mnt, mnt_root);
+			continue;
+		}
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (parent == dentry || !parent)
+			break;
+		if (!path_prepend(out, BPF_CORE_READ(dentry, d_name.name),
+				  BPF_CORE_READ(dentry, d_name.len)))
+			break;
+		dentry = parent;
+	}
+	if (i == PATH_STEPS)
+		out->cut = true;
+	if (out->start == end)
+		path_prepend(out, NULL, 0);
+out:
+	out->len = PATH_ROOM - out->start;
+}
+
+static __always_inline int emit_path(struct seq_file *seq, struct path_text *path)
+{
+	__u64 start = path->start, len = path->len;
+
+	if (!len)
+		return 0;
+	BOUND(start, PATH_ROOM - 1);
+	if (len > PATH_ROOM - start)
+		return 0;
+	if (len > PATH_ROOM)
+		return 0;
+	return bpf_seq_write(seq, &path->text[start], len);
+}
+
+#endif

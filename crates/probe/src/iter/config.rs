@@ -1,0 +1,126 @@
+//! What the programs are told: needs and the selection that they can make themselves.
+
+use std::fs;
+
+use nabe_event::{Interest, Needs};
+
+const SELECT_PIDS: u32 = 1;
+const SELECT_EUIDS: u32 = 2;
+const SELECT_NAMES: u32 = 4;
+const SELECT_ONLY_SOCKETS: u32 = 8;
+const SELECT_FAMILIES: u32 = 16;
+const SELECT_TYPES: u32 = 32;
+const SELECT_STATES: u32 = 64;
+
+const MAX_EUIDS: usize = 16;
+const MAX_NAMES: usize = 16;
+/// Size of `struct nabe_config`.
+pub(crate) const SIZE: usize = 368;
+
+/// Who reads: its PID namespace decides which numbers a process has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reader {
+    /// Depth of its PID namespace, 0 = initial.
+    pub(crate) level: u32,
+    /// Inode of its PID namespace.
+    pub(crate) pidns: u32,
+}
+
+/// Inode of the initial PID namespace, include/linux/proc_ns.h.
+const INITIAL_PIDNS: u32 = 0xEFFF_FFFC;
+
+impl Reader {
+    /// This process. In the initial namespace that takes one call.
+    pub(crate) fn this() -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        let pidns = fs::metadata("/proc/self/ns/pid").map_or(INITIAL_PIDNS, |meta| meta.ino() as u32);
+        if pidns == INITIAL_PIDNS {
+            return Self { level: 0, pidns };
+        }
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Self { level: level_of(&status), pidns }
+    }
+}
+
+/// Depth of the innermost namespace of `NSpid`, counted from the one that /proc shows. A reader
+/// whose /proc belongs to its own namespace sees one number and is then taken to be one level deep,
+/// which holds for containers; nested ones are found by the kernel side, which compares inodes.
+fn level_of(status: &str) -> u32 {
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    (numbers.split_ascii_whitespace().count() as u32).max(1)
+}
+
+/// The bytes of `struct nabe_config` for this interest.
+pub(crate) fn encode(interest: &Interest, reader: Reader, with_pids: bool) -> [u8; SIZE] {
+    let mut select = 0;
+    if with_pids {
+        select |= SELECT_PIDS;
+    }
+    let euids = interest.euids.as_deref().filter(|list| list.len() <= MAX_EUIDS);
+    let names = interest.names.as_deref().filter(|list| list.len() <= MAX_NAMES);
+    let families = mask(interest.families.as_deref(), 64);
+    let types = mask(interest.types.as_deref(), 32);
+    let states = mask(interest.states.as_deref(), 32);
+    for (bit, set) in [
+        (SELECT_EUIDS, euids.is_some()),
+        (SELECT_NAMES, names.is_some()),
+        (SELECT_ONLY_SOCKETS, interest.only_sockets),
+        (SELECT_FAMILIES, families.is_some()),
+        (SELECT_TYPES, types.is_some()),
+        (SELECT_STATES, states.is_some()),
+    ] {
+        if set {
+            select |= bit;
+        }
+    }
+    let (euids, names) = (euids.unwrap_or_default(), names.unwrap_or_default());
+    let mut out = Vec::with_capacity(SIZE);
+    for number in [
+        need_bits(interest.needs),
+        select,
+        reader.level,
+        reader.pidns,
+        if interest.needs.contains(Needs::RSS) { possible_cpus() } else { 0 },
+        euids.len() as u32,
+        names.len() as u32,
+        types.unwrap_or(0) as u32,
+    ] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.extend_from_slice(&families.unwrap_or(0).to_le_bytes());
+    out.extend_from_slice(&(states.unwrap_or(0) as u32).to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    for at in 0..MAX_EUIDS {
+        out.extend_from_slice(&euids.get(at).copied().unwrap_or(0).to_le_bytes());
+    }
+    for at in 0..MAX_NAMES {
+        let mut comm = [0; 16];
+        let name = names.get(at).map_or(&[][..], Vec::as_slice);
+        comm.iter_mut().zip(name.iter().take(15)).for_each(|(to, from)| *to = *from);
+        out.extend_from_slice(&comm);
+    }
+    let mut bytes = [0; SIZE];
+    bytes.iter_mut().zip(out).for_each(|(to, from)| *to = from);
+    bytes
+}
+
+/// Bits of the collectors as `bpf/nabe.h` has them: the positions of `Needs::ALL`.
+fn need_bits(needs: Needs) -> u32 {
+    Needs::ALL.iter().enumerate().filter(|(_, (need, ..))| needs.contains(*need)).map(|(bit, _)| 1 << bit).sum()
+}
+
+/// A set as a mask; `None` when there is none, or when it holds what the mask cannot.
+fn mask<T: Copy + Into<u32>>(set: Option<&[T]>, bits: u32) -> Option<u64> {
+    set?.iter().try_fold(0, |mask, item| {
+        let bit = (*item).into();
+        (bit < bits).then(|| mask | 1_u64 << bit)
+    })
+}
+
+/// One more than the highest CPU number that can ever be online.
+fn possible_cpus() -> u32 {
+    let text = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    let last = text.trim().rsplit([',', '-']).next().and_then(|n| n.parse::<u32>().ok());
+    // Without the file: as many as the programs can count.
+    last.map_or(1024, |n| n.saturating_add(1)).min(1024)
+}
