@@ -26,6 +26,7 @@ mod identity;
 mod metadata;
 mod resolver;
 mod status;
+mod supervisor;
 mod time;
 
 pub use cgroup::{UnitKind, owner_uid, unit, unit_kind};

@@ -100,6 +100,9 @@ impl Metadata {
             }
         }
         fill(&mut self.namespace, other.namespace);
+        if self.name.is_none() && other.name.is_some() {
+            self.source = other.source;
+        }
         fill(&mut self.name, other.name);
         fill(&mut self.image, other.image);
         fill(&mut self.image_id, other.image_id);
@@ -144,7 +147,7 @@ impl Pod {
 }
 
 /// Something about an engine that the user should hear, in one sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Note {
     /// The engine it is about.
     pub engine: Engine,

@@ -1,14 +1,25 @@
-//! From ids to metadata: files first, sockets for the rest, all in threads that
-//! nobody waits for beyond the deadline.
+//! From ids to metadata: files first, sockets for the rest, each engine in a
+//! thread of its own that nobody waits for beyond the deadline.
+//!
+//! This module keeps what was learnt between calls; [`round`] asks.
 
-use std::collections::HashMap;
+mod round;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use round::Round;
+
+use crate::api::http::Deadline;
 use crate::cgroup::owner_uid;
-use crate::{Config, Engine, Identity, Metadata, Note, disk};
+use crate::identity::nesting;
+use crate::{Config, Engine, Identity, Metadata, Note};
 
+/// An engine that failed is not asked again for this long.
+const RETRY: Duration = Duration::from_secs(10);
+/// A container that nobody knew is looked for again after this long.
+const FORGET: Duration = Duration::from_secs(5);
 /// One distinct cgroup that is, or may be, a container's.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
@@ -26,15 +37,26 @@ pub struct Wanted<'a> {
 pub struct Resolution {
     /// Aligned with the wanted cgroups; `None` where nobody knows it.
     pub found: Vec<Option<Metadata>>,
-    /// What went wrong, each thing once.
+    /// What went wrong, each thing once and once only for one resolver.
     pub notes: Vec<Note>,
 }
 
-/// Finds metadata and remembers it by id between calls.
+/// Finds metadata and remembers it between calls: a container for as long as
+/// its id lives, a miss and a failing engine for a few seconds.
 #[derive(Debug)]
 pub struct Resolver {
     config: Arc<Config>,
-    cache: HashMap<String, Metadata>,
+    known: HashMap<Key, Metadata>,
+    missed: HashMap<Key, Instant>,
+    failed: HashMap<Engine, Instant>,
+    noted: HashSet<Note>,
+}
+
+/// What makes two wanted cgroups the same container.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Id(String),
+    Paths(Vec<Vec<u8>>),
 }
 
 /// A [`Wanted`] that a thread can own.
@@ -42,6 +64,7 @@ pub struct Resolver {
 pub(crate) struct Item {
     pub(crate) id: Option<String>,
     pub(crate) engine: Engine,
+    /// Whose systemd user slice it is in.
     pub(crate) uid: Option<u32>,
     pub(crate) paths: Vec<Vec<u8>>,
     pub(crate) pids: Vec<u32>,
@@ -50,45 +73,73 @@ pub(crate) struct Item {
 impl Resolver {
     /// A resolver that has asked nobody yet.
     pub fn new(config: Config) -> Self {
-        Resolver { config: Arc::new(config), cache: HashMap::new() }
+        Resolver {
+            config: Arc::new(config),
+            known: HashMap::new(),
+            missed: HashMap::new(),
+            failed: HashMap::new(),
+            noted: HashSet::new(),
+        }
     }
 
     /// Finds what is known of each wanted cgroup, within [`Config::deadline`].
     pub fn resolve(&mut self, wanted: &[Wanted<'_>]) -> Resolution {
-        let until = Instant::now() + self.config.deadline;
-        let mut found: Vec<Option<Metadata>> =
-            wanted.iter().map(|w| self.cache.get(w.identity.as_ref()?.id.as_ref()).cloned()).collect();
-        let items: Arc<Vec<(usize, Item)>> = Arc::new(
-            wanted
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| found.get(*at).is_none_or(Option::is_none))
-                .map(|(at, wanted)| (at, Item::new(wanted)))
-                .collect(),
-        );
+        let now = Instant::now();
+        let deadline =
+            Deadline { until: now + self.config.deadline, allowed_ms: self.config.deadline.as_millis() };
+        let keys: Vec<Key> = wanted.iter().map(Key::new).collect();
+        self.missed.retain(|_, since| now.duration_since(*since) < FORGET);
+        self.failed.retain(|_, since| now.duration_since(*since) < RETRY);
+        let mut distinct = HashSet::new();
+        let items: Vec<(usize, Item)> = keys
+            .iter()
+            .zip(wanted)
+            .enumerate()
+            .filter(|(_, (key, _))| {
+                !self.known.contains_key(key)
+                    && !self.missed.contains_key(key)
+                    && distinct.insert((*key).clone())
+            })
+            .map(|(at, (_, wanted))| (at, Item::new(wanted)))
+            .collect();
+        let mut notes = Vec::new();
         if !items.is_empty() {
-            let (sender, receiver) = mpsc::channel();
-            let (config, shared) = (Arc::clone(&self.config), Arc::clone(&items));
-            std::thread::spawn(move || {
-                for root in disk::docker::data_roots(&config, &[]) {
-                    for (at, item) in shared.iter() {
-                        if let Some(id) = &item.id
-                            && let Some(meta) = disk::docker::read(&root, id)
-                        {
-                            let _ = sender.send((*at, meta));
-                        }
-                    }
-                }
-            });
-            while let Ok((at, meta)) = receiver.recv_timeout(until.saturating_duration_since(Instant::now()))
-            {
-                self.cache.insert(meta.id.clone(), meta.clone());
-                if let Some(slot) = found.get_mut(at) {
-                    *slot = Some(meta);
-                }
+            let mut round = Round::new(&self.config, &items, deadline, &self.failed);
+            let found = round.run(&items);
+            for engine in &round.failed {
+                self.failed.insert(*engine, now);
             }
+            notes = round.notes;
+            self.remember(&keys, &items, found, now);
         }
-        Resolution { found, notes: Vec::new() }
+        notes.retain(|note| self.noted.insert(note.clone()));
+        let found = keys.iter().map(|key| self.known.get(key).cloned()).collect();
+        Resolution { found, notes }
+    }
+
+    fn remember(
+        &mut self,
+        keys: &[Key],
+        items: &[(usize, Item)],
+        mut found: HashMap<usize, Metadata>,
+        now: Instant,
+    ) {
+        for (at, _) in items {
+            let Some(key) = keys.get(*at) else { continue };
+            match found.remove(at) {
+                Some(meta) => self.known.insert(key.clone(), meta).is_some(),
+                None => self.missed.insert(key.clone(), now).is_some(),
+            };
+        }
+    }
+}
+
+impl Key {
+    fn new(wanted: &Wanted<'_>) -> Key {
+        match &wanted.identity {
+            Some(identity) => Key::Id(identity.id.to_string()),
+            None => Key::Paths(wanted.cgroup_paths.iter().map(|path| path.to_vec()).collect()),
+        }
     }
 }
 
@@ -101,5 +152,16 @@ impl Item {
             paths: wanted.cgroup_paths.iter().map(|path| path.to_vec()).collect(),
             pids: wanted.pids.to_vec(),
         }
+    }
+
+    pub(crate) fn by_id(id: &str, engine: Engine) -> Item {
+        Item { id: Some(id.to_owned()), engine, uid: None, paths: Vec::new(), pids: Vec::new() }
+    }
+
+    /// The container around this one, if its paths show one.
+    fn outer(&self) -> Option<Item> {
+        let inner = self.id.as_deref()?;
+        let outer = self.paths.iter().find_map(|path| nesting(path).find(|i| i.id != inner))?;
+        Some(Item { uid: self.uid, ..Item::by_id(&outer.id, outer.engine) })
     }
 }

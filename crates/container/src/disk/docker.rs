@@ -43,8 +43,9 @@ struct State {
 }
 
 /// Docker's data directories on this host: configured, from
-/// `/etc/docker/daemon.json`, the defaults, then those of rootless users.
-pub(crate) fn data_roots(config: &Config, users: &[User]) -> Vec<PathBuf> {
+/// `/etc/docker/daemon.json`, the defaults, then those of rootless users, who
+/// can write what is in them.
+pub(crate) fn data_roots(config: &Config, users: &[User]) -> Vec<(PathBuf, Option<u32>)> {
     #[derive(Deserialize)]
     struct Daemon {
         #[serde(rename = "data-root", alias = "graph")]
@@ -54,8 +55,8 @@ pub(crate) fn data_roots(config: &Config, users: &[User]) -> Vec<PathBuf> {
     let daemon: Option<Daemon> = file::json(&config.at("/etc/docker/daemon.json"));
     roots.extend(daemon.and_then(|daemon| daemon.data_root).map(|path| config.at(path)));
     roots.extend(DEFAULTS.iter().map(|path| config.at(path)));
-    roots.extend(users.iter().map(|user| user.home.join(".local/share/docker")));
-    roots
+    let theirs = |user: &User| (user.home.join(".local/share/docker"), Some(user.uid));
+    roots.into_iter().map(|path| (path, None)).chain(users.iter().map(theirs)).collect()
 }
 
 /// The container `id` as one data directory describes it. The caller has

@@ -1,0 +1,3 @@
+//! Bolt databases made by hand, damaged in every way.
+
+use super::*;
