@@ -8,13 +8,15 @@
 //!
 //! **Not here.** What records mean together (`state`), containers (`container`), text.
 
+pub mod host;
 pub mod iter;
 pub mod own;
 pub mod proc;
+pub mod user;
 
 use std::path::PathBuf;
 
-use nabe_event::Interest;
+use nabe_event::{Interest, Needs};
 
 /// Which source answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +57,21 @@ pub enum Error {
     Proc(#[source] proc::Error),
 }
 
-/// Appends the records that `interest` asks for to `out`.
+/// Appends the records that `interest` asks for to `out`, the host's among them.
 ///
 /// # Errors
 /// When the backend that was asked for by name, or both, cannot answer.
 pub fn snapshot(interest: &Interest, options: &Options, out: &mut Vec<u8>) -> Result<Report, Error> {
+    let start = out.len();
+    let report = collect(interest, options, out)?;
+    if interest.needs.contains(Needs::USER) {
+        user::of_tasks(start, out);
+    }
+    host::host(report.backend.unwrap_or(Backend::Proc), out);
+    Ok(report)
+}
+
+fn collect(interest: &Interest, options: &Options, out: &mut Vec<u8>) -> Result<Report, Error> {
     if options.backend == Some(Backend::Proc) {
         return proc::snapshot(interest, out).map_err(Error::Proc);
     }

@@ -4,12 +4,12 @@
 //! too large is the largest one.
 
 /// The lines of `bytes`, without their ends; a last line without an end counts.
-pub(super) fn lines(bytes: &[u8]) -> Lines<'_> {
+pub(crate) fn lines(bytes: &[u8]) -> Lines<'_> {
     Lines { rest: bytes }
 }
 
 /// See [`lines`].
-pub(super) struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     rest: &'a [u8],
 }
 
@@ -31,13 +31,13 @@ impl<'a> Iterator for Lines<'a> {
 }
 
 /// The words of a line, parted by any run of blanks and tabs.
-pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty())
 }
 
 /// The decimal digits at the start of `bytes` as a number, and what follows them.
 #[inline]
-pub(super) fn leading(bytes: &[u8]) -> (Option<u64>, &[u8]) {
+pub(crate) fn leading(bytes: &[u8]) -> (Option<u64>, &[u8]) {
     let end = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());
     let (digits, rest) = bytes.split_at(end);
     if digits.is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn leading(bytes: &[u8]) -> (Option<u64>, &[u8]) {
 
 /// A decimal number and nothing else.
 #[inline]
-pub(super) fn number(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
     match leading(bytes) {
         (Some(number), []) => Some(number),
         _ => None,
@@ -58,13 +58,13 @@ pub(super) fn number(bytes: &[u8]) -> Option<u64> {
 
 /// A decimal number of 32 bits and nothing else.
 #[inline]
-pub(super) fn number32(bytes: &[u8]) -> Option<u32> {
+pub(crate) fn number32(bytes: &[u8]) -> Option<u32> {
     number(bytes).and_then(|number| u32::try_from(number).ok())
 }
 
 /// A decimal number, perhaps negative, and nothing else.
 #[inline]
-pub(super) fn signed(bytes: &[u8]) -> Option<i64> {
+pub(crate) fn signed(bytes: &[u8]) -> Option<i64> {
     match bytes.split_first() {
         Some((b'-', digits)) => number(digits).map(|n| i64::try_from(n).map_or(i64::MIN, |n| -n)),
         _ => number(bytes).map(|n| i64::try_from(n).unwrap_or(i64::MAX)),
@@ -73,7 +73,7 @@ pub(super) fn signed(bytes: &[u8]) -> Option<i64> {
 
 /// A number of base 8 or 16 and nothing else, at most 64 bits.
 #[inline]
-pub(super) fn radix(bytes: &[u8], base: u32) -> Option<u64> {
+pub(crate) fn radix(bytes: &[u8], base: u32) -> Option<u64> {
     if bytes.is_empty() {
         return None;
     }
@@ -84,7 +84,7 @@ pub(super) fn radix(bytes: &[u8], base: u32) -> Option<u64> {
 }
 
 /// Undoes the kernel's `\ooo` (blank, tab, newline, backslash in mountinfo).
-pub(super) fn unescape(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((first, tail)) = rest.split_first() {
@@ -105,7 +105,7 @@ pub(super) fn unescape(bytes: &[u8]) -> Vec<u8> {
 
 /// A link such as `net:[4026531840]` or `socket:[1234]`: what stands between `prefix` + `[` and `]`.
 #[inline]
-pub(super) fn bracketed(link: &[u8], prefix: &[u8]) -> Option<u64> {
+pub(crate) fn bracketed(link: &[u8], prefix: &[u8]) -> Option<u64> {
     number(link.strip_prefix(prefix)?.strip_prefix(b":[")?.strip_suffix(b"]")?)
 }
 
