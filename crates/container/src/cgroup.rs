@@ -85,7 +85,8 @@ pub(crate) fn unescape(name: &str) -> Option<Cow<'_, str>> {
         let escaped = (first == b'\\')
             .then(|| tail.strip_prefix(b"x"))
             .flatten()
-            .and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok())
+            .and_then(|hex| hex.get(..2).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit)))
+            .and_then(|hex| std::str::from_utf8(hex).ok())
             .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match escaped {
             Some(byte) => {

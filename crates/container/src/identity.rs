@@ -299,22 +299,23 @@ fn pod(before: &[u8]) -> Option<Cow<'_, str>> {
 fn pod_of_component(name: &[u8]) -> Option<Cow<'_, str>> {
     let name = std::str::from_utf8(name).ok()?;
     let Some(unit) = name.strip_suffix(".slice") else {
-        let uid = name.strip_prefix("pod").filter(|uid| is_pod_uid(uid))?;
+        let uid = name.strip_prefix("pod").filter(|uid| is_pod_uid(uid, b'-'))?;
         return Some(Cow::Borrowed(uid));
     };
     if let Some((_, id)) = unit.split_once("libpod_pod_") {
         return is_hex64(id.as_bytes()).then_some(Cow::Borrowed(id));
     }
     let (before, uid) = unit.rsplit_once("-pod")?;
-    if !before.contains("kubepods") || !is_pod_uid(uid) {
+    if !before.contains("kubepods") || !is_pod_uid(uid, b'_') {
         return None;
     }
     if uid.contains('_') { Some(Cow::Owned(uid.replace('_', "-"))) } else { Some(Cow::Borrowed(uid)) }
 }
 
-/// A uuid with dashes or underscores, or the bare hash of a static pod.
-fn is_pod_uid(uid: &str) -> bool {
-    (8..=64).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-' || b == b'_')
+/// A uuid with this between its groups (kubelet turns dashes into underscores in
+/// a slice's name, where they mean nesting), or the bare hash of a static pod.
+fn is_pod_uid(uid: &str, between: u8) -> bool {
+    (8..=64).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_hexdigit() || b == between)
 }
 
 fn fits(shape: Shape, id: &[u8]) -> bool {
@@ -363,4 +364,29 @@ fn is_lower_hex(b: u8) -> bool {
 
 pub(crate) fn is_hex64(id: &[u8]) -> bool {
     id.len() == 64 && id.iter().all(|b| is_lower_hex(*b))
+}
+
+/// Entry for fuzzers: reads any bytes as a cgroup path in every way, and panics
+/// where an answer contradicts the path or another answer.
+#[doc(hidden)]
+pub fn fuzz_cgroup_path(path: &[u8]) {
+    let first = identify(path);
+    assert_eq!(first, nesting(path).next());
+    for identity in nesting(path) {
+        assert!(!identity.id.is_empty() && identity.id.len() <= 255);
+        assert!(!identity.id.contains('/'));
+        if let Cow::Borrowed(id) = &identity.id {
+            assert!(memchr::memmem::find(path, id.as_bytes()).is_some());
+        }
+        if let Some(uid) = &identity.pod_uid {
+            assert!((8..=64).contains(&uid.len()) && !uid.contains('_'));
+        }
+    }
+    if let Some(watched) = supervised(path) {
+        assert!(!watched.id.is_empty());
+    }
+    if let Some(unit) = crate::unit(path) {
+        assert!(crate::unit_kind(unit).is_some());
+    }
+    let _ = crate::owner_uid(path);
 }

@@ -32,7 +32,7 @@ mod time;
 pub use cgroup::{UnitKind, owner_uid, unit, unit_kind};
 pub use config::{Config, ConfigError, User};
 pub use engine::Engine;
-pub use identity::{Identity, identify, identify_any, nesting, supervised};
+pub use identity::{Identity, fuzz_cgroup_path, identify, identify_any, nesting, supervised};
 pub use metadata::{Metadata, Note, Pod};
 pub use resolver::{Resolution, Resolver, Wanted};
 pub use status::{EngineStatus, Liveness, engines};
