@@ -203,7 +203,7 @@ impl<'a> Process<'a> {
         let utime = self.task.utime_ns.saturating_add(more.utime_ns);
         let stime = self.task.stime_ns.saturating_add(more.stime_ns);
         let runtime = self.task.runtime_ns.saturating_add(more.runtime_ns);
-        if self.task.runtime_ns == 0 || utime + stime == 0 {
+        if self.task.runtime_ns == 0 || utime.saturating_add(stime) == 0 {
             return if self.task.runtime_ns == 0 { (utime, stime) } else { (runtime, 0) };
         }
         let share = u128::from(runtime) * u128::from(stime) / u128::from(utime.saturating_add(stime));

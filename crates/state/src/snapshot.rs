@@ -325,7 +325,7 @@ impl Snapshot {
             let (argv, env) = match pieces {
                 [(start, _, piece)] => (
                     Span { start: start + body, len: piece.argv_len },
-                    Span { start: start + body + piece.argv_len, len: piece.env_len },
+                    Span { start: (start + body).saturating_add(piece.argv_len), len: piece.env_len },
                 ),
                 _ => self.assemble(pieces),
             };
