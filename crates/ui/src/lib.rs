@@ -7,7 +7,7 @@
 //! Neither does I/O, asks a clock or knows a terminal: the caller says how wide it is, what time it
 //! is and which colours to use. Whatever comes from outside is hostile text: what people read has
 //! no control, bidi or invisible character in it but those of the palette. Machine formats are
-//! exact: no number is rounded and no byte is lost.
+//! exact: no number is rounded, and JSON loses no byte of any text.
 //!
 //! **Not here.** Where rows come from (`state`), which rows are wanted (`filter`), writing and
 //! paging (the binary).
@@ -22,4 +22,4 @@ pub mod view;
 
 pub use error::Error;
 pub use print::{Format, Options, Palette};
-pub use view::{Column, Context, Table};
+pub use view::{Column, Context, Table, Tree};

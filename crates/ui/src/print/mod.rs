@@ -9,7 +9,7 @@
 //! | symbol, address | its name, text | its name, text | its name, text |
 //! | absent | `null` | empty | empty |
 //! | empty text | `""` | `""` | empty |
-//! | list, map | array, object | as JSON | as JSON |
+//! | list, map | array, object | as JSON, without `#hex` | as JSON, without `#hex` |
 //! | not UTF-8 | U+FFFD, and hex in `KEY#hex` | the bytes | `\xHH` |
 //! | control, bidi | `\uXXXX` | the bytes; escaped on a terminal | `\t`, `\n`, `\\`, `\xHH`, `\u{…}` |
 
@@ -18,11 +18,15 @@ pub mod layout;
 pub mod palette;
 pub mod separated;
 pub mod table;
+pub mod tree;
 
 pub use palette::Palette;
+pub use tree::{TreePrinter, print_tree};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tree_tests;
 
 use crate::view::diff::Change;
 use crate::view::{Context, Diff, Table};

@@ -3,6 +3,7 @@
 use nabe_event::field::{container, file, process};
 
 use crate::view::column::{Column, Source};
+use crate::view::diff::Change;
 
 /// What is drawn in a colour of its own: the sequence that starts each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,17 @@ impl Palette {
             file::STATE | process::STATE => self.state,
             process::SUSPICIOUS | process::IMPOSTOR => self.alarm,
             _ => "",
+        }
+    }
+
+    /// The colour of a row's mark.
+    #[must_use]
+    pub const fn change(&self, change: Change) -> &'static str {
+        match change {
+            Change::Same => "",
+            Change::New => self.new,
+            Change::Changed(_) => self.changed,
+            Change::Gone => self.gone,
         }
     }
 

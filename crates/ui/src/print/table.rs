@@ -57,7 +57,7 @@ pub(crate) fn row(
     change: Option<Change>,
 ) {
     let palette = &options.palette;
-    let colour = change.map_or("", |change| change.colour(palette));
+    let colour = change.map_or("", |change| palette.change(change));
     if let Some(change) = change {
         Palette::start(out, colour);
         out.extend_from_slice(&[change.mark(), b' ']);
@@ -84,7 +84,7 @@ pub(crate) fn cells(
     for (index, ((cell, column), place)) in table.cells(position).zip(columns).zip(&layout.places).enumerate()
     {
         let own = match change {
-            Some(Change::New | Change::Gone) => change.map_or("", |change| change.colour(palette)),
+            Some(Change::New | Change::Gone) => change.map_or("", |change| palette.change(change)),
             Some(Change::Changed(cells)) if cells & (1 << index.min(63)) != 0 => palette.changed,
             _ => palette.column(column),
         };

@@ -1,40 +1,49 @@
 //! Golden outputs of every format.
 
-use nabe_event::Missing;
+use nabe_event::field::{file, process};
+use nabe_event::{Missing, Value, preset};
+use proptest::prelude::*;
 
-use crate::fixture::{Own, Pairs, Row, Texts, context, printed, table};
+use crate::fixture::{Ints, Own, Pairs, Row, Texts, context, printed, table};
 use crate::print::{Format, Options, Palette, Printer, print};
 use crate::view::{Column, Diff, Groups, SortKey, Table};
 
+fn process(pid: i64, name: &str, user: &str, cmdline: &str) -> Row {
+    Row::default()
+        .with("process.pid", pid)
+        .with("process.tid", pid)
+        .with("process.ppid", 1)
+        .with("process.name", name)
+        .with("process.user", user)
+        .with("process.state", 1u64)
+        .with("process.cpu", 1250u64)
+        .with("process.vsz", 2_306_867u64)
+        .with("process.rss", 1_363_149u64)
+        .with("process.startTime", 190_000_000_000_000u64)
+        .with("process.cmdline", cmdline)
+}
+
 fn processes() -> Vec<Row> {
-    let row = |pid: i64, name: &str, user: &str, cmdline: &str| {
-        Row::default()
-            .with("process.pid", pid)
-            .with("process.tid", pid)
-            .with("process.ppid", 1)
-            .with("process.name", name)
-            .with("process.user", user)
-            .with("process.state", 1u64)
-            .with("process.cpu", 1250u64)
-            .with("process.vsz", 2_306_867u64)
-            .with("process.rss", 1_363_149u64)
-            .with("process.startTime", 190_000_000_000_000u64)
-            .with("process.cmdline", cmdline)
-    };
     vec![
-        row(1, "systemd", "root", "/usr/lib/systemd/systemd --switched-root --system --deserialize=31 rhgb")
-            .with("process.startTime", 20_000_000u64)
-            .with("process.rss", 815_104u64),
-        row(2, "kthreadd", "root", "")
+        process(
+            1,
+            "systemd",
+            "root",
+            "/usr/lib/systemd/systemd --switched-root --system --deserialize=31 rhgb",
+        )
+        .with("process.startTime", 20_000_000u64)
+        .with("process.rss", 815_104u64),
+        process(2, "kthreadd", "root", "")
             .with("process.vsz", 0u64)
             .with("process.rss", 0u64)
             .with("process.state", 0x402u64),
-        row(26_441, "sleep", "root", "sleep 6000")
+        process(26_441, "sleep", "root", "sleep 6000")
             .with("container.id", "355e4bf5d63d")
             .with("container.name", "web1")
             .with("container.runtime", "docker"),
-        row(26_442, "a-rather-long-name", "systemd-timesync", "日本語 \x1b[31m red\nline \u{202e}txt"),
-        row(30_000, "gone", "1000", "x").with("process.rss", Missing::Unread(13)),
+        process(26_442, "a-rather-long-name", "systemd-timesync", "日本語 \x1b[31m red\nline \u{202e}txt")
+            .with("process.startTime", 198_000_000_000_000u64),
+        process(30_000, "gone", "1000", "x").with("process.rss", Missing::Unread(13)),
     ]
 }
 
@@ -53,6 +62,14 @@ fn at(width: Option<usize>) -> Options {
     Options { width, ..Options::default() }
 }
 
+fn format(format: Format) -> Options {
+    Options { format, ..Options::default() }
+}
+
+fn widest(text: &str) -> usize {
+    text.lines().map(|line| crate::view::escape::width(line.as_bytes())).max().unwrap_or(0)
+}
+
 #[test]
 fn default_table_at_every_width() {
     let table = default_table();
@@ -60,4 +77,471 @@ fn default_table_at_every_width() {
     insta::assert_snapshot!("default_80", printed(&table, &at(Some(80))));
     insta::assert_snapshot!("default_120", printed(&table, &at(Some(120))));
     insta::assert_snapshot!("default_unlimited", printed(&table, &at(None)));
+    for width in 0..150 {
+        let text = printed(&table, &at(Some(width)));
+        assert!(widest(&text) <= width, "{width}: {text}");
+        assert_eq!(text.lines().count(), 6, "{width}");
+    }
+    let narrow = at(Some(40));
+    assert_eq!(Printer::new(&table, &context(), &narrow).hidden_columns(), 4);
+}
+
+/// A socket of `family`, `kind`, `protocol` and `state`.
+fn socket(fd: i64, numbers: [u64; 4]) -> Row {
+    let [family, kind, protocol, state] = numbers;
+    process(7, "a", "root", "a")
+        .with("file.fd", fd)
+        .with("file.family", family)
+        .with("file.type", kind)
+        .with("file.protocol", protocol)
+        .with("file.state", state)
+}
+
+#[test]
+fn sockets_are_named_with_family_and_protocol() {
+    let rows = [
+        socket(1, [2, 1, 6, 10]).with("file.srcAddr", "127.0.0.1".parse::<std::net::IpAddr>().unwrap()),
+        socket(2, [10, 1, 262, 1]).with("file.srcAddr", "fe80::1".parse::<std::net::IpAddr>().unwrap()),
+        socket(3, [2, 1, 0, 7]),
+        socket(4, [2, 2, 17, 7]),
+        socket(5, [10, 2, 17, 1]),
+        socket(6, [2, 2, 1, 7]),
+        socket(7, [2, 3, 1, 7]),
+        socket(8, [2, 5, 132, 10]),
+        socket(9, [1, 1, 0, 10]),
+        socket(10, [1, 2, 0, 7]),
+        socket(11, [1, 5, 0, 1]),
+        socket(12, [16, 3, 0, 7]),
+        socket(13, [16, 2, 99, 7]),
+        socket(14, [17, 3, 768, 7]),
+        socket(15, [2, 1, 6, 77]),
+        socket(16, [77, 66, 5, 7]),
+        process(8, "b", "root", "b")
+            .with("file.state", Missing::Subject)
+            .with("file.family", Missing::Unread(13)),
+    ];
+    let table = table("fd,socket.family,socket.type,socket.protocol,socket.state,socket.srcAddr", &rows);
+    insta::assert_snapshot!("sockets", printed(&table, &at(None)));
+    insta::assert_snapshot!("sockets_tsv", printed(&table, &format(Format::Tsv)));
+}
+
+fn hostile() -> Vec<Row> {
+    let labels = [("app", "web"), ("quote\"", "a,b\n")];
+    let labels = labels.map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec()));
+    vec![
+        process(1, "plain", "root", "")
+            .with("process.args", Texts(vec![b"a b".to_vec(), b"\xff".to_vec()]))
+            .with("container.labels", Pairs(labels.into()))
+            .with("process.capabilities.effective", u64::MAX)
+            .with("process.noNewPrivs", true)
+            .with("process.loginuid", -1),
+        process(2, "=\"quoted\"", "a,b", " x\ty\\ ").with("process.noNewPrivs", false),
+        process(3, "\u{202e}\u{200b}\u{7f}\u{9b}", "\u{e0041}", "\r\n\0")
+            .with("process.args", Texts(Vec::new()))
+            .with("process.loginuid", i64::MIN),
+        process(4, "", "", "").with("process.name", &b"bad\xffname\xc3"[..]),
+    ]
+}
+
+const HOSTILE: &str =
+    "process.pid,name,user,cmdline,args,labels,container.labels[app],caps,noNewPrivs,loginuid";
+
+#[test]
+fn hostile_text_in_every_format() {
+    let table = table(HOSTILE, &hostile());
+    insta::assert_snapshot!("hostile_text", printed(&table, &at(None)));
+    insta::assert_snapshot!("hostile_json", printed(&table, &format(Format::Json)));
+    insta::assert_snapshot!("hostile_ndjson", printed(&table, &format(Format::NdJson)));
+    insta::assert_snapshot!("hostile_tsv", printed(&table, &format(Format::Tsv)));
+    let csv = Options { terminal: true, ..format(Format::Csv) };
+    insta::assert_snapshot!("hostile_csv_on_a_terminal", printed(&table, &csv).replace('\r', "␍"));
+    let mut out = Vec::new();
+    print(&table, &context(), &format(Format::Csv), &mut out);
+    assert!(out.windows(9).any(|bytes| bytes == b"bad\xffname\xc3"), "csv keeps the bytes");
+}
+
+#[test]
+fn json_is_read_back_exactly() {
+    let table = table(HOSTILE, &hostile());
+    let rows: serde_json::Value = serde_json::from_str(&printed(&table, &format(Format::Json))).unwrap();
+    assert_eq!(rows[0]["caps"].as_u64(), Some(u64::MAX));
+    assert_eq!(rows[2]["loginuid"].as_i64(), Some(i64::MIN));
+    assert_eq!(rows[0]["labels"]["quote\""], "a,b\n");
+    assert_eq!(rows[0]["container.labels[app]"], "web");
+    assert_eq!(rows[1]["container.labels[app]"], serde_json::Value::Null);
+    assert_eq!(rows[2]["name"], "\u{202e}\u{200b}\u{7f}\u{9b}");
+    assert_eq!(rows[2]["args"], serde_json::json!([]));
+    assert_eq!(rows[3]["name"], "bad\u{fffd}name\u{fffd}");
+    assert_eq!(rows[3]["name#hex"], "626164ff6e616d65c3");
+    assert_eq!(rows[0]["args#hex"], serde_json::json!(["612062", "ff"]));
+    for line in printed(&table, &format(Format::NdJson)).lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
+#[test]
+fn nothing_prints_as_nothing() {
+    let empty = table("pid,name", &[]);
+    assert_eq!(printed(&empty, &at(None)), "PID  NAME\n");
+    assert_eq!(printed(&empty, &Options { header: false, ..at(None) }), "");
+    assert_eq!(printed(&empty, &format(Format::Json)), "[]\n");
+    assert_eq!(printed(&empty, &format(Format::NdJson)), "");
+    assert_eq!(printed(&empty, &format(Format::Csv)), "pid,name\r\n");
+    let none = table("pid", &[Row::default()]);
+    assert_eq!(printed(&none, &format(Format::Json)), "[\n{\"pid\":null}\n]\n");
+    assert_eq!(printed(&none, &at(None)), "PID\n\n");
+    let without = Table::new(Vec::new());
+    assert_eq!(printed(&without, &at(Some(80))), "\n");
+}
+
+#[test]
+fn a_printer_fills_in_pieces_what_it_prints_at_once() {
+    let table = default_table();
+    for (_, kind) in Format::ALL {
+        let options = Options { format: kind, width: Some(90), ..Options::default() };
+        let context = context();
+        let mut printer = Printer::new(&table, &context, &options);
+        let (mut pieces, mut count) = (Vec::new(), 0);
+        loop {
+            let mut piece = Vec::new();
+            let more = printer.fill(&mut piece, 1);
+            pieces.extend(piece);
+            count += 1;
+            if !more {
+                break;
+            }
+        }
+        assert!(count >= 5, "{kind:?}");
+        assert_eq!(String::from_utf8(pieces).unwrap(), printed(&table, &options), "{kind:?}");
+    }
+}
+
+#[test]
+fn colours_change_no_width() {
+    let table = default_table();
+    let options = Options { palette: Palette::ANSI, ..at(Some(100)) };
+    let text = printed(&table, &options);
+    insta::assert_snapshot!("colours", text.replace('\x1b', "ESC"));
+    let mut bare = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        bare.push_str(before);
+        rest = after.split_once('m').unwrap().1;
+    }
+    bare.push_str(rest);
+    assert_eq!(bare, printed(&table, &at(Some(100))));
+}
+
+fn sorted(spec: &str, columns: &str, rows: &[Row]) -> String {
+    let columns = Column::parse_list(columns).unwrap();
+    let keys = SortKey::parse_list(spec, &columns).unwrap();
+    let mut table = Table::new(columns).with_sort(&keys);
+    rows.iter().for_each(|row| table.push(row));
+    table.sort();
+    let text = printed(&table, &Options { header: false, ..at(None) });
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn rows_are_sorted() {
+    let rows = processes();
+    assert_eq!(sorted("-rss", "pid", &rows), "26441 26442 1 2 30000", "equal rows stay, unread last");
+    assert_eq!(sorted("rss", "pid", &rows), "2 1 26441 26442 30000");
+    assert_eq!(sorted("user,-PID", "pid", &rows), "30000 26441 2 1 26442");
+    assert_eq!(sorted("S,process.rss,-pid", "pid", &rows), "2 1 26442 26441 30000");
+    let name = |text: &str| process(1, text, "root", "");
+    let rows = [name("eth10"), name("eth2"), name("eth02"), name("eth"), name("eth2a")];
+    assert_eq!(sorted("name", "name", &rows), "eth eth02 eth2 eth2a eth10");
+    assert_eq!(sorted("-name", "name", &rows), "eth10 eth2a eth2 eth02 eth");
+    let mixed = [Own::Int(-5), Own::Int(7), Own::Int(-70), Own::Missing(Missing::Unset), Own::Int(0)];
+    let rows = mixed.map(|value| process(1, "", "", "").with("process.nice", value));
+    assert_eq!(sorted("nice", "nice", &rows), "-70 -5 0 7 ");
+}
+
+#[test]
+fn a_limit_keeps_the_first_rows_of_any_order() {
+    let mut plain = default_table();
+    plain.limit(2);
+    assert_eq!((plain.len(), printed(&plain, &at(None)).lines().count()), (2, 3));
+    plain.push(&processes()[4]);
+    assert!(printed(&plain, &at(None)).contains("30000"));
+    let columns = Column::parse_list("pid").unwrap();
+    let keys = SortKey::parse_list("-pid", &columns).unwrap();
+    let mut table = Table::new(columns).with_sort(&keys);
+    processes().iter().for_each(|row| table.push(row));
+    table.sort();
+    table.limit(2);
+    assert_eq!(printed(&table, &at(None)), "  PID\n30000\n26442\n");
+}
+
+#[test]
+fn groups_are_counted_and_added_up() {
+    let by = Column::parse_list("user").unwrap();
+    let sums = Column::parse_list("name,rss,cpu,file.size").unwrap();
+    let mut groups = Groups::new(by, sums);
+    for row in processes() {
+        // Two descriptors each: what belongs to the process counts once.
+        groups.push(&row.clone().with("file.size", 1000u64));
+        groups.push(&row.with("file.size", 24u64));
+    }
+    assert_eq!(groups.len(), 3);
+    let table = groups.into_table(&[]);
+    insta::assert_snapshot!("groups", printed(&table, &at(None)));
+    insta::assert_snapshot!("groups_json", printed(&table, &format(Format::NdJson)));
+    let mut groups = Groups::new(Column::parse_list("name").unwrap(), Vec::new());
+    processes().iter().for_each(|row| groups.push(row));
+    let keys = SortKey::parse_shown("-name", &groups.columns()).unwrap();
+    let text = printed(&groups.into_table(&keys), &Options { header: false, ..at(None) });
+    assert!(text.starts_with("systemd"), "{text}");
+}
+
+fn round(rows: &[Row]) -> Table {
+    let mut table = Table::new(Column::parse_list("pid,name,rss,age").unwrap()).with_identity(&[
+        process::PID,
+        process::START_TIME,
+        file::FD,
+    ]);
+    rows.iter().for_each(|row| table.push(row));
+    table
+}
+
+#[test]
+fn rounds_differ() {
+    let mut rows = processes();
+    let old = round(&rows);
+    rows[1] = rows[1].clone().with("process.age", 5_000_000_000i64);
+    rows[2] = rows[2].clone().with("process.rss", 5u64);
+    rows[3] = rows[3].clone().with("process.startTime", 5u64);
+    rows.remove(0);
+    let new = round(&rows);
+    let diff = Diff::between(&old, &new);
+    assert!(!diff.is_empty() && Diff::between(&old, &old).is_empty());
+    let (context, text, machine) = (context(), at(None), format(Format::NdJson));
+    let mut out = Vec::new();
+    Printer::with_changes(&new, &old, &diff, &context, &text).fill(&mut out, usize::MAX);
+    insta::assert_snapshot!("watch", String::from_utf8(out).unwrap());
+    let mut out = Vec::new();
+    Printer::with_changes(&new, &old, &diff, &context, &machine).fill(&mut out, usize::MAX);
+    insta::assert_snapshot!("watch_ndjson", String::from_utf8(out).unwrap());
+    // Rows that cannot be told apart are paired in their order.
+    let twice = round(&[rows[0].clone(), rows[0].clone(), rows[0].clone()]);
+    let once = round(&[rows[0].clone()]);
+    assert_eq!(Diff::between(&twice, &once).gone(), [1, 2]);
+    assert!(!Diff::between(&once, &twice).is_empty());
+}
+
+#[test]
+fn columns_are_parsed() {
+    let names = |spec: &str| {
+        Column::parse_list(spec).map(|list| list.into_iter().map(|c| c.key.into_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(
+        names("network, process.rss ,rss,socket.fd,proc.pid").unwrap(),
+        [
+            "process.pid",
+            "process.name",
+            "file.type",
+            "file.state",
+            "file.srcPort",
+            "file.dstPort",
+            "process.rss",
+            "rss",
+            "socket.fd",
+            "proc.pid"
+        ]
+    );
+    assert_eq!(
+        names("container.labels[\"a,b]\"],env['X'],pid").unwrap(),
+        ["container.labels[\"a,b]\"]", "env['X']", "pid"]
+    );
+    let error = |spec: &str| names(spec).unwrap_err();
+    assert_eq!(error("process.pidd").nearest(), Some("process.pid"));
+    assert_eq!(error("socket.stat").nearest(), Some("socket.state"));
+    assert_eq!(error("pid,rsss").nearest(), Some("rss"));
+    assert_eq!(error("sokets").nearest(), Some("sockets"));
+    assert_eq!(error("qqqqqqqqqqqqqqq").nearest(), None);
+    assert_eq!(error("process.pidd").to_string(), "unknown column `process.pidd`");
+    assert_eq!(error("process.files").to_string(), "field `process.files` cannot be a column");
+    assert_eq!(error("pid[x]").to_string(), "field `pid` takes no key in brackets");
+    assert_eq!(error("labels[x").to_string(), "`labels[x` has brackets that are not closed");
+    assert_eq!(error("pid,,rss").to_string(), "empty column in `pid,,rss`");
+    let sort = |spec: &str| SortKey::parse_list(spec, &Column::list(preset::DEFAULT));
+    assert_eq!(sort("-rs").unwrap_err().to_string(), "unknown sort key `rs`");
+    assert!(sort("%cpu,-start,container.name").is_ok());
+    let shown = SortKey::parse_shown("rss", &[Column::count()]).unwrap_err();
+    assert_eq!((shown.to_string().as_str(), shown.nearest()), ("unknown sort key `rss`", None));
+}
+
+#[test]
+fn text_beyond_the_limit_is_marked() {
+    let mut table = Table::new(Column::parse_list("cmdline").unwrap()).with_text_limit(8);
+    table.push(&process(1, "", "", "12345678"));
+    table.push(&process(1, "", "", "123456789"));
+    table.push(&process(1, "", "", "1234567é"));
+    assert_eq!(printed(&table, &at(None)), "CMDLINE\n12345678\n12345678…\n1234567…\n");
+}
+
+#[test]
+fn numbers_of_lists_are_numbers() {
+    let row = Row::default().with("container.pids", Ints(vec![1, -2, 3]));
+    let table = table("pids", &[row]);
+    assert_eq!(printed(&table, &at(None)), "PIDS\n1,-2,3\n");
+    assert_eq!(printed(&table, &format(Format::NdJson)), "{\"pids\":[1,-2,3]}\n");
+    assert_eq!(printed(&table, &format(Format::Csv)), "pids\r\n\"[1,-2,3]\"\r\n");
+    assert!(matches!(nabe_event::Fields::get(&Row::default(), process::PID, None), Value::Missing(_)));
+}
+
+/// The records of a CSV text, by the letter of RFC 4180; `None` for a field without value.
+fn read_csv(text: &[u8]) -> Vec<Vec<Option<Vec<u8>>>> {
+    let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), None::<Vec<u8>>);
+    let mut bytes = text.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => {
+                let mut quoted = Vec::new();
+                loop {
+                    match bytes.next().expect("a quote is closed") {
+                        b'"' if bytes.next_if_eq(&b'"').is_some() => quoted.push(b'"'),
+                        b'"' => break,
+                        byte => quoted.push(byte),
+                    }
+                }
+                field = Some(quoted);
+            }
+            b',' => record.push(field.take()),
+            b'\r' => {
+                assert_eq!(bytes.next(), Some(b'\n'));
+                record.push(field.take());
+                records.push(std::mem::take(&mut record));
+            }
+            byte => field.get_or_insert_default().push(byte),
+        }
+    }
+    assert!(record.is_empty() && field.is_none());
+    records
+}
+
+fn read_tsv(field: &str) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::new(), field);
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        if c != '\\' {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        let kind = rest.chars().next().unwrap();
+        rest = &rest[1..];
+        match kind {
+            't' => out.push(b'\t'),
+            'n' => out.push(b'\n'),
+            'r' => out.push(b'\r'),
+            '\\' => out.push(b'\\'),
+            'x' => {
+                out.push(u8::from_str_radix(&rest[..2], 16).unwrap());
+                rest = &rest[2..];
+            }
+            'u' => {
+                let (number, after) = rest[1..].split_once('}').unwrap();
+                let c = char::from_u32(u32::from_str_radix(number, 16).unwrap()).unwrap();
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = after;
+            }
+            other => panic!("unknown escape {other}"),
+        }
+    }
+    out
+}
+
+proptest! {
+    #[test]
+    fn csv_tsv_and_json_give_back_what_went_in(
+        texts in prop::collection::vec(prop_oneof![any::<Vec<u8>>(), any::<String>().prop_map(String::into_bytes)], 1..6),
+        number in any::<i64>(),
+        unsigned in any::<u64>(),
+    ) {
+        let rows: Vec<Row> = texts
+            .iter()
+            .map(|text| {
+                Row::default()
+                    .with("process.name", text.clone())
+                    .with("process.nice", number)
+                    .with("file.inode", unsigned)
+                    .with("process.args", Texts(texts.clone()))
+            })
+            .collect();
+        let table = table("name,user,nice,inode,args", &rows);
+        let number = number.to_string().into_bytes();
+        let unsigned_text = unsigned.to_string().into_bytes();
+
+        let mut out = Vec::new();
+        print(&table, &context(), &format(Format::Csv), &mut out);
+        let records = read_csv(&out);
+        prop_assert_eq!(records.len(), texts.len() + 1);
+        for (text, record) in texts.iter().zip(&records[1..]) {
+            prop_assert_eq!(&record[..4], &[Some(text.clone()), None, Some(number.clone()), Some(unsigned_text.clone())]);
+            let args = record[4].as_ref().unwrap();
+            serde_json::from_slice::<Vec<String>>(args).unwrap();
+        }
+
+        let text = printed(&table, &format(Format::Tsv));
+        prop_assert!(!text.chars().any(|c| c != '\n' && c != '\t' && crate::view::escape::is_hostile(c)));
+        for (wanted, line) in texts.iter().zip(text.lines().skip(1)) {
+            prop_assert_eq!(&read_tsv(line.split('\t').next().unwrap()), wanted);
+        }
+
+        let json: serde_json::Value = serde_json::from_str(&printed(&table, &format(Format::Json))).unwrap();
+        for (index, text) in texts.iter().enumerate() {
+            prop_assert_eq!(json[index]["name"].as_str().unwrap(), String::from_utf8_lossy(text));
+            prop_assert_eq!(json[index]["inode"].as_u64(), Some(unsigned));
+            let hex = json[index].get("name#hex").map(|hex| hex.as_str().unwrap().to_owned());
+            let wanted: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
+            prop_assert_eq!(hex, std::str::from_utf8(text).is_err().then_some(wanted));
+        }
+    }
+
+    #[test]
+    fn tables_never_pass_their_width(texts in prop::collection::vec(any::<String>(), 0..5), width in 0usize..120) {
+        let rows: Vec<Row> = texts
+            .iter()
+            .map(|text| {
+                process(1, text, text, text).with("container.id", text.as_str()).with("container.name", text.as_str())
+            })
+            .collect();
+        let mut columns = Column::parse_list("pid,user,name,rss,cmdline").unwrap();
+        columns.push(Column::container());
+        let mut table = Table::new(columns);
+        rows.iter().for_each(|row| table.push(row));
+        let text = printed(&table, &at(Some(width)));
+        prop_assert_eq!(text.lines().count(), rows.len() + 1);
+        prop_assert!(widest(&text) <= width, "{}", text);
+        prop_assert!(!text.chars().any(|c| c != '\n' && crate::view::escape::is_hostile(c)));
+    }
+
+    #[test]
+    fn sorting_is_stable_and_total(values in prop::collection::vec((0u64..4, "[a-c0-9]{0,3}"), 0..60)) {
+        let columns = Column::parse_list("pid,rss,name").unwrap();
+        let keys = SortKey::parse_list("-rss,name", &columns).unwrap();
+        let mut table = Table::new(columns).with_sort(&keys);
+        for (index, (rss, name)) in values.iter().enumerate() {
+            table.push(&Row::default().with("process.pid", index as i64).with("process.rss", *rss).with("process.name", name.as_str()));
+        }
+        table.sort();
+        let mut wanted: Vec<usize> = (0..values.len()).collect();
+        wanted.sort_by(|a, b| {
+            let ((x, p), (y, q)) = (&values[*a], &values[*b]);
+            y.cmp(x).then_with(|| crate::view::sort::natural(p.as_bytes(), q.as_bytes()))
+        });
+        let text = printed(&table, &Options { header: false, format: Format::Tsv, ..at(None) });
+        let got: Vec<usize> = text.lines().map(|line| line.split('\t').next().unwrap().parse().unwrap()).collect();
+        prop_assert_eq!(got, wanted);
+    }
+
+    #[test]
+    fn natural_order_is_an_order(a in "[ab01]{0,4}", b in "[ab01]{0,4}", c in "[ab01]{0,4}") {
+        use crate::view::sort::natural;
+        let (a, b, c) = (a.as_bytes(), b.as_bytes(), c.as_bytes());
+        prop_assert_eq!(natural(a, b), natural(b, a).reverse());
+        prop_assert_eq!(natural(a, b).is_eq(), a == b);
+        prop_assert!(natural(a, b).is_gt() || natural(b, c).is_gt() || natural(a, c).is_le());
+    }
 }

@@ -230,3 +230,54 @@ impl<'a> Iterator for Cells<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_are_packed_exactly(signed in any::<i64>(), unsigned in any::<u64>(), shift in 0u32..64) {
+            let (signed, unsigned) = (signed >> shift, unsigned >> shift);
+            let mut out = Vec::new();
+            pack(&mut out, &Value::Int(signed), 0);
+            pack(&mut out, &Value::Uint(unsigned), 0);
+            let mut cells = Cells::new(&out);
+            prop_assert_eq!(cells.next(), Some(u64::try_from(signed).map_or(Cell::Int(signed), Cell::Uint)));
+            prop_assert_eq!(cells.next(), Some(Cell::Uint(unsigned)));
+            prop_assert_eq!(cells.next(), None);
+        }
+
+        #[test]
+        fn texts_are_packed_exactly(text in any::<Vec<u8>>(), long in 0usize..600) {
+            let long = vec![b'x'; long];
+            let mut out = Vec::new();
+            pack(&mut out, &Value::Text(&text), usize::MAX);
+            pack(&mut out, &Value::Text(&long), usize::MAX);
+            pack(&mut out, &Value::Text(&long), 300);
+            let cells: Vec<Cell<'_>> = Cells::new(&out).collect();
+            let kept = &long[..long.len().min(300)];
+            let last = if kept.len() == long.len() { Cell::Text(kept) } else { Cell::Cut(kept) };
+            prop_assert_eq!(cells, [Cell::Text(&text), Cell::Text(&long), last]);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in any::<Vec<u8>>()) {
+            let cells = Cells::new(&bytes);
+            prop_assert!(cells.count() <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn missing_values_keep_their_reason() {
+        let mut out = Vec::new();
+        let reasons =
+            [Missing::Subject, Missing::Unset, Missing::Unread(-13), Missing::Unread(0), Missing::Pending];
+        for why in reasons {
+            pack(&mut out, &Value::Missing(why), 0);
+        }
+        assert_eq!(Cells::new(&out).collect::<Vec<_>>(), reasons.map(Cell::Missing));
+    }
+}

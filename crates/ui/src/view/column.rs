@@ -160,8 +160,8 @@ impl Column {
     }
 
     /// The columns that `spec` names: presets and fields mixed, separated by commas. A field is
-    /// given by its name, an alias, or the last part of its name (`rss`), a map's entry with a key in
-    /// brackets (`container.labels["app"]`).
+    /// given by its name, an alias, the last part of its name (`rss`) or its title (`nlwp`), a map's
+    /// entry with a key in brackets (`container.labels["app"]`).
     ///
     /// # Errors
     /// The first part that is no column.
@@ -319,12 +319,14 @@ pub(crate) fn container_label(name: &[u8], id: &[u8], runtime: &[u8]) -> Vec<u8>
     [name, id, runtime].join(&b':')
 }
 
-/// The field that `name` means: a name, an alias, or the last part of a name.
+/// The field that `name` means: a name, an alias, the last part of a name, a title.
 fn find(name: &str) -> Option<&'static Field> {
-    field::find(name).or_else(|| {
-        let is = |field: &&Field| short(field.name).is_some_and(|short| short.eq_ignore_ascii_case(name));
-        Class::ALL.iter().flat_map(|class| class.fields()).filter(|field| field.column).find(is)
-    })
+    let first = |is: &dyn Fn(&Field) -> bool| {
+        Class::ALL.iter().flat_map(|class| class.fields()).find(|field| field.column && is(field))
+    };
+    field::find(name)
+        .or_else(|| first(&|field| short(field.name).is_some_and(|short| short.eq_ignore_ascii_case(name))))
+        .or_else(|| first(&|field| field.title.eq_ignore_ascii_case(name)))
 }
 
 /// `process.namespaces.net` → `namespaces.net`; `process.rss` → `rss`.

@@ -2,7 +2,6 @@
 
 use nabe_event::field::process;
 
-use crate::print::Palette;
 use crate::view::Table;
 use crate::view::column::Source;
 
@@ -39,15 +38,6 @@ impl Change {
             Self::New => "new",
             Self::Changed(_) => "changed",
             Self::Gone => "gone",
-        }
-    }
-
-    pub(crate) const fn colour(self, palette: &Palette) -> &'static str {
-        match self {
-            Self::Same => "",
-            Self::New => palette.new,
-            Self::Changed(_) => palette.changed,
-            Self::Gone => palette.gone,
         }
     }
 }

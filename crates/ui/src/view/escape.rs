@@ -182,3 +182,88 @@ pub fn write_cut(out: &mut Vec<u8>, bytes: &[u8], room: usize, more: &str, cut: 
     out.extend_from_slice(more.as_bytes());
     last.1 + 1
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        assert_eq!(write(&mut out, bytes), width(bytes));
+        String::from_utf8(out).unwrap()
+    }
+
+    fn cut(bytes: &[u8], room: usize) -> (String, usize) {
+        let mut out = Vec::new();
+        let width = write_cut(&mut out, bytes, room, "…", false);
+        (String::from_utf8(out).unwrap(), width)
+    }
+
+    #[test]
+    fn hostile_text_is_shown() {
+        for (text, expected) in [
+            (&b"plain text"[..], "plain text"),
+            (b"a\tb\nc\rd", "a\\tb\\nc\\rd"),
+            (b"\x1b[31m\x07\x7f\0", "\\x1b[31m\\x07\\x7f\\x00"),
+            ("\u{202e}evil\u{2066}".as_bytes(), "\\u{202e}evil\\u{2066}"),
+            ("a\u{200b}b\u{feff}c\u{ad}".as_bytes(), "a\\u{200b}b\\u{feff}c\\u{ad}"),
+            ("\u{85}\u{9b}31m\u{2028}".as_bytes(), "\\u{85}\\u{9b}31m\\u{2028}"),
+            ("\u{e0041}".as_bytes(), "\\u{e0041}"),
+            (b"\xff\xc3(\xe2\x82", "\\xff\\xc3(\\xe2\\x82"),
+            ("日本語 é e\u{301}".as_bytes(), "日本語 é e\u{301}"),
+            (
+                "z\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}".as_bytes(),
+                "z\u{301}\u{301}\u{301}\u{301}\\u{301}\\u{301}",
+            ),
+            (b"back\\slash", "back\\slash"),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+    }
+
+    #[test]
+    fn cutting_counts_columns_and_keeps_escapes_whole() {
+        for (text, room, expected, width) in [
+            ("abcdef", 6, "abcdef", 6),
+            ("abcdef", 5, "abcd…", 5),
+            ("abcdef", 1, "…", 1),
+            ("abcdef", 0, "", 0),
+            ("", 0, "", 0),
+            ("日本語", 6, "日本語", 6),
+            ("日本語", 5, "日本…", 5),
+            ("日本語", 4, "日…", 3),
+            ("ab\u{202e}cd", 9, "ab…", 3),
+            ("ab\u{202e}", 10, "ab\\u{202e}", 10),
+            ("a\x1bb", 5, "a…", 2),
+        ] {
+            assert_eq!(cut(text.as_bytes(), room), (expected.to_owned(), width), "{text:?} {room}");
+        }
+        let mut out = Vec::new();
+        assert_eq!(write_cut(&mut out, b"abc", 3, "+", true), 3);
+        assert_eq!(out, b"ab+");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_hostile_passes(bytes in any::<Vec<u8>>(), text in any::<String>(), room in 0usize..40) {
+            for bytes in [&bytes[..], text.as_bytes()] {
+                let shown = shown(bytes);
+                prop_assert!(!shown.chars().any(is_hostile), "{shown:?}");
+                prop_assert!(!shown.chars().any(char::is_control), "{shown:?}");
+                // Shown text is its own text.
+                prop_assert_eq!(self::shown(shown.as_bytes()), shown.clone());
+                let (cut, filled) = cut(bytes, room);
+                prop_assert!(filled <= room && !cut.chars().any(is_hostile));
+                prop_assert_eq!(width(cut.as_bytes()), filled);
+                prop_assert!(width(bytes) > room || cut == shown);
+            }
+        }
+
+        #[test]
+        fn plain_is_printable_ascii(bytes in any::<Vec<u8>>()) {
+            prop_assert_eq!(is_plain(&bytes), bytes.iter().all(|b| (0x20..0x7f).contains(b)));
+        }
+    }
+}

@@ -8,6 +8,7 @@ pub mod group;
 pub mod sort;
 pub mod table;
 pub mod text;
+pub mod tree;
 
 pub use cell::Cell;
 pub use column::Column;
@@ -16,3 +17,4 @@ pub use group::Groups;
 pub use sort::SortKey;
 pub use table::Table;
 pub use text::Context;
+pub use tree::Tree;

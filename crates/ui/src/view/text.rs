@@ -154,7 +154,7 @@ fn formatted(out: &mut Vec<u8>, text: core::fmt::Arguments<'_>) -> usize {
 }
 
 /// As psc prints sizes: bytes below 1K, whole K, then M, G, T… with one digit behind the point.
-fn write_size(out: &mut Vec<u8>, bytes: i128) -> usize {
+pub(crate) fn write_size(out: &mut Vec<u8>, bytes: i128) -> usize {
     let start = out.len();
     if bytes < 0 {
         out.push(b'-');
@@ -267,4 +267,94 @@ fn write_items(out: &mut Vec<u8>, items: Cells<'_>, between: fn(usize) -> &'stat
         };
     }
     width
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::context;
+    use nabe_event::field::process;
+
+    fn shown(column: &Column, cell: Cell<'_>, context: &Context) -> String {
+        let (mut out, mut scratch) = (Vec::new(), Vec::new());
+        let filled = write(&mut out, &cell, column, context);
+        assert_eq!(filled, width(&cell, column, context, &mut scratch));
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.len(), filled);
+        text
+    }
+
+    fn number(id: nabe_event::FieldId, number: u64) -> String {
+        shown(&Column::new(id), Cell::Uint(number), &context())
+    }
+
+    #[test]
+    fn sizes_read_as_psc_prints_them() {
+        for (bytes, expected) in [
+            (0, "0"),
+            (1023, "1023"),
+            (1024, "1K"),
+            (796 * 1024, "796K"),
+            ((1 << 20) - 1, "1023K"),
+            (1 << 20, "1.0M"),
+            (1_677_722, "1.6M"),
+            (1023 * (1 << 20), "1023.0M"),
+            ((1 << 30) - 1, "1.0G"),
+            (1 << 40, "1.0T"),
+            (u64::MAX, "16.0E"),
+        ] {
+            assert_eq!(number(process::RSS, bytes), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn spans_read_in_two_units() {
+        for (ns, expected) in [
+            (0, "0"),
+            (999, "999ns"),
+            (250_000, "250us"),
+            (120_000_000, "120ms"),
+            (3_290_000_000, "3.2s"),
+            (59_999_999_999, "59.9s"),
+            (307_000_000_000, "5m07s"),
+            (11_100_000_000_000, "3h05m"),
+            (93_600_000_000_000, "1d02h"),
+            (u64::MAX, "213503d23h"),
+        ] {
+            assert_eq!(number(process::UTIME, ns), expected, "{ns}");
+        }
+        assert_eq!(shown(&Column::new(process::AGE), Cell::Int(-5_000_000_000), &context()), "-5.0s");
+    }
+
+    #[test]
+    fn other_numbers() {
+        assert_eq!(number(process::CPU, 1250), "12.5");
+        assert_eq!(number(process::CPU, 4), "0.0");
+        assert_eq!(number(process::CPU, 9_995), "100.0");
+        assert_eq!(number(process::CAP_EFFECTIVE, 0x1_ffff_ffff), "00000001ffffffff");
+        assert_eq!(number(nabe_event::field::file::MODE, 0o100_644), "0100644");
+        assert_eq!(number(nabe_event::field::file::STATE, 77), "STATE_77");
+        for value in [0, 1, 9, 10, 99, 100, u64::MAX] {
+            assert_eq!(number(process::MINFLT, value), value.to_string());
+        }
+    }
+
+    #[test]
+    fn times_are_local_and_short_today() {
+        // 2026-11-22 01:00:00 UTC, two hours east.
+        let now = 1_795_309_200;
+        let context = Context::new(now * SECOND, 0, |_| 7_200);
+        let at = |seconds: i64| {
+            shown(&Column::new(process::START_TIME), Cell::Uint((seconds * SECOND) as u64), &context)
+        };
+        assert_eq!(at(now), "03:00:00");
+        assert_eq!(at(now - 3 * 3_600), "00:00:00");
+        assert_eq!(at(now - 3 * 3_600 - 1), "Nov21 23:59");
+        assert_eq!(at(now - 300 * DAY), "Jan26 03:00");
+        assert_eq!(at(now - 400 * DAY), "Oct18 2025");
+        assert_eq!(at(951_782_400), "Feb29 2000");
+        // A start that no clock can have had.
+        let far = shown(&Column::new(process::START_TIME), Cell::Uint(u64::MAX), &context);
+        assert_eq!(far, "Apr12 2262");
+    }
 }
