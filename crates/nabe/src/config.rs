@@ -30,8 +30,12 @@ pub fn engines() -> Result<Engines> {
             return Err(wrong(format!("unknown section \"{section}\": expected [engines]")));
         };
         for (key, value) in settings {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            engines.set(key, &value).map_err(|error| wrong(format!("engines.{key}: {error}")))?;
+            let text = match value {
+                toml::Value::String(text) => text.clone(),
+                toml::Value::Boolean(value) => value.to_string(),
+                _ => return Err(wrong(format!("engines.{key}: expected a string or a boolean"))),
+            };
+            engines.set(key, &text).map_err(|error| wrong(format!("engines.{key}: {error}")))?;
         }
     }
     Ok(engines)

@@ -1,5 +1,7 @@
 //! nabe: shows what every process and container on a Linux host does.
 
+#![allow(unreachable_pub, reason = "a binary exports nothing")]
+
 mod cli;
 mod config;
 mod error;

@@ -30,6 +30,8 @@ pub struct Query {
     only_sockets: bool,
     /// Something looks at all descriptors of a process together.
     counts_descriptors: bool,
+    /// The snapshot is to be kept: it holds what the filter leaves out, too.
+    everything: bool,
 }
 
 impl Query {
@@ -48,6 +50,7 @@ impl Query {
             only_sockets: by_descriptor && of_files().all(|field| field.needs.contains(socket_needs)),
             counts_descriptors: fields().any(|field| together(field.id))
                 || program.fields().into_iter().any(together),
+            everything: false,
             program,
         }
     }
@@ -62,6 +65,11 @@ impl Query {
     /// Asks for more collectors than filter and columns read.
     pub fn also(&mut self, needs: Needs) {
         self.needs |= needs;
+    }
+
+    /// Asks for a snapshot that can answer other questions later: nothing is left out.
+    pub fn keep_everything(&mut self) {
+        self.everything = true;
     }
 
     /// Every collector that the filter or a column reads.
@@ -115,7 +123,7 @@ impl Query {
 
     /// Whether a process is selected: by itself, or by any of its descriptors when the filter asks
     /// about descriptors.
-    fn selects(&self, process: &Process<'_>, alone: &Row<'_>) -> bool {
+    pub fn selects(&self, process: &Process<'_>, alone: &Row<'_>) -> bool {
         if !self.program.reads(Class::File) {
             return self.program.matches(alone);
         }

@@ -196,6 +196,7 @@ impl<'a> Request<'a> {
         let groups = args.group_by.as_deref().map(Column::parse_list).transpose()?.unwrap_or_default();
         let columns = match args.output.as_deref() {
             Some(list) => Column::parse_list(list)?,
+            None if args.tree && !format.is_machine() => Vec::new(),
             None => default_columns(args, format),
         };
         let sort = match (args.sort.as_deref(), groups.is_empty()) {
@@ -205,7 +206,10 @@ impl<'a> Request<'a> {
         let read = columns.iter().chain(&groups).chain(sort.iter().map(|key| &key.column));
         let mut query = Query::new(program, read);
         query.threads = args.threads;
-        query.ancestors = args.tree;
+        if args.tree {
+            query.ancestors = true;
+            query.also(tree::needs());
+        }
         Ok(Self { args, query, columns, sort, groups, terminal: Terminal::detect(color), format })
     }
 

@@ -38,7 +38,7 @@ impl Containers {
                 .map(|((paths, pids), identity)| Wanted { cgroup_paths: paths, pids, identity: identity.clone() })
                 .collect();
             let resolution = self.resolver.resolve(&wanted);
-            notes.extend(resolution.notes.iter().map(ToString::to_string));
+            notes.extend(resolution.notes.into_iter().map(|note| note.message));
             found = resolution.found;
         }
         let facts: Vec<(u64, Facts)> = unknown
@@ -57,6 +57,10 @@ impl Containers {
     }
 }
 
+fn text(value: Option<&String>) -> &[u8] {
+    value.map_or(b"", |text| text.as_bytes())
+}
+
 /// What is to be remembered of one set; nothing when nothing is known.
 fn facts(identity: Option<&Identity<'_>>, metadata: Option<&Metadata>, unit: &[u8]) -> Option<Facts> {
     let Some((id, runtime)) = metadata
@@ -67,7 +71,6 @@ fn facts(identity: Option<&Identity<'_>>, metadata: Option<&Metadata>, unit: &[u
     };
     let pod = metadata.and_then(|known| known.pod.as_ref());
     let seen_pod = identity.and_then(|seen| seen.pod_uid.as_deref());
-    let text = |value: Option<&String>| value.map_or(&b""[..], |text| text.as_bytes());
     let name = metadata.and_then(|known| known.name.as_deref()).unwrap_or(id);
     let texts: [(Text, &[u8]); 11] = [
         (Text::Id, id.as_bytes()),

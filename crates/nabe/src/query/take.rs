@@ -38,6 +38,9 @@ pub struct Taken {
 /// Takes the snapshot that `query` needs.
 pub fn take(query: &Query, origin: &mut Origin) -> Result<Taken> {
     let needs = query.needs();
+    if query.everything {
+        return at_once(Interest::all(needs), needs, origin);
+    }
     let mut wanted = Interest::all(needs).meet(query.program.interest());
     wanted.only_sockets |= query.only_sockets;
     if query.counts_descriptors {
@@ -49,17 +52,15 @@ pub fn take(query: &Query, origin: &mut Origin) -> Result<Taken> {
     }
     let cheap = needs.without(COSTLY);
     let first = query.program.prefilter(cheap);
-    let (mut bytes, mut notes) = (Vec::new(), Vec::new());
     if first.is_all() || cheap == needs {
+        // A socket without a process has nothing that a filter on processes could select it by.
         if !query.takes_ownerless() || !first.is_all() {
             wanted.needs = wanted.needs.without(Needs::ORPHAN_SOCKETS);
         }
-        notes = nabe_probe::snapshot(&wanted, &origin.options, &mut bytes)?.notes;
-        let mut snapshot = fill_gaps(Snapshot::new(bytes)?, &wanted)?;
-        name_containers(&mut snapshot, needs, &mut origin.containers, &mut notes);
-        return Ok(Taken { snapshot, notes });
+        return at_once(wanted, needs, origin);
     }
 
+    let (mut bytes, mut notes) = (Vec::new(), Vec::new());
     let round = Interest { needs: cheap, ..wanted.clone() };
     notes.extend(nabe_probe::snapshot(&round, &origin.options, &mut bytes)?.notes);
     let mut snapshot = fill_gaps(Snapshot::new(bytes)?, &round)?;
@@ -72,6 +73,15 @@ pub fn take(query: &Query, origin: &mut Origin) -> Result<Taken> {
         notes.extend(nabe_probe::snapshot(&wanted, &origin.options, &mut bytes)?.notes);
         snapshot = Snapshot::new(bytes)?;
     }
+    Ok(Taken { snapshot, notes })
+}
+
+/// Takes everything in one round.
+fn at_once(wanted: Interest, needs: Needs, origin: &mut Origin) -> Result<Taken> {
+    let mut bytes = Vec::new();
+    let mut notes = nabe_probe::snapshot(&wanted, &origin.options, &mut bytes)?.notes;
+    let mut snapshot = fill_gaps(Snapshot::new(bytes)?, &wanted)?;
+    name_containers(&mut snapshot, needs, &mut origin.containers, &mut notes);
     Ok(Taken { snapshot, notes })
 }
 
