@@ -1,1 +1,30 @@
-//! Placeholder.
+//! Filter languages lowered to one typed form, and that form run, pushed down and explained.
+//!
+//! In: the text of an expression; subjects behind `nabe_event::Fields`. Out: verdicts, the fields
+//! and collectors that an expression reads ([`Program::needs`]), the processes and sockets it can
+//! select at all ([`Program::interest`]), or a [`Diagnostic`] that says where the text is wrong.
+//!
+//! **Invariants.** No input panics, recurses without bound or runs without bound. Names and types
+//! are checked before anything is evaluated; evaluation cannot fail, it can only stay undecided.
+//! An interest and a pre-filter accept a superset of what the filter accepts. Field names,
+//! constants and types come from the catalogue of `nabe-event`; there is no second list.
+//!
+//! **Not here.** How subjects are made (`state`), what is printed about them (`ui`), and rules,
+//! which judge rather than select.
+
+#![forbid(unsafe_code)]
+
+mod cel;
+mod diagnostic;
+mod eval;
+mod ir;
+mod program;
+mod resolve;
+#[doc(hidden)]
+pub mod sample;
+mod span;
+mod types;
+
+pub use diagnostic::Diagnostic;
+pub use program::Program;
+pub use span::Span;

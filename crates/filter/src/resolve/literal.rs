@@ -1,0 +1,103 @@
+//! Literals, and what a text means where a state, an address or a span of time is wanted.
+
+use nabe_event::field::nearest;
+use nabe_event::symbol::Symbols;
+
+use super::{Resolver, Typed};
+use crate::cel::ast::Literal;
+use crate::cel::literal::duration;
+use crate::diagnostic::{Error, Result, quote};
+use crate::eval::call::address;
+use crate::ir::{Const, Net, Operand};
+use crate::span::Span;
+use crate::types::Ty;
+
+impl Resolver<'_> {
+    /// A literal; a text becomes what is wanted, if a text can mean that.
+    pub(super) fn literal(&self, literal: &Literal, span: Span, want: Option<&Ty>) -> Result<Typed> {
+        let (value, ty) = match literal {
+            Literal::Null => (Const::Null, Ty::Null),
+            Literal::Bool(value) => (Const::Bool(*value), Ty::Bool),
+            Literal::Int(value) => (Const::Int(*value), Ty::Int),
+            Literal::Float(value) => (Const::Float(*value), Ty::Float),
+            Literal::Duration(ns) => (Const::Int((*ns).into()), Ty::Duration),
+            Literal::Bytes(bytes) => (Const::Text(bytes.as_slice().into()), Ty::Text),
+            Literal::Text(bytes) => wanted(bytes, span, want)?,
+        };
+        Ok(Typed { op: Operand::Const(value), ty, span })
+    }
+}
+
+/// A text as a value of the type that is wanted; as itself for types that no text can mean.
+fn wanted(bytes: &[u8], span: Span, want: Option<&Ty>) -> Result<(Const, Ty)> {
+    let text = core::str::from_utf8(bytes).unwrap_or_default();
+    match want {
+        Some(Ty::Symbol(names)) => {
+            let number = named(text, names, span)?;
+            Ok((Const::Int(number.into()), Ty::Symbol(names)))
+        }
+        Some(Ty::Ip) => match address(bytes) {
+            Some(ip) => Ok((Const::Ip(ip), Ty::Ip)),
+            None => Err(no_address(text, span)),
+        },
+        Some(Ty::Net) => Ok((Const::Net(network(text, span)?), Ty::Net)),
+        Some(Ty::Duration) => match duration(text) {
+            Some(ns) => Ok((Const::Int(ns.into()), Ty::Duration)),
+            None => Err(no_duration(text, span)),
+        },
+        _ => Ok((Const::Text(bytes.into()), Ty::Text)),
+    }
+}
+
+/// The number of a name, or an error with the nearest one.
+pub(super) fn named(name: &str, names: &'static Symbols, span: Span) -> Result<u64> {
+    names.number(name).ok_or_else(|| {
+        let error = Error::new(span, format!("there is no {} `{}`", names.what, quote(name)));
+        match nearest(name, names.names()) {
+            Some(near) => error.nearest(Some(near)),
+            None => error.expected(some_names(names)),
+        }
+    })
+}
+
+fn some_names(names: &Symbols) -> String {
+    let mut shown: Vec<&str> = Vec::new();
+    for (number, name) in names.entries.iter().take(14) {
+        if names.name(*number) == Some(name) {
+            shown.push(name);
+        }
+    }
+    format!("one of {}…", shown.join(" "))
+}
+
+fn no_address(text: &str, span: Span) -> Box<Error> {
+    let error = Error::new(span, format!("`{}` is no IP address", quote(text)));
+    if Net::parse(text).is_some() {
+        return error.hint(format!("for a network: `in cidr(\"{text}\")`"));
+    }
+    error.expected("an address such as \"127.0.0.1\" or \"::1\"")
+}
+
+/// A network, or an error at the text.
+pub(super) fn network(text: &str, span: Span) -> Result<Net> {
+    Net::parse(text).ok_or_else(|| {
+        Error::new(span, format!("`{}` is no network", quote(text)))
+            .expected("a network such as \"10.0.0.0/8\" or \"fe80::/10\"")
+    })
+}
+
+fn no_duration(text: &str, span: Span) -> Box<Error> {
+    Error::new(span, format!("`{}` is no span of time", quote(text)))
+        .expected("a duration such as \"2h\", \"1h30m\" or \"500ms\"")
+}
+
+/// The duration that the argument of `duration()` stands for.
+pub(super) fn duration_text(bytes: &[u8], span: Span) -> Result<i64> {
+    let text = core::str::from_utf8(bytes).unwrap_or_default();
+    duration(text).ok_or_else(|| no_duration(text, span))
+}
+
+/// The address that the argument of `ip()` stands for.
+pub(super) fn address_text(bytes: &[u8], span: Span) -> Result<core::net::IpAddr> {
+    address(bytes).ok_or_else(|| no_address(core::str::from_utf8(bytes).unwrap_or_default(), span))
+}
