@@ -15,6 +15,7 @@
 
 mod args;
 mod cgroup;
+mod diag;
 pub(crate) mod dir;
 mod fd;
 mod fdinfo;
@@ -144,9 +145,9 @@ impl<'a> Reader<'a> {
         }
         let Some(proc) = Mount::all(&text).filter(|mount| mount.point == b"/proc").last() else { return };
         self.unseen.subset = proc.option(b"subset").is_some_and(|subset| subset == b"pid");
-        let hides = proc.option(b"hidepid").is_some_and(|how| {
-            matches!(&how[..], b"2" | b"4" | b"invisible" | b"ptraceable")
-        });
+        let hides = proc
+            .option(b"hidepid")
+            .is_some_and(|how| matches!(&how[..], b"2" | b"4" | b"invisible" | b"ptraceable"));
         // Whoever may see PID 1, which is root's, is exempt.
         self.unseen.hidepid = hides && self.proc.child(c"1", false).is_err();
     }
@@ -252,7 +253,7 @@ impl<'a> Reader<'a> {
     fn meet_namespace(&mut self, dir: &Dir, pid: u32) {
         let mut link = [0; 64];
         if let Ok(text) = dir.link(c"ns/net", &mut link)
-            && let Some(netns) = text::bracketed(text, b"net").and_then(|n| u32::try_from(n).ok())
+            && let Some(netns) = socket::netns_of(text)
         {
             self.enter(dir, pid, netns);
         }
@@ -262,8 +263,9 @@ impl<'a> Reader<'a> {
     fn finish(&mut self) {
         self.write_pending();
         if self.orphans {
-            let narrowed =
-                self.interest.pids.is_some() || self.interest.euids.is_some() || self.interest.names.is_some();
+            let narrowed = self.interest.pids.is_some()
+                || self.interest.euids.is_some()
+                || self.interest.names.is_some();
             let all_seen = !narrowed && self.unseen.fds == 0 && !self.unseen.hidepid;
             self.write_orphans(all_seen);
         }

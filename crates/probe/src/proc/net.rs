@@ -4,6 +4,7 @@
 
 use nabe_event::record::Socket;
 
+use super::diag::Ask;
 use super::text::{number, number32, radix, words};
 
 /// `AF_*`, `SOCK_*`, `IPPROTO_*`, TCP states: include/linux/socket.h, net.h, in.h, tcp_states.h.
@@ -50,21 +51,21 @@ pub(super) enum Layout {
     Packet,
 }
 
-/// File below `/proc/PID/net`, and its layout.
-pub(super) static FILES: &[(&core::ffi::CStr, Layout)] = &[
-    (c"net/tcp", Layout::Inet(AF_INET, STREAM, TCP)),
-    (c"net/tcp6", Layout::Inet(AF_INET6, STREAM, TCP)),
-    (c"net/udp", Layout::Inet(AF_INET, DGRAM, UDP)),
-    (c"net/udp6", Layout::Inet(AF_INET6, DGRAM, UDP)),
-    (c"net/udplite", Layout::Inet(AF_INET, DGRAM, UDPLITE)),
-    (c"net/udplite6", Layout::Inet(AF_INET6, DGRAM, UDPLITE)),
-    (c"net/raw", Layout::Inet(AF_INET, RAW, 0)),
-    (c"net/raw6", Layout::Inet(AF_INET6, RAW, 0)),
-    (c"net/icmp", Layout::Inet(AF_INET, DGRAM, 1)),
-    (c"net/icmp6", Layout::Inet(AF_INET6, DGRAM, 58)),
-    (c"net/unix", Layout::Unix),
-    (c"net/netlink", Layout::Netlink),
-    (c"net/packet", Layout::Packet),
+/// File below `/proc/PID/net`, its layout, and how the kernel is asked for the same sockets.
+pub(super) static FILES: &[(&core::ffi::CStr, Layout, Option<Ask>)] = &[
+    (c"net/tcp", Layout::Inet(AF_INET, STREAM, TCP), Some(Ask::Inet(AF_INET, STREAM, TCP))),
+    (c"net/tcp6", Layout::Inet(AF_INET6, STREAM, TCP), Some(Ask::Inet(AF_INET6, STREAM, TCP))),
+    (c"net/udp", Layout::Inet(AF_INET, DGRAM, UDP), Some(Ask::Inet(AF_INET, DGRAM, UDP))),
+    (c"net/udp6", Layout::Inet(AF_INET6, DGRAM, UDP), Some(Ask::Inet(AF_INET6, DGRAM, UDP))),
+    (c"net/udplite", Layout::Inet(AF_INET, DGRAM, UDPLITE), Some(Ask::Inet(AF_INET, DGRAM, UDPLITE))),
+    (c"net/udplite6", Layout::Inet(AF_INET6, DGRAM, UDPLITE), Some(Ask::Inet(AF_INET6, DGRAM, UDPLITE))),
+    (c"net/raw", Layout::Inet(AF_INET, RAW, 0), Some(Ask::Inet(AF_INET, RAW, 0))),
+    (c"net/raw6", Layout::Inet(AF_INET6, RAW, 0), Some(Ask::Inet(AF_INET6, RAW, 0))),
+    (c"net/icmp", Layout::Inet(AF_INET, DGRAM, 1), None),
+    (c"net/icmp6", Layout::Inet(AF_INET6, DGRAM, 58), None),
+    (c"net/unix", Layout::Unix, Some(Ask::Unix)),
+    (c"net/netlink", Layout::Netlink, Some(Ask::Netlink)),
+    (c"net/packet", Layout::Packet, None),
 ];
 
 impl Layout {
@@ -379,7 +380,7 @@ mod tests {
 
     #[test]
     fn broken_lines_are_left_out() {
-        for (_, layout) in FILES {
+        for (_, layout, _) in FILES {
             for line in
                 ["", "x", "0: 1:2 3:4 5", "0: 0100007F:1F90 0100007F:1F90 0A", ": : : : : : : : : : : :"]
             {

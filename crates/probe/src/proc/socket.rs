@@ -5,12 +5,14 @@
 //! known yet. A socket that no table holds is either in a namespace that no process is in, or of a
 //! family without a table, or bound to nothing: its extended attribute tells the protocol then.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use nabe_event::Interest;
 use nabe_event::record::{Fd, Socket, flag};
 
 use super::Reader;
+use super::diag::Diag;
 use super::dir::{Dir, NumberName};
 use super::fd::fd_path;
 use super::net::{self, FILES, Found};
@@ -39,6 +41,8 @@ pub(super) struct Sockets {
     by_inode: HashMap<u64, usize>,
     names: Vec<u8>,
     namespaces: Vec<Namespace>,
+    /// The reader's own namespace; asked for once.
+    own: Option<u32>,
 }
 
 /// What is known of a descriptor's socket.
@@ -56,6 +60,11 @@ pub(super) struct Pending {
     pub(super) fd: Fd,
     pub(super) flags: u16,
     pub(super) hint: (u16, u16, u16),
+}
+
+/// The namespace that a `net:[…]` link names.
+pub(super) fn netns_of(link: &[u8]) -> Option<u32> {
+    bracketed(link, b"net").and_then(|inode| u32::try_from(inode).ok())
 }
 
 /// Whether `wanted` lets a family, type and state pass; 0 is "not known" and passes.
@@ -106,25 +115,43 @@ impl Sockets {
 
     /// Reads the tables of the namespace that the process in `dir` is in.
     fn read_tables(&mut self, dir: &Dir, netns: u32, wanted: &Interest, orphans: bool, text: &mut Vec<u8>) {
-        for (file, layout) in FILES {
+        let own = *self.own.get_or_insert_with(|| {
+            let mut link = [0; 64];
+            let proc = Dir::open(c"/proc", false);
+            proc.and_then(|proc| Ok(netns_of(proc.link(c"self/ns/net", &mut link)?)))
+                .ok()
+                .flatten()
+                .unwrap_or(0)
+        }) == netns;
+        let mut diag = if own { Diag::here() } else { Diag::of(dir) }.ok();
+        for (file, layout, ask) in FILES {
             if !is_wanted(wanted, layout.family(), layout.sock_type().unwrap_or(0), 0) {
+                continue;
+            }
+            let told = Cell::new(false);
+            let mut each = |found: Found<'_>| {
+                told.set(true);
+                let Found { inode, socket, name } = found;
+                if inode == 0 && !orphans {
+                    return;
+                }
+                let socket = Socket { netns, ..socket };
+                match name.text.split_first() {
+                    Some((_, rest)) if name.is_abstract => self.add(inode, socket, &[b"\0", rest]),
+                    _ => self.add(inode, socket, &[name.text]),
+                };
+            };
+            // What was told before an error stays.
+            if let (Some(diag), Some(ask)) = (&mut diag, ask)
+                && (diag.dump(*ask, &mut each).is_ok() || told.get())
+            {
                 continue;
             }
             // A protocol that the kernel does not have has no file.
             let Ok(file) = dir.file(file) else { continue };
-            let mut each = |line: &[u8]| {
-                if let Some(Found { inode, socket, name }) = layout.line(line)
-                    && (inode != 0 || orphans)
-                {
-                    let socket = Socket { netns, ..socket };
-                    match name.text.split_first() {
-                        Some((_, rest)) if name.is_abstract => self.add(inode, socket, &[b"\0", rest]),
-                        _ => self.add(inode, socket, &[name.text]),
-                    };
-                }
-            };
-            // What was read before an error stays.
-            let _ = Dir::stream(&file, text, |piece| lines(piece).for_each(&mut each));
+            let _ = Dir::stream(&file, text, |piece| {
+                lines(piece).filter_map(|line| layout.line(line)).for_each(&mut each)
+            });
         }
     }
 }
@@ -137,7 +164,7 @@ impl Reader<'_> {
         }
         let mut link = [0; 64];
         if let Ok(text) = dir.link(c"ns/net", &mut link)
-            && let Some(netns) = bracketed(text, b"net").and_then(|n| u32::try_from(n).ok())
+            && let Some(netns) = netns_of(text)
             && self.enter(dir, pid, netns)
             && let Some(answer) = self.known(inode)
         {
