@@ -30,8 +30,17 @@ impl Running {
     /// Starts `command` and waits until it has become the new program.
     fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        // The standard library returns when exec has succeeded.
-        Self(unless_busy(|| command.spawn()))
+        Self::wait(unless_busy(|| command.spawn()))
+    }
+
+    /// The standard library returns when exec closes descriptors, which is before the kernel has the
+    /// new program's name and arguments.
+    fn wait(child: Child) -> Self {
+        let running = Self(child);
+        while std::fs::read(format!("/proc/{}/cmdline", running.pid())).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        running
     }
 
     fn pid(&self) -> u32 {
@@ -260,7 +269,7 @@ fn hostile_names_and_long_arguments() {
     let many: Vec<String> = (0..16).map(|_| "y".repeat(100_000)).collect();
     let shell =
         Command::new("/bin/sh").args(["-c", "read x", "sh"]).args(&many).stdin(Stdio::piped()).spawn();
-    let child = Running(shell.unwrap());
+    let child = Running::wait(shell.unwrap());
     let seen = only(child.pid(), Needs::TASK | Needs::ARGS);
     let want = std::fs::read(format!("/proc/{}/cmdline", child.pid())).unwrap();
     assert_eq!(seen.args.len(), 1);
