@@ -109,6 +109,10 @@ fn csv_text(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 fn tsv_text(out: &mut Vec<u8>, text: &[u8]) {
+    if escape::is_plain(text) && !text.iter().fold(false, |found, b| found | (*b == b'\\')) {
+        out.extend_from_slice(text);
+        return;
+    }
     for chunk in text.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {

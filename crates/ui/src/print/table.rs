@@ -95,6 +95,14 @@ pub(crate) fn cells(
             continue;
         }
         pen.space(layout, index);
+        if let Cell::Uint(number) = cell
+            && place.right
+            && own.is_empty()
+            && text::is_bare(column)
+        {
+            pen.digits(out, place, number);
+            continue;
+        }
         let room = match suffix.as_ref().filter(|suffix| suffix.behind == index) {
             Some(suffix) => suffix.text.unwrap_or(place.width),
             None => place.width,
@@ -186,6 +194,16 @@ impl Pen {
         self.pending = 0;
     }
 
+    /// A number to the right: by far the most frequent cell.
+    #[inline]
+    fn digits(&mut self, out: &mut Vec<u8>, place: &Place, number: u64) {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(number).as_bytes();
+        spaces(out, self.pending + place.width.saturating_sub(digits.len()));
+        out.extend_from_slice(digits);
+        self.pending = 0;
+    }
+
     #[inline]
     fn cell(
         &mut self,
@@ -222,6 +240,11 @@ impl Pen {
     }
 }
 
+#[inline]
 fn spaces(out: &mut Vec<u8>, count: usize) {
-    out.resize(out.len() + count, b' ');
+    const SPACES: &[u8; 64] = &[b' '; 64];
+    match SPACES.get(..count) {
+        Some(spaces) => out.extend_from_slice(spaces),
+        None => out.resize(out.len() + count, b' '),
+    }
 }

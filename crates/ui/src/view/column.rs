@@ -43,6 +43,8 @@ pub struct Column {
     /// Its name in machine formats: as it was asked for.
     pub key: Cow<'static, str>,
     pub(crate) role: Role,
+    /// How its values are shown to people.
+    pub(crate) show: Show,
 }
 
 impl Column {
@@ -58,7 +60,13 @@ impl Column {
             Type::Symbol(symbols) => Role::Symbol(symbols),
             _ => Role::Plain,
         };
-        Self { source: Source::Field(id), arg: None, title: field.title.into(), key: field.name.into(), role }
+        let show = match (field.ty, field.show) {
+            (Type::Mask(_), Show::Plain) => Show::Hex,
+            (Type::Duration, Show::Plain) => Show::Span,
+            (_, show) => show,
+        };
+        let (title, key) = (field.title.into(), field.name.into());
+        Self { source: Source::Field(id), arg: None, title, key, role, show }
     }
 
     /// The columns of a list of fields.
@@ -80,7 +88,8 @@ impl Column {
     }
 
     fn special(source: Source, title: &'static str, key: &'static str) -> Self {
-        Self { source, arg: None, title: title.into(), key: key.into(), role: Role::Plain }
+        let (title, key) = (title.into(), key.into());
+        Self { source, arg: None, title, key, role: Role::Plain, show: Show::Plain }
     }
 
     /// Its field, if it shows one.
@@ -99,17 +108,6 @@ impl Column {
             Source::Field(id) => id.field().needs,
             Source::Container => container::NAME.field().needs,
             Source::Count => Needs::NONE,
-        }
-    }
-
-    /// How its values are shown to people.
-    #[must_use]
-    pub fn show(&self) -> Show {
-        match (self.field(), &self.arg) {
-            (Some(Field { ty: Type::Mask(_), show: Show::Plain, .. }), _) => Show::Hex,
-            (Some(Field { ty: Type::Duration, show: Show::Plain, .. }), _) => Show::Span,
-            (Some(field), None) => field.show,
-            _ => Show::Plain,
         }
     }
 

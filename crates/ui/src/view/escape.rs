@@ -30,10 +30,20 @@ pub fn is_hostile(c: char) -> bool {
 #[must_use]
 #[inline]
 pub fn is_plain(bytes: &[u8]) -> bool {
-    // No early exit within a chunk, so that it is compared many bytes at a time.
-    bytes
-        .chunks(64)
-        .all(|chunk| chunk.iter().fold(0u8, |bad, b| bad | u8::from(b.wrapping_sub(0x20) > 0x5e)) == 0)
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
+    };
+    // The last eight overlap those before them.
+    let (words, _) = bytes.as_chunks::<8>();
+    !words.iter().chain([last]).any(|word| has_other(u64::from_le_bytes(*word)))
+}
+
+/// Whether one of eight bytes is no printable ASCII: below 0x20, 0x7f, or above. A borrow or a carry
+/// reaches the next byte only out of one that is already found.
+#[inline]
+const fn has_other(word: u64) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    (word.wrapping_sub(ONES * 0x20) | word | word.wrapping_add(ONES)) & (ONES * 0x80) != 0
 }
 
 /// What a stretch of text becomes.
@@ -153,9 +163,16 @@ pub fn width(bytes: &[u8]) -> usize {
 /// What is cut ends in `more` (one column wide); no escape is cut in two. `cut` says that `bytes`
 /// is already the beginning of something longer.
 pub fn write_cut(out: &mut Vec<u8>, bytes: &[u8], room: usize, more: &str, cut: bool) -> usize {
-    if !cut && bytes.len() <= room && is_plain(bytes) {
-        out.extend_from_slice(bytes);
-        return bytes.len();
+    if bytes.len() <= room {
+        if !cut && is_plain(bytes) {
+            out.extend_from_slice(bytes);
+            return bytes.len();
+        }
+    } else if bytes.get(..=room).is_some_and(is_plain) && room > 0 {
+        // Too wide, whatever follows.
+        out.extend_from_slice(bytes.get(..room - 1).unwrap_or_default());
+        out.extend_from_slice(more.as_bytes());
+        return room;
     }
     let start = out.len();
     let mut width = 0;

@@ -117,12 +117,12 @@ pub fn width(cell: &Cell<'_>, column: &Column, context: &Context, scratch: &mut 
 }
 
 /// Whether a number of this column is printed as its digits.
-fn is_bare(column: &Column) -> bool {
-    column.role != Role::SocketState && column.show() == Show::Plain
+pub(crate) fn is_bare(column: &Column) -> bool {
+    column.role != Role::SocketState && column.show == Show::Plain
 }
 
 fn write_number(out: &mut Vec<u8>, number: i128, column: &Column, context: &Context) -> usize {
-    match column.show() {
+    match column.show {
         Show::Plain => {
             let mark = if column.role == Role::SocketState { ascii(out, b"STATE_") } else { 0 };
             mark + ascii(out, itoa::Buffer::new().format(number).as_bytes())
