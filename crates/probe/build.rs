@@ -14,6 +14,8 @@ use std::{env, fs};
 const CLANGS: &[&str] =
     &["clang-19", "clang-20", "clang-21", "clang", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14"];
 
+const STRIP: &[&str] = &["-g", "-R", ".rel.BTF", "-R", ".rel.BTF.ext", "-R", ".llvm_addrsig"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     for variable in ["NABE_PREBUILT_BPF", "NABE_REFRESH_BPF", "NABE_CLANG"] {
         println!("cargo:rerun-if-env-changed={variable}");
@@ -74,10 +76,11 @@ fn compile(clang: &str, source: &Path, object: &Path) -> Result<(), Box<dyn Erro
     if !output.status.success() {
         return Err(format!("{clang} failed:\n{}", String::from_utf8_lossy(&output.stderr)).into());
     }
-    // Debug sections go, .BTF and .BTF.ext stay. Without a strip the object is only larger.
+    // Debug sections go, .BTF and .BTF.ext stay; libbpf does not look at their relocations. Without
+    // a strip the object is only larger.
     let suffix = clang.strip_prefix("clang").unwrap_or_default();
     for strip in [format!("llvm-strip{suffix}"), "llvm-strip".to_owned()] {
-        if Command::new(strip).arg("-g").arg(object).status().is_ok_and(|status| status.success()) {
+        if Command::new(strip).args(STRIP).arg(object).status().is_ok_and(|status| status.success()) {
             break;
         }
     }

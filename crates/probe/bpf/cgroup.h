@@ -8,8 +8,7 @@
 
 #include "nabe.h"
 
-#define HIERARCHIES 20 /* v2, and a v1 hierarchy for each controller and name */
-#define CGROUP_DEPTH 40
+#define CGROUP_STEPS 512 /* names of all hierarchies: 14 of them 35 deep */
 #define CGROUP_ROOM 4096
 #define CGROUP_NAME 256
 
@@ -39,53 +38,50 @@ static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *kn)
 	return BPF_CORE_READ(kn, parent);
 }
 
-/* Names from the leaf up to the root, each with its NUL. */
-static __always_inline void cgroup_path(struct kernfs_node *kn)
+/* Where the walk over a set's hierarchies and their paths is. */
+struct cgroup_place {
+	struct seq_file *seq;
+	struct list_head *head;
+	struct list_head *at;
+	struct kernfs_node *kn; /* NULL between two hierarchies */
+	bool failed;
+};
+
+static __always_inline void cgroup_begin(struct cgroup_place *place)
 {
-	int depth;
-
-	cgroup_used = 0;
-	for (depth = 0; depth < CGROUP_DEPTH; depth++) {
-		struct kernfs_node *parent = kernfs_parent(kn);
-		__u64 at = cgroup_used;
-		long n;
-
-		if (!parent)
-			return;
-		if (at > CGROUP_ROOM - CGROUP_NAME)
-			break;
-		n = bpf_probe_read_kernel_str(&cgroup_text[at], CGROUP_NAME,
-					      BPF_CORE_READ(kn, name));
-		if (n <= 0)
-			break;
-		cgroup_used = at + n;
-		kn = parent;
-	}
-	cgroup_record.header.flags |= NABE_FLAG_CUT;
-}
-
-static __always_inline int emit_cgroup(struct seq_file *seq, __u64 set, struct cgroup *cgroup)
-{
+	/* Pointers are copied before BPF_CORE_READ(), which would relocate our struct, too. */
+	struct list_head *at = place->at;
+	struct cgrp_cset_link *link =
+		(void *)at - bpf_core_field_offset(struct cgrp_cset_link, cgrp_link);
+	struct cgroup *cgroup = BPF_CORE_READ(link, cgrp);
 	struct cgroup_root *root = BPF_CORE_READ(cgroup, root);
-	struct kernfs_node *kn = BPF_CORE_READ(cgroup, kn);
 	struct nabe_cgroup *out = &cgroup_record.cgroup;
-	__u64 name_len, path_len;
-	__u32 len;
+	struct kernfs_node *kn = BPF_CORE_READ(cgroup, kn);
+	__u64 name_len;
 	long n;
 
+	place->kn = kn;
+	place->at = BPF_CORE_READ(at, next);
+	cgroup_used = 0;
 	cgroup_record.header.kind = NABE_KIND_CGROUP;
 	cgroup_record.header.flags = 0;
-	out->cgroup_set = set;
 	out->cgroup_id = BPF_CORE_READ(kn, id);
 	out->hierarchy = BPF_CORE_READ(root, hierarchy_id);
 	out->subsystems = BPF_CORE_READ(root, subsys_mask);
 	n = bpf_probe_read_kernel_str(cgroup_root_name, sizeof(cgroup_root_name), &root->name);
 	name_len = n > 0 ? n - 1 : 0;
 	BOUND(name_len, 63);
-	cgroup_path(kn);
-	path_len = cgroup_used;
-	BOUND(path_len, CGROUP_ROOM - 1);
 	out->name_len = name_len;
+}
+
+static __always_inline int cgroup_end(struct seq_file *seq)
+{
+	struct nabe_cgroup *out = &cgroup_record.cgroup;
+	__u64 name_len = out->name_len, path_len = cgroup_used;
+	__u32 len;
+
+	BOUND(name_len, 63);
+	BOUND(path_len, CGROUP_ROOM - 1);
 	out->path_len = path_len;
 	len = sizeof(cgroup_record) + name_len + path_len;
 	cgroup_record.header.len = ALIGN8(len);
@@ -97,34 +93,53 @@ static __always_inline int emit_cgroup(struct seq_file *seq, __u64 set, struct c
 	return emit_pad(seq, len);
 }
 
+/* One name up, or one hierarchy on: names stand from the leaf up to the root, each with its NUL. */
+static __always_inline bool cgroup_step(struct cgroup_place *place)
+{
+	struct kernfs_node *kn = place->kn, *parent;
+	__u64 used = cgroup_used;
+	long n;
+
+	if (!kn) {
+		if (place->at == place->head || !place->at)
+			return true;
+		cgroup_begin(place);
+		return false;
+	}
+	parent = kernfs_parent(kn);
+	if (parent && used <= CGROUP_ROOM - CGROUP_NAME) {
+		BOUND(used, CGROUP_ROOM - 1);
+		n = bpf_probe_read_kernel_str(&cgroup_text[used], CGROUP_NAME,
+					      BPF_CORE_READ(kn, name));
+		if (n > 0) {
+			cgroup_used = used + n;
+			place->kn = parent;
+			return false;
+		}
+	}
+	if (parent)
+		cgroup_record.header.flags |= NABE_FLAG_CUT;
+	place->failed |= cgroup_end(place->seq) != 0;
+	place->kn = NULL;
+	return false;
+}
+
 static __always_inline void emit_cgroups(struct seq_file *seq, struct task_struct *task)
 {
 	struct css_set *set = BPF_CORE_READ(task, cgroups);
-	struct list_head *head, *at;
+	struct list_head *head = (void *)set + bpf_core_field_offset(struct css_set, cgrp_links);
+	struct cgroup_place place = { .seq = seq, .head = head };
 	__u64 key = (__u64)set;
 	__u8 told = 1;
-	int failed = 0;
 	int i;
 
 	if (!set || bpf_map_lookup_elem(&seen, &key))
 		return;
-	head = (void *)set + bpf_core_field_offset(struct css_set, cgrp_links);
-	at = BPF_CORE_READ(head, next);
-	for (i = 0; i < HIERARCHIES; i++) {
-		struct cgrp_cset_link *link;
-		struct cgroup *cgroup;
-
-		if (at == head || !at)
-			break;
-		link = (void *)at - bpf_core_field_offset(struct cgrp_cset_link, cgrp_link);
-		cgroup = BPF_CORE_READ(link, cgrp);
-		if (!cgroup)
-			break;
-		failed |= emit_cgroup(seq, key, cgroup);
-		at = BPF_CORE_READ(at, next);
-	}
+	cgroup_record.cgroup.cgroup_set = key;
+	place.at = BPF_CORE_READ(head, next);
+	LOOP(i, CGROUP_STEPS, cgroup_step(&place));
 	/* What overflowed the buffer is thrown away as a whole and told again. */
-	if (!failed)
+	if (!place.failed)
 		bpf_map_update_elem(&seen, &key, &told, BPF_ANY);
 }
 

@@ -7,5 +7,8 @@
  */
 #include "nabe.h"
 #include "task.h"
+#include "args.h"
+#include "file.h"
+#include "orphan.h"
 
 char LICENSE[] SEC("license") = "GPL";

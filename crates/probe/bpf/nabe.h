@@ -48,7 +48,7 @@ struct nabe_config {
 	__u32 types;
 	__u64 families;
 	__u32 states;
-	__u32 reserved;
+	__u32 anchor_fd; /* the reader's descriptor of the map cpu_anchor */
 	__u32 euids[MAX_EUIDS];
 	__u64 names[MAX_NAMES][2];
 };
@@ -82,6 +82,25 @@ static __always_inline int emit_pad(struct seq_file *seq, __u32 written)
 	BOUND(pad, 7);
 	return pad ? bpf_seq_write(seq, &zero, pad) : 0;
 }
+
+/*
+ * LOOP(i, n, step): step until it says true, n times at most. Since 6.4 the
+ * verifier looks at an open-coded iterator's body a few times instead of n.
+ */
+#define LOOP(i, n, step)                                    \
+	do {                                                \
+		if (bpf_core_type_exists(struct bpf_iter_num)) { \
+			bpf_for(i, 0, n) {                  \
+				if (step)                   \
+					break;              \
+			}                                   \
+		} else {                                    \
+			for (i = 0; i < (n); i++) {         \
+				if (step)                   \
+					break;              \
+			}                                   \
+		}                                           \
+	} while (0)
 
 /* The number of pid as the reader counts; 0 where the reader cannot see it. */
 static __always_inline __u32 reader_nr(struct pid *pid)

@@ -41,10 +41,8 @@ static __always_inline bool path_prepend(struct path_text *out, const unsigned c
 	__u64 n = len;
 
 	BOUND(n, NAME_ROOM - 1);
-	if (at < n + 1) {
-		out->cut = true;
+	if (at < n + 1)
 		return false;
-	}
 	at -= n + 1;
 	BOUND(at, PATH_ROOM - 1);
 	out->text[at] = '/';
@@ -70,11 +68,53 @@ static __always_inline bool dentry_memfd(struct dentry *dentry, unsigned long ma
 	       BPF_CORE_READ(dentry, d_parent) == dentry;
 }
 
+struct path_place {
+	struct dentry *dentry;
+	struct vfsmount *mnt;
+	struct dentry *mnt_root;
+	struct dentry *stop_dentry;
+	struct vfsmount *stop_mnt;
+};
+
+static __always_inline bool path_whole(struct path_text *out)
+{
+	out->cut = false;
+	return true;
+}
+
+/* One name or one mount up; true at the end. */
+static __always_inline bool path_step(struct path_text *out, struct path_place *at)
+{
+	struct dentry *dentry = at->dentry, *parent;
+	struct qstr name;
+
+	if (dentry == at->stop_dentry && at->mnt == at->stop_mnt)
+		return path_whole(out);
+	if (dentry == at->mnt_root) {
+		struct mount *m = (void *)at->mnt - bpf_core_field_offset(struct mount, mnt);
+		struct mount *up = BPF_CORE_READ(m, mnt_parent);
+
+		if (up == m)
+			return path_whole(out);
+		at->dentry = BPF_CORE_READ(m, mnt_mountpoint);
+		at->mnt = (void *)up + bpf_core_field_offset(struct mount, mnt);
+		at->mnt_root = BPF_CORE_READ(up, mnt.mnt_root);
+		return false;
+	}
+	parent = BPF_CORE_READ(dentry, d_parent);
+	if (parent == dentry || !parent)
+		return path_whole(out);
+	name.len = BPF_CORE_READ(dentry, d_name.len);
+	name.name = BPF_CORE_READ(dentry, d_name.name);
+	at->dentry = parent;
+	return !path_prepend(out, name.name, name.len);
+}
+
 /* Up to the reader's root, or the root of the mount tree that the path is in. */
 static __always_inline void path_walk(struct path_text *out, struct dentry *dentry,
 				      struct vfsmount *mnt, struct path *root, bool memfd)
 {
-	struct dentry *mnt_root;
+	struct path_place at = { dentry, mnt, NULL, root->dentry, root->mnt };
 	__u32 end;
 	int i;
 
@@ -84,42 +124,17 @@ static __always_inline void path_walk(struct path_text *out, struct dentry *dent
 				 sizeof(deleted_mark));
 		out->start = PATH_ROOM - sizeof(deleted_mark);
 	}
+	end = out->start;
 	if (memfd) {
 		path_prepend(out, BPF_CORE_READ(dentry, d_name.name),
 			     BPF_CORE_READ(dentry, d_name.len));
-		goto out;
-	}
-	end = out->start;
-	mnt_root = BPF_CORE_READ(mnt, mnt_root);
-	for (i = 0; i < PATH_STEPS; i++) {
-		struct dentry *parent;
-
-		if (dentry == root->dentry && mnt == root->mnt)
-			break;
-		if (dentry == mnt_root) {
-			struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-			struct mount *up = BPF_CORE_READ(m, mnt_parent);
-
-			if (up == m)
-				break;
-			dentry = BPF_CORE_READ(m, mnt_mountpoint);
-			mnt = (void *)up + bpf_core_field_offset(struct mount, mnt);
-			mnt_root = BPF_CORE_READ(mnt, mnt_root);
-			continue;
-		}
-		parent = BPF_CORE_READ(dentry, d_parent);
-		if (parent == dentry || !parent)
-			break;
-		if (!path_prepend(out, BPF_CORE_READ(dentry, d_name.name),
-				  BPF_CORE_READ(dentry, d_name.len)))
-			break;
-		dentry = parent;
-	}
-	if (i == PATH_STEPS)
+	} else {
+		at.mnt_root = BPF_CORE_READ(mnt, mnt_root);
 		out->cut = true;
+		LOOP(i, PATH_STEPS, path_step(out, &at));
+	}
 	if (out->start == end)
 		path_prepend(out, NULL, 0);
-out:
 	out->len = PATH_ROOM - out->start;
 }
 

@@ -10,29 +10,61 @@
 
 #define MM_COUNTERS 4 /* file, anon, swap, shmem: include/linux/mm_types_task.h */
 
-/* Each CPU's distance from the first copy of per-CPU data; x86 keeps it in a per-CPU variable. */
-extern const unsigned long this_cpu_off __ksym __weak;
+/*
+ * A per-CPU map of our own tells each CPU's distance from the first copy of
+ * per-CPU data: the address of an element on that CPU less the map's per-CPU
+ * pointer. The kernel's own this_cpu_off is x86 only and not in every kallsyms.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} cpu_anchor SEC(".maps");
 
 static __u64 cpu_offset[MAX_CPUS];
 static __u32 cpu_offsets;
 
+/* The map's per-CPU pointer, found through the reader's descriptor of the map. */
+static __always_inline __u64 anchor_base(void)
+{
+	struct task_struct *reader = (void *)bpf_get_current_task();
+	struct file **fds = BPF_CORE_READ(reader, files, fdt, fd);
+	struct bpf_array *array;
+	struct file *file = NULL;
+	__u64 base = 0;
+
+	bpf_probe_read_kernel(&file, sizeof(file), fds + config.anchor_fd);
+	array = BPF_CORE_READ(file, private_data);
+	bpf_probe_read_kernel(&base, sizeof(base), &array->pptrs);
+	return base;
+}
+
 /* Once a run. */
 static __always_inline void learn_cpu_offsets(void)
 {
-	__u32 cpu;
+	__u32 zero = 0, cpu;
+	__u64 base;
 
 	cpu_offsets = 0;
-	if (!bpf_ksym_exists(&this_cpu_off))
+	/* Since 5.19. */
+	if (!bpf_core_enum_value_exists(enum bpf_func_id___percpu,
+					BPF_FUNC_map_lookup_percpu_elem___percpu))
+		return;
+	base = anchor_base();
+	if (!base)
 		return;
 	for (cpu = 0; cpu < MAX_CPUS; cpu++) {
-		const unsigned long *offset;
+		__u64 *element;
 
 		if (cpu >= config.cpus)
 			break;
-		offset = bpf_per_cpu_ptr(&this_cpu_off, cpu);
-		if (!offset)
+		element = bpf_map_lookup_percpu_elem(&cpu_anchor, &zero, cpu);
+		if (!element)
 			break;
-		cpu_offset[cpu] = *offset;
+		/* Through memory: the verifier does not subtract from a map's pointer. */
+		*(volatile __u64 *)&cpu_offset[cpu] = (__u64)element;
+		*(volatile __u64 *)&cpu_offset[cpu] -= base;
 		cpu_offsets = cpu + 1;
 	}
 }
@@ -74,8 +106,13 @@ static __always_inline void fill_rss(struct nabe_task *out, struct mm_struct *mm
 		__u64 at[MM_COUNTERS];
 
 		for (i = 0; i < MM_COUNTERS; i++) {
-			sum[i] = BPF_CORE_READ(mm, rss_stat[i].count);
-			at[i] = (__u64)BPF_CORE_READ(mm, rss_stat[i].counters);
+			/* Not rss_stat[i]: the stride is the kernel's, not ours. */
+			struct percpu_counter *counter =
+				(void *)mm + bpf_core_field_offset(mm->rss_stat) +
+				i * bpf_core_type_size(struct percpu_counter);
+
+			sum[i] = BPF_CORE_READ(counter, count);
+			at[i] = (__u64)BPF_CORE_READ(counter, counters);
 		}
 		add_cpus(sum, at);
 	}

@@ -304,6 +304,8 @@ int nabe_task(struct bpf_iter__task *ctx)
 
 		reader_root.dentry = BPF_CORE_READ(reader, fs, root.dentry);
 		reader_root.mnt = BPF_CORE_READ(reader, fs, root.mnt);
+		if (config.needs & NEED_RSS)
+			learn_cpu_offsets();
 	}
 	if (!task)
 		return 0;

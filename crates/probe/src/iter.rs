@@ -3,8 +3,11 @@
 //! The BPF object is relocated once per kernel (`object`), kept (`cache`), and loaded from then on
 //! without any look at the kernel's BTF (`run`).
 
+mod args;
+mod cache;
 mod config;
 mod object;
+mod orphan;
 mod run;
 mod sys;
 
@@ -139,20 +142,108 @@ fn missing_capabilities() -> Option<String> {
     (!missing.is_empty()).then(|| missing.join(" and "))
 }
 
+/// An error and its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
 /// Appends the records that `interest` asks for to `out`.
 ///
 /// # Errors
 /// When a program that is needed cannot be loaded or run.
-pub fn snapshot(interest: &Interest, _options: &Options, out: &mut Vec<u8>) -> Result<Report, Error> {
-    let report = Report { backend: Some(Backend::Bpf), notes: Vec::new() };
+pub fn snapshot(interest: &Interest, options: &Options, out: &mut Vec<u8>) -> Result<Report, Error> {
+    let start = out.len();
+    let key = options.cache.as_ref().map(|_| cache::key());
+    let kept = options.cache.as_deref().zip(key.as_deref()).and_then(|(directory, key)| cache::load(directory, key));
+    if let Some(relocated) = kept {
+        if let Ok(report) = collect(&relocated, interest, out) {
+            return Ok(report);
+        }
+        // Stale in a way that its key does not show, or a true refusal: the long way tells.
+        out.truncate(start);
+    }
     let relocated = Relocated::from_kernel()?;
-    let wanted: Vec<(u32, From)> =
-        interest.pids.iter().flatten().map(|pid| (*pid, From::default())).collect();
-    let config = config::encode(interest, Reader::this(), interest.pids.is_some());
-    let session = Session::new(&relocated, &config, wanted, interest.needs.contains(Needs::CGROUP));
+    if let Some((directory, key)) = options.cache.as_deref().zip(key.as_deref()) {
+        // Without a cache the next start is slower, no more.
+        let _ = cache::store(directory, key, &relocated);
+    }
+    collect(&relocated, interest, out)
+}
+
+/// Runs what the needs ask for.
+fn collect(relocated: &Relocated, interest: &Interest, out: &mut Vec<u8>) -> Result<Report, Error> {
+    let mut notes = Vec::new();
+    let needs = interest.needs;
+    let reader = Reader::this();
+    let pids: Vec<(u32, From)> = interest.pids.iter().flatten().map(|pid| (*pid, From::default())).collect();
+    let session_for = |interest: &Interest| {
+        let config = config::encode(interest, reader, interest.pids.is_some());
+        Session::new(relocated, &config, pids.clone(), interest.needs.contains(Needs::CGROUP))
+    };
+    let session = session_for(interest);
     let walks = walks(interest, relocated.walks_one_task);
-    run_all(&session.load("nabe_task")?, &walks, out)?;
-    Ok(report)
+    tasks(&session, &session_for, interest, &walks, out, &mut notes)?;
+    if args::needed(needs)
+        && let Err(error) = args::collect(relocated, &session, interest, reader, &walks, out)
+    {
+        notes.push(format!("command lines are not read: {}; Linux 5.18 has what it takes", chain(&error)));
+    }
+    if needs.contains(Needs::FD) {
+        files(&session, needs, &walks, out, &mut notes)?;
+        if needs.contains(Needs::ORPHAN_SOCKETS) && orphan::needed(interest) {
+            orphan::collect(&session, interest, out, &mut notes);
+        }
+    }
+    Ok(Report { backend: Some(Backend::Bpf), notes })
+}
+
+/// Task records; when the program is refused, without what is not essential.
+fn tasks<'a>(
+    session: &Session<'a>,
+    session_for: &dyn Fn(&Interest) -> Session<'a>,
+    interest: &Interest,
+    walks: &[Walk],
+    out: &mut Vec<u8>,
+    notes: &mut Vec<String>,
+) -> Result<(), Error> {
+    const DETAIL: Needs = Needs::RSS.and(Needs::CGROUP).and(Needs::EXE).and(Needs::CWD);
+    let program = match session.load("nabe_task") {
+        Err(error @ Error::Program { .. }) if interest.needs.intersects(DETAIL) => {
+            let plain = Interest { needs: interest.needs.without(DETAIL), ..interest.clone() };
+            let program = session_for(&plain).load("nabe_task")?;
+            notes.push(format!("memory, cgroups, executables and directories are not read: {}", chain(&error)));
+            program
+        }
+        program => program?,
+    };
+    run_all(&program, walks, out)
+}
+
+/// Fd records.
+fn files(
+    session: &Session<'_>,
+    needs: Needs,
+    walks: &[Walk],
+    out: &mut Vec<u8>,
+    notes: &mut Vec<String>,
+) -> Result<(), Error> {
+    if !needs.contains(Needs::FD_PATH) {
+        return run_all(&session.load("nabe_file")?, walks, out);
+    }
+    let program = session.load("nabe_file_path").or_else(|_| session.load("nabe_file_walk"));
+    match program {
+        Ok(program) => run_all(&program, walks, out),
+        Err(error) => {
+            notes.push(format!("paths of descriptors are not read: {}", chain(&error)));
+            run_all(&session.load("nabe_file")?, walks, out)
+        }
+    }
 }
 
 fn run_all(program: &Loaded, walks: &[Walk], out: &mut Vec<u8>) -> Result<(), Error> {

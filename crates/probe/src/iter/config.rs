@@ -16,6 +16,8 @@ const MAX_EUIDS: usize = 16;
 const MAX_NAMES: usize = 16;
 /// Size of `struct nabe_config`.
 pub(crate) const SIZE: usize = 368;
+/// Where the descriptor of the map `cpu_anchor` goes.
+pub(crate) const ANCHOR: std::ops::Range<usize> = 44..48;
 
 /// Who reads: its PID namespace decides which numbers a process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

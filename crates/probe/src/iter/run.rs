@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use libbpf_sys as bpf;
 
 use super::Error;
+use super::config;
 use super::object::{self, Relocated};
 use super::sys::{self, ProgramShape, Walk};
 
@@ -28,6 +29,9 @@ pub(crate) struct From {
 }
 
 impl From {
+    /// Nothing more: `FROM_NOTHING`.
+    pub(crate) const NOTHING: Self = Self { argv: u32::MAX, env: u32::MAX };
+
     fn bytes(self) -> [u8; 8] {
         (u64::from(self.argv) | u64::from(self.env) << 32).to_le_bytes()
     }
@@ -43,6 +47,10 @@ impl<'a> Session<'a> {
     ) -> Self {
         let maps = relocated.maps.iter().map(|_| OnceCell::new()).collect();
         Self { relocated, config: config.to_vec(), pids: RefCell::new(pids), maps, remembers_cgroups }
+    }
+
+    fn index(&self, name: &str) -> Result<usize, Error> {
+        self.relocated.maps.iter().position(|map| map.name == name).ok_or(Error::Absent)
     }
 
     /// The descriptor of map `index`, made when it is not there yet.
@@ -67,6 +75,8 @@ impl<'a> Session<'a> {
             ".rodata" => {
                 let mut value = map.initial.clone();
                 value.iter_mut().zip(&self.config).for_each(|(to, from)| *to = *from);
+                let anchor = self.map(self.index("cpu_anchor")?)?.as_raw_fd().to_le_bytes();
+                value.iter_mut().skip(config::ANCHOR.start).zip(anchor).for_each(|(to, from)| *to = from);
                 sys::map_update(&fd, &shape, &zero, &value).map_err(failed)?;
                 sys::map_freeze(&fd).map_err(failed)?;
             }
@@ -85,9 +95,7 @@ impl<'a> Session<'a> {
 
     /// Says anew from where on the arguments of `pid`, which was among the pids, are wanted.
     pub(crate) fn set_from(&self, pid: u32, from: From) -> Result<(), Error> {
-        let Some(index) = self.relocated.maps.iter().position(|map| map.name == "pids") else {
-            return Err(Error::Absent);
-        };
+        let index = self.index("pids")?;
         let shape = self.relocated.maps.get(index).map(object::Map::shape).ok_or(Error::Absent)?;
         sys::map_update(self.map(index)?, &shape, &pid.to_le_bytes(), &from.bytes())
             .map_err(|source| Error::map("pids", source))

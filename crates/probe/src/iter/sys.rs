@@ -191,6 +191,21 @@ pub(crate) fn read_all(run: impl AsFd, out: &mut Vec<u8>) -> io::Result<()> {
     }
 }
 
+/// Moves this thread into a network namespace.
+pub(crate) fn enter_netns(namespace: impl AsFd) -> io::Result<()> {
+    // SAFETY: plain call on a descriptor; it changes this thread only.
+    match unsafe { libc::setns(namespace.as_fd().as_raw_fd(), libc::CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// This process's effective user.
+pub(crate) fn effective_uid() -> u32 {
+    // SAFETY: it cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Relocates an object that is open and not loaded: resolves fields and externs against the
 /// running kernel's BTF and makes its maps.
 pub(crate) fn prepare(object: &mut libbpf_rs::OpenObject) -> io::Result<()> {
