@@ -15,6 +15,7 @@
 #   engines.sh docker-pod NAME POD NAMESPACE UID       with dockershim's labels and cgroup
 #   engines.sh ctr-run NAMESPACE NAME [CTR OPTION…]
 #   engines.sh podman-run NAME [PODMAN RUN OPTION…]    print the container's id
+#   engines.sh podman-api                              serve podman's API on podman.sock
 #   engines.sh runc-run NAME [CGROUP]                  plain runc, by default in /nabe-engines/NAME
 #   engines.sh crun-run NAME [CGROUP]                  plain crun, cgroup v1 only
 #   engines.sh pid docker|ctr|podman|runc|crun NAME    pid of the container's first process
@@ -215,6 +216,17 @@ podman_run() { # NAME OPTION…
 		--name "$name" "$@" "$IMAGE" sleep 100000
 }
 
+podman_api() {
+	[ -f "$DIR/podman.up" ] || skip "podman is not up"
+	alive podman-api && return
+	setsid podman --root "$DIR/podman/root" --runroot "$DIR/podman/run" \
+		--tmpdir "$DIR/podman/tmp" --cgroup-manager cgroupfs --events-backend file \
+		system service --time 0 "unix://$DIR/podman.sock" \
+		>>"$DIR/podman-api.log" 2>&1 </dev/null &
+	echo $! >"$DIR/podman-api.pid"
+	wait_for 20 test -S "$DIR/podman.sock" || die "podman does not serve; see $DIR/podman-api.log"
+}
+
 bundle() { # RUNTIME NAME CGROUP
 	local path=$DIR/bundle/$1-$2
 	mkdir -p "$path"
@@ -360,6 +372,7 @@ down() {
 	local pid path
 	note_run
 	end_containers
+	stop_daemon podman-api
 	stop_daemon dockerd
 	for pid in $(watchers); do kill -s KILL "$pid" 2>/dev/null || true; done
 	stop_daemon containerd
@@ -394,6 +407,7 @@ docker-compose)
 docker-pod) docker_pod "$@" ;;
 ctr-run) ctr_run "$@" ;;
 podman-run) podman_run "$@" ;;
+podman-api) podman_api ;;
 runc-run) runc_run "$@" ;;
 crun-run) crun_run "$@" ;;
 pid) pid_of "$@" ;;

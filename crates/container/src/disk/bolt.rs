@@ -169,7 +169,7 @@ impl Db {
                 for at in 0..count {
                     // A cycle in a damaged file is charged like new pages, so
                     // that the walk ends.
-                    self.charge(PAGE_HEADER)?;
+                    self.charge(usize::try_from(self.meta.page_size).map_err(|_| Unreadable)?)?;
                     let (_, next) = branch_element(&page, at)?;
                     self.each_page(&Page::At(next), depth, visit)?;
                 }
