@@ -2,7 +2,10 @@
 //!
 //! Text that is no UTF-8 stands with U+FFFD for each bad sequence, and then the object has another
 //! member, `KEY#hex`, with the bytes: a string of hex digits; for a list, one such string (or null
-//! for a number) an item; for a map, keys and values in turn.
+//! for a number) an item; for a map, keys and values in turn. A value that is there and could not be
+//! read is null, and `KEY#errno` says why.
+
+use nabe_event::Missing;
 
 use crate::print::separated;
 use crate::view::cell::{Cell, Cells};
@@ -41,11 +44,22 @@ pub(crate) fn object(out: &mut Vec<u8>, table: &Table, position: usize, keys: &K
         before = b',';
         out.extend_from_slice(key);
         out.push(b':');
-        if !value(out, &cell) {
+        let whole = value(out, &cell);
+        let mut another = |suffix: &[u8]| {
             out.push(b',');
             out.extend_from_slice(key.get(..key.len() - 1).unwrap_or_default());
-            out.extend_from_slice(b"#hex\":");
-            hex_value(out, &cell);
+            out.extend_from_slice(suffix);
+        };
+        match cell {
+            Cell::Missing(Missing::Unread(errno)) if errno != 0 => {
+                another(b"#errno\":");
+                out.extend_from_slice(itoa::Buffer::new().format(errno).as_bytes());
+            }
+            _ if !whole => {
+                another(b"#hex\":");
+                hex_value(out, &cell);
+            }
+            _ => {}
         }
     }
     if before == b'{' {

@@ -44,7 +44,23 @@ impl Layout {
     /// Measures every row; `reserved` columns of the terminal are taken by others.
     #[must_use]
     pub fn new(table: &Table, context: &Context, options: &Options, reserved: usize) -> Self {
-        let natural = measure(table, context, options.header);
+        Self::with_rows(table, context, options, reserved, table, &[])
+    }
+
+    /// As [`Self::new`], with some rows of another table of the same columns.
+    #[must_use]
+    pub fn with_rows(
+        table: &Table,
+        context: &Context,
+        options: &Options,
+        reserved: usize,
+        other: &Table,
+        rows: &[usize],
+    ) -> Self {
+        let mut natural = titles(table, options.header);
+        measure(&mut natural, table, 0..table.len(), context);
+        measure(&mut natural, other, rows.iter().copied(), context);
+        join(&mut natural, table.columns());
         let mut layout = Self { gap: GAP, hidden: 0, places: Vec::with_capacity(natural.len()) };
         for (column, width) in table.columns().iter().zip(&natural) {
             // A suffix needs something to stand behind.
@@ -152,19 +168,20 @@ impl Layout {
     }
 }
 
-/// The widest of each column.
-fn measure(table: &Table, context: &Context, header: bool) -> Vec<usize> {
-    let columns = table.columns();
+/// The widths of the titles.
+fn titles(table: &Table, header: bool) -> Vec<usize> {
     let title = |column: &Column| if header { escape::width(column.title.as_bytes()) } else { 0 };
-    let mut widths: Vec<usize> = columns.iter().map(title).collect();
+    table.columns().iter().map(title).collect()
+}
+
+/// Widens `widths` to the widest of each column.
+fn measure(widths: &mut [usize], table: &Table, rows: impl Iterator<Item = usize>, context: &Context) {
     let mut scratch = Vec::new();
-    for position in 0..table.len() {
+    for position in rows {
         let mut before = 0;
-        for (index, (cell, column)) in table.cells(position).zip(columns).enumerate() {
+        for (index, (cell, column)) in table.cells(position).zip(table.columns()).enumerate() {
             let own = text::width(&cell, column, context, &mut scratch);
-            let (place, own) = if column.source != Source::Container {
-                (index, own)
-            } else if index > 0 && own > 0 {
+            let (place, own) = if column.source == Source::Container && index > 0 && own > 0 {
                 (index - 1, before + own + AROUND)
             } else {
                 (index, own)
@@ -175,8 +192,6 @@ fn measure(table: &Table, context: &Context, header: bool) -> Vec<usize> {
             before = own;
         }
     }
-    join(&mut widths, columns);
-    widths
 }
 
 /// Moves the title of a container in short to the column before.

@@ -8,6 +8,7 @@
 //! | number, bool | as such, all 64 bits | digits, `true` | digits, `true` |
 //! | symbol, address | its name, text | its name, text | its name, text |
 //! | absent | `null` | empty | empty |
+//! | not readable | `null`, and the error number in `KEY#errno` | empty | empty |
 //! | empty text | `""` | `""` | empty |
 //! | list, map | array, object | as JSON, without `#hex` | as JSON, without `#hex` |
 //! | not UTF-8 | U+FFFD, and hex in `KEY#hex` | the bytes | `\xHH` |
@@ -144,7 +145,7 @@ impl<'a> Printer<'a> {
     ) -> Self {
         let mut printer = Self::new(table, context, options);
         if options.format == Format::Text {
-            printer.layout = Layout::new(table, context, options, 2);
+            printer.layout = Layout::with_rows(table, context, options, 2, old, diff.gone());
         }
         printer.changes = Some((diff, old));
         printer

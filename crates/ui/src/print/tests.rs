@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use crate::fixture::{Ints, Own, Pairs, Row, Texts, context, printed, table};
 use crate::print::{Format, Options, Palette, Printer, print};
+use crate::view::diff::Change;
 use crate::view::{Column, Diff, Groups, SortKey, Table};
 
 fn process(pid: i64, name: &str, user: &str, cmdline: &str) -> Row {
@@ -183,6 +184,11 @@ fn json_is_read_back_exactly() {
 fn nothing_prints_as_nothing() {
     let empty = table("pid,name", &[]);
     assert_eq!(printed(&empty, &at(None)), "PID  NAME\n");
+    let unread = table(
+        "exe,cwd",
+        &[Row::default().with("process.exe", Missing::Unread(13)).with("process.cwd", Missing::Unread(0))],
+    );
+    assert_eq!(printed(&unread, &format(Format::NdJson)), "{\"exe\":null,\"exe#errno\":13,\"cwd\":null}\n");
     assert_eq!(printed(&empty, &Options { header: false, ..at(None) }), "");
     assert_eq!(printed(&empty, &format(Format::Json)), "[]\n");
     assert_eq!(printed(&empty, &format(Format::NdJson)), "");
@@ -323,11 +329,61 @@ fn rounds_differ() {
     let mut out = Vec::new();
     Printer::with_changes(&new, &old, &diff, &context, &machine).fill(&mut out, usize::MAX);
     insta::assert_snapshot!("watch_ndjson", String::from_utf8(out).unwrap());
+    // What is gone is measured too.
+    let short = round(&rows[..1]);
+    let diff = Diff::between(&old, &short);
+    let mut out = Vec::new();
+    let narrow = at(Some(24));
+    Printer::with_changes(&short, &old, &diff, &context, &narrow).fill(&mut out, usize::MAX);
+    insta::assert_snapshot!("watch_gone_24", String::from_utf8(out).unwrap());
     // Rows that cannot be told apart are paired in their order.
     let twice = round(&[rows[0].clone(), rows[0].clone(), rows[0].clone()]);
     let once = round(&[rows[0].clone()]);
     assert_eq!(Diff::between(&twice, &once).gone(), [1, 2]);
     assert!(!Diff::between(&once, &twice).is_empty());
+}
+
+#[test]
+fn groups_differ() {
+    let groups = |rows: &[Row]| {
+        let mut groups = Groups::new(Column::parse_list("user").unwrap(), Vec::new());
+        rows.iter().for_each(|row| groups.push(row));
+        groups.into_table(&[])
+    };
+    let rows = processes();
+    let (old, new) = (groups(&rows), groups(&rows[2..]));
+    let diff = Diff::between(&old, &new);
+    assert_eq!(diff.change(0), Change::Changed(2), "root has fewer");
+    assert_eq!((diff.change(1), diff.change(2), diff.gone()), (Change::Same, Change::Same, &[][..]));
+}
+
+#[test]
+fn files_at_every_width() {
+    let row = |fd: i64, kind: u64, path: &str| {
+        process(31_000, "postgres", "postgres", "")
+            .with("file.fd", fd)
+            .with("file.fdType", kind)
+            .with("file.path", path)
+    };
+    let rows = [
+        row(0, 1, "/dev/null"),
+        row(11, 2, "socket:[123456]"),
+        row(1024, 1, "/var/lib/postgresql/15/main/base/16384/a/very/long/path/2619_vm"),
+        process(2, "kthreadd", "root", ""),
+    ];
+    let table = table("files", &rows);
+    for width in [Some(20), Some(40), Some(80), Some(120), None] {
+        let name = format!("files_{}", width.map_or("unlimited".to_owned(), |width| width.to_string()));
+        insta::assert_snapshot!(name, printed(&table, &at(width)));
+    }
+}
+
+#[test]
+fn raw_states_have_letters() {
+    let states = [0, 1, 2, 4, 8, 16, 32, 64, 0x402, 0x102, 0x2001, 0x1002, 0x84];
+    let rows = states.map(|state: u64| process(1, "", "", "").with("process.state", state));
+    let text = printed(&table("state", &rows), &Options { header: false, ..at(None) });
+    assert_eq!(text.replace('\n', ""), "RSDTtXZPIDSDT");
 }
 
 #[test]
@@ -350,6 +406,7 @@ fn columns_are_parsed() {
             "proc.pid"
         ]
     );
+    assert_eq!(names("network,containers,pid,pid").unwrap().len(), 6 + 4 + 1);
     assert_eq!(
         names("container.labels[\"a,b]\"],env['X'],pid").unwrap(),
         ["container.labels[\"a,b]\"]", "env['X']", "pid"]

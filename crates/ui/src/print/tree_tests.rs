@@ -1,5 +1,7 @@
 //! Golden trees, and trees that no sane system has.
 
+use proptest::prelude::*;
+
 use crate::fixture::{Row, context};
 use crate::print::{Options, Palette, print_tree};
 use crate::view::tree::{Arrangement, Home, Node, Tree};
@@ -146,4 +148,35 @@ fn a_container_started_twice_below_one_parent_has_one_frame() {
     let text = printed(&tree, &Arrangement::default(), &Options::default());
     assert_eq!(text.matches("container web: 3 processes").count(), 1, "{text}");
     assert_eq!(text.lines().count(), 5, "{text}");
+}
+
+proptest! {
+    #[test]
+    fn every_match_stands_once_below_its_parent(
+        nodes in prop::collection::vec((0u64..30, any::<bool>(), 0u8..4), 0..40),
+        frames in any::<bool>(),
+    ) {
+        let mut tree = Tree::default();
+        for (index, (parent, matched, home)) in nodes.iter().enumerate() {
+            let home = match home {
+                1 => Home { unit: b"u.service", ..Home::default() },
+                2 => Home { container_id: b"c", pod: b"p", ..Home::default() },
+                3 => Home { container_id: b"d", pod: b"p", ..Home::default() },
+                _ => Home::default(),
+            };
+            let (id, parent, matched) = (index as u64, *parent, *matched);
+            tree.push_node(&Node { id, parent, matched, name: b"n", home, ..Node::default() });
+        }
+        let text = printed(&tree, &Arrangement { frames, ..Arrangement::default() }, &Options::default());
+        for (id, (_, matched, _)) in nodes.iter().enumerate() {
+            let count = text.matches(&format!("[{id}] ")).count();
+            prop_assert!(count == 1 || (!matched && count == 0), "{id} stands {count} times:\n{text}");
+        }
+        // Each process stands below its parent's level, or is a root.
+        let depth = |line: &str| line.chars().take_while(|c| "│├└─ ".contains(*c)).count() / 4;
+        for (index, line) in text.lines().enumerate().skip(1) {
+            let before = text.lines().nth(index - 1).map_or(0, depth);
+            prop_assert!(depth(line) <= before + 1, "{text}");
+        }
+    }
 }

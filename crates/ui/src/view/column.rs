@@ -164,14 +164,27 @@ impl Column {
     /// # Errors
     /// The first part that is no column.
     pub fn parse_list(spec: &str) -> Result<Vec<Self>, Error> {
-        let mut columns = Vec::new();
+        let mut columns: Vec<Self> = Vec::new();
         for part in split(spec) {
             if part.is_empty() {
                 return Err(Error::Empty { what: "column", list: spec.to_owned() });
             }
             match preset::find(part) {
-                Some(preset) => columns.extend(preset.columns.iter().copied().map(Self::new)),
-                None => columns.push(Self::parse(part, "column")?),
+                Some(preset) => {
+                    for column in preset.columns.iter().copied().map(Self::new) {
+                        // Two presets share their first columns.
+                        if !columns.iter().any(|known| known.same(&column)) {
+                            columns.push(column);
+                        }
+                    }
+                }
+                None => {
+                    let column = Self::parse(part, "column")?;
+                    // Keys of an object are unique.
+                    if !columns.iter().any(|known| known.key == column.key) {
+                        columns.push(column);
+                    }
+                }
             }
         }
         Ok(columns)

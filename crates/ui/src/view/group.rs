@@ -95,7 +95,7 @@ impl Groups {
     pub fn into_table(self, sort: &[SortKey]) -> Table {
         let default = [SortKey { column: Column::count(), descending: true }];
         let sort = if sort.is_empty() { &default[..] } else { sort };
-        let mut table = Table::new(self.columns()).with_sort(sort);
+        let mut table = Table::new(self.columns()).with_sort(sort).with_leading_identity(self.by.len());
         for group in &self.groups {
             table.push_packed(|out| {
                 out.extend_from_slice(&group.key);
