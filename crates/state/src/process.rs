@@ -140,9 +140,6 @@ impl<'a> Process<'a> {
         Row::alone(self)
     }
 
-    pub(crate) fn snapshot(&self) -> &'a Snapshot {
-        self.snapshot
-    }
 
     pub(crate) fn facts(&self) -> Option<&'a Facts> {
         self.set?.facts.as_ref()
