@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use nabe_event::field::{file, process};
 use nabe_event::{FieldId, Fields, Missing, Value};
-use nabe_ui::print::print;
+use nabe_ui::print::{print, print_tree};
 use nabe_ui::view::SortKey;
-use nabe_ui::{Column, Context, Format, Options, Table};
+use nabe_ui::view::tree::{Arrangement, Node};
+use nabe_ui::{Column, Context, Format, Options, Table, Tree};
 
 const ROWS: usize = 40_000;
 
@@ -70,6 +71,21 @@ fn main() {
             });
             println!("{name:6} {:>6} {time:7.2} ms  {:9} bytes", width.unwrap_or(0), out.len());
         }
+    }
+    // Nobody's descendants, a chain, and a bush of seven.
+    for (name, parent) in [("flat", (|_| 0) as fn(u64) -> u64), ("chain", |id| id - 1), ("bush", |id| id / 7)]
+    {
+        let mut tree = Tree::default();
+        for id in 1..=5_000 {
+            let (parent, name) = (parent(id), b"holder");
+            tree.push_node(&Node { id, parent, name, matched: true, ..Node::default() });
+        }
+        let (options, mut out) = (Options::default(), Vec::new());
+        let time = best(|| {
+            out.clear();
+            print_tree(&tree.arrange(&Arrangement::default()), &context, &options, &mut out);
+        });
+        println!("tree {name:5} {time:9.2} ms  {:9} bytes (5,000 processes)", out.len());
     }
     for spec in ["-fd", "path", "name,-path"] {
         let keys = SortKey::parse_list(spec, &columns).unwrap_or_default();

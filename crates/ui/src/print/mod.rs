@@ -26,8 +26,6 @@ pub use tree::{TreePrinter, print_tree};
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tree_tests;
 
 use crate::view::diff::Change;
 use crate::view::{Context, Diff, Table};

@@ -72,7 +72,7 @@ pub fn write(out: &mut Vec<u8>, cell: &Cell<'_>, column: &Column, context: &Cont
     }
 }
 
-/// As [`write`], in at most `room` columns, with `more` at the end of what is cut.
+/// As [`write()`], in at most `room` columns, with `more` at the end of what is cut.
 pub fn write_cut(
     out: &mut Vec<u8>,
     cell: &Cell<'_>,
@@ -97,7 +97,7 @@ pub fn write_cut(
     }
 }
 
-/// Columns that [`write`] fills. `scratch` is any buffer; it is used and left empty.
+/// Columns that [`write()`] fills. `scratch` is any buffer; it is used and left empty.
 #[inline]
 pub fn width(cell: &Cell<'_>, column: &Column, context: &Context, scratch: &mut Vec<u8>) -> usize {
     match cell {

@@ -4,14 +4,19 @@
 //! Parents come from outside: chains may be of any depth and may even run in circles, so nothing
 //! here recurses and every circle is cut at its smallest id.
 
+mod label;
+mod order;
+
 use std::collections::{BTreeSet, HashMap};
 
 use nabe_event::field::{container, process};
 use nabe_event::{Fields, Needs, Value};
 
+use crate::view::Table;
 use crate::view::cell::{Cell, Cells, pack_text};
-use crate::view::column::{Column, container_label, number_of, text_of};
-use crate::view::{Table, escape};
+use crate::view::column::{Column, number_of, text_of};
+pub(crate) use label::Tone;
+use order::{Children, cut_circles};
 
 /// A process or thread as the tree needs it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -420,193 +425,7 @@ impl Tree {
     }
 }
 
-/// Cuts each circle of parents: the smallest id in it becomes a root.
-fn cut_circles(parents: &mut [Option<u32>], entries: &[Entry]) {
-    // 0 for not seen, otherwise the walk in which it was.
-    let mut seen = vec![0u32; parents.len()];
-    for start in 0..parents.len() {
-        let walk = short(start + 1);
-        let mut at = start;
-        while seen.get(at) == Some(&0) {
-            if let Some(mark) = seen.get_mut(at) {
-                *mark = walk;
-            }
-            match parents.get(at).copied().flatten() {
-                Some(parent) => at = parent as usize,
-                None => break,
-            }
-        }
-        let closed = seen.get(at) == Some(&walk) && parents.get(at).copied().flatten().is_some();
-        if !closed {
-            continue;
-        }
-        let next = |at: usize| parents.get(at).copied().flatten().map_or(at, |parent| parent as usize);
-        let id = |at: usize| entries.get(at).map_or(0, |entry| entry.id);
-        let (mut smallest, mut step) = (at, next(at));
-        while step != at {
-            if id(step) < id(smallest) {
-                smallest = step;
-            }
-            step = next(step);
-        }
-        if let Some(parent) = parents.get_mut(smallest) {
-            *parent = None;
-        }
-    }
-}
-
-/// The children of every item, in order: by id, frames at the place of their smallest.
-struct Children {
-    /// Parent (0 for none, else index + 1), then rank, then the item.
-    sorted: Vec<(u32, u64, u32)>,
-}
-
-impl Children {
-    fn new(above: &[Option<u32>], kept: &[bool], entries: &[Entry]) -> Self {
-        let mut rank: Vec<u64> = entries.iter().map(|entry| entry.id).collect();
-        rank.resize(above.len(), u64::MAX);
-        for (index, parent) in above.iter().enumerate().take(entries.len()) {
-            let own = rank.get(index).copied().unwrap_or_default();
-            let mut parent = parent.filter(|_| kept.get(index) == Some(&true));
-            // Up through the frames around it: at most a pod and a container.
-            while let Some(frame) = parent.filter(|parent| *parent as usize >= entries.len()) {
-                if let Some(rank) = rank.get_mut(frame as usize) {
-                    *rank = own.min(*rank);
-                }
-                parent = above.get(frame as usize).copied().flatten();
-            }
-        }
-        let shown = |index: &usize| kept.get(*index).is_none_or(|kept| *kept);
-        let mut sorted: Vec<(u32, u64, u32)> = (0..above.len())
-            .filter(shown)
-            .map(|index| {
-                let parent = above.get(index).copied().flatten().map_or(0, |parent| parent + 1);
-                (parent, rank.get(index).copied().unwrap_or_default(), short(index))
-            })
-            .collect();
-        sorted.sort_unstable();
-        Self { sorted }
-    }
-
-    fn of(&self, parent: Option<u32>) -> &[(u32, u64, u32)] {
-        let parent = parent.map_or(0, |parent| parent + 1);
-        let start = self.sorted.partition_point(|(known, ..)| *known < parent);
-        let rest = self.sorted.get(start..).unwrap_or_default();
-        rest.get(..rest.partition_point(|(known, ..)| *known == parent)).unwrap_or_default()
-    }
-}
-
-/// What colours a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tone {
-    Process,
-    Ancestor,
-    Container,
-    Unit,
-}
-
-impl Arranged<'_> {
-    /// Number of lines.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-    }
-
-    pub(crate) fn table(&self) -> &Table {
-        &self.tree.table
-    }
-
-    pub(crate) fn line(&self, index: usize) -> Option<Line> {
-        self.lines.get(index).copied()
-    }
-
-    /// The row of the table that stands beside a line.
-    pub(crate) fn row(&self, line: Line) -> Option<usize> {
-        ((line.item as usize) < self.tree.entries.len()).then_some(line.item as usize)
-    }
-
-    /// Appends the text of a line, escaped, without its place in the tree.
-    pub(crate) fn label(&self, out: &mut Vec<u8>, line: Line) -> Tone {
-        let item = line.item as usize;
-        let tone = match self.tree.entries.get(item) {
-            Some(entry) => self.process_label(out, entry),
-            None => match self.frames.get(item - self.tree.entries.len()) {
-                Some(frame) => self.frame_label(out, frame),
-                None => Tone::Ancestor,
-            },
-        };
-        if line.folded > 0 {
-            out.extend_from_slice(format!(" [+{} below]", line.folded).as_bytes());
-        }
-        tone
-    }
-
-    fn process_label(&self, out: &mut Vec<u8>, entry: &Entry) -> Tone {
-        let (start, end) = entry.name;
-        let name = self.tree.names.get(start..end).unwrap_or_default();
-        let home = self.tree.home_at(entry.home);
-        out.push(b'[');
-        out.extend_from_slice(itoa::Buffer::new().format(entry.id).as_bytes());
-        out.extend_from_slice(if entry.thread { b"] {" } else { b"] " });
-        escape::write(out, name);
-        if entry.thread {
-            out.push(b'}');
-        }
-        if !home.container_id.is_empty() {
-            out.extend_from_slice(b" (");
-            escape::write(out, &container_label(home.container, home.container_id, home.runtime));
-            out.push(b')');
-        }
-        if entry.matched { Tone::Process } else { Tone::Ancestor }
-    }
-
-    fn frame_label(&self, out: &mut Vec<u8>, frame: &Frame) -> Tone {
-        let home = self.tree.home_at(frame.home);
-        let tone = match frame.kind {
-            Kind::Pod => {
-                out.extend_from_slice(b"pod ");
-                if !home.namespace.is_empty() {
-                    escape::write(out, home.namespace);
-                    out.push(b'/');
-                }
-                escape::write(out, home.pod);
-                Tone::Container
-            }
-            Kind::Container => {
-                out.extend_from_slice(b"container ");
-                escape::write(
-                    out,
-                    if home.container.is_empty() { home.container_id } else { home.container },
-                );
-                for text in [home.image, home.runtime].into_iter().filter(|text| !text.is_empty()) {
-                    out.extend_from_slice(b", ");
-                    escape::write(out, text);
-                }
-                Tone::Container
-            }
-            Kind::Unit => {
-                out.extend_from_slice(b"unit ");
-                escape::write(out, home.unit);
-                Tone::Unit
-            }
-        };
-        let plural = if frame.processes == 1 { "process" } else { "processes" };
-        out.extend_from_slice(format!(": {} {plural}", frame.processes).as_bytes());
-        if let Some(bytes) = frame.rss_bytes {
-            out.extend_from_slice(b", ");
-            crate::view::text::write_size(out, bytes.into());
-        }
-        tone
-    }
-}
-
 /// More items than 2^32 do not fit into any memory.
-fn short(index: usize) -> u32 {
+pub(super) fn short(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX - 1)
 }
