@@ -8,6 +8,7 @@
 //!
 //! **Not here.** What records mean together (`state`), containers (`container`), text.
 
+pub mod hidden;
 pub mod host;
 pub mod iter;
 pub mod own;

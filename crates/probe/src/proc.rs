@@ -281,3 +281,8 @@ impl<'a> Reader<'a> {
         })
     }
 }
+
+/// The process that the bytes of a `stat` file speak of.
+pub(crate) fn stat_pid(bytes: &[u8]) -> Option<u32> {
+    stat::parse(bytes).map(|stat| stat.pid)
+}
