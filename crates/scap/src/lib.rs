@@ -34,6 +34,7 @@ mod wire;
 mod writer;
 
 pub use compression::Compression;
+pub use convert::{Converter, Enters};
 pub use error::Error;
 pub use item::Item;
 pub use reader::{Batch, Ending, Reader, Stats};

@@ -1,5 +1,7 @@
 //! Where the tests' captures are: `$NABE_SHARED`, or `shared` beside the workspace.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
 use std::path::{Path, PathBuf};
 
 /// The shared data; `None`, with a line that says so, when it is not here.
