@@ -5,3 +5,4 @@ pub(crate) mod ast;
 pub(crate) mod lexer;
 pub(crate) mod literal;
 pub(crate) mod parser;
+pub(crate) mod print;

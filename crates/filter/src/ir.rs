@@ -12,6 +12,8 @@ use nabe_event::symbol::Symbols;
 use nabe_event::{FieldId, Needs};
 use regex::bytes::Regex;
 
+pub(crate) mod walk;
+
 /// Depth of the scope that a field or a loop variable belongs to.
 pub(crate) type Slot = u8;
 
@@ -359,6 +361,21 @@ impl Pred {
         Self::Not(Box::new(self))
     }
 
+    /// How a test decides when a value is absent; `None` for what is no test of a value.
+    pub(crate) fn absent(&self) -> Option<Absent> {
+        match self {
+            Self::Test(_, absent)
+            | Self::Compare(.., absent)
+            | Self::In(.., absent)
+            | Self::Member(_, absent)
+            | Self::Text(.., absent)
+            | Self::Matches(.., absent)
+            | Self::Bits { absent, .. }
+            | Self::HasKey(_, absent) => Some(*absent),
+            _ => None,
+        }
+    }
+
     /// Calls `see` with each field that is read, relations included.
     pub(crate) fn fields(&self, see: &mut dyn FnMut(&FieldRef)) {
         match self {
@@ -430,7 +447,8 @@ impl Operand {
 }
 
 impl Loop {
-    fn fields(&self, see: &mut dyn FnMut(&FieldRef)) {
+    /// Calls `see` with each field that is read to find the items.
+    pub(crate) fn fields(&self, see: &mut dyn FnMut(&FieldRef)) {
         match &self.over {
             Over::Relation(field) => see(field),
             Over::Values(values) => values.fields(see),

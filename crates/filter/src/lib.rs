@@ -15,15 +15,19 @@
 #![forbid(unsafe_code)]
 
 mod cel;
+mod compile;
 mod diagnostic;
 mod eval;
+mod interest;
 mod ir;
+mod passes;
 mod program;
 mod resolve;
 #[doc(hidden)]
 pub mod sample;
 mod span;
 mod types;
+mod weaken;
 
 pub use diagnostic::Diagnostic;
 pub use program::Program;

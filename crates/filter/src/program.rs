@@ -1,15 +1,18 @@
 //! A compiled filter and what can be asked of it.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use nabe_event::field::Class;
 use nabe_event::{FieldId, Fields, Interest, Needs};
 
-use crate::cel::parser;
+use crate::cel::{parser, print};
+use crate::compile::{Code, compile};
 use crate::diagnostic::Diagnostic;
-use crate::eval::{Bind, Env, STEPS, Steps};
-use crate::ir::Pred;
+use crate::eval::{STEPS, Steps};
+use crate::ir::{FieldRef, Pred};
 use crate::resolve::Resolver;
+use crate::{interest, passes, weaken};
 
 /// A filter: a predicate over subjects, with what it reads and what it can be reduced to. Cheap to
 /// clone.
@@ -19,6 +22,8 @@ pub struct Program(Arc<Plan>);
 #[derive(Debug)]
 struct Plan {
     pred: Pred,
+    code: Code,
+    needs: Needs,
 }
 
 impl Program {
@@ -27,11 +32,7 @@ impl Program {
     /// # Errors
     /// When the text is no expression that is true or false, or is nested too deeply or too long.
     pub fn cel(source: &str) -> Result<Self, Diagnostic> {
-        let lower = || match parser::parse(source)? {
-            Some(tree) => Resolver::resolve(source, &tree),
-            None => Ok(Pred::Const(Some(true))),
-        };
-        lower().map(Self::new).map_err(|error| Diagnostic::new(source, *error))
+        lower(source).map(Self::new).map_err(|error| Diagnostic::new(source, *error))
     }
 
     /// The filter that selects everything.
@@ -40,8 +41,9 @@ impl Program {
         Self::new(Pred::Const(Some(true)))
     }
 
-    fn new(pred: Pred) -> Self {
-        Self(Arc::new(Plan { pred }))
+    fn new(mut pred: Pred) -> Self {
+        passes::run(&mut pred);
+        Self(Arc::new(Plan { code: compile(&pred), needs: interest::collectors(&pred), pred }))
     }
 
     /// Whether the subject is selected; an undecided one is not.
@@ -53,8 +55,7 @@ impl Program {
     /// The verdict; `None` when what it depends on does not exist or is not known.
     #[must_use]
     pub fn verdict(&self, subject: &dyn Fields) -> Option<bool> {
-        let steps = Steps::new(STEPS);
-        self.0.pred.eval(&Env::root(Bind::Subject(subject), &steps))
+        self.0.code.judge(subject, &Steps::new(STEPS))
     }
 
     /// The fields that are read, each once.
@@ -75,23 +76,73 @@ impl Program {
         reads
     }
 
+    /// Whether everything is selected.
+    #[must_use]
+    pub fn selects_all(&self) -> bool {
+        self.0.pred == Pred::Const(Some(true))
+    }
+
     /// The collectors that must run to decide it.
     #[must_use]
     pub fn needs(&self) -> Needs {
-        self.0.pred.needs()
+        self.0.needs
     }
 
-    /// What must be collected so that no match is lost.
+    /// What must be collected so that no match is lost: the processes and sockets that can match
+    /// at all. Whoever also shows fields that speak of other subjects (`process.fdCount`,
+    /// `container.pids`) joins this with what those fields want.
     #[must_use]
     pub fn interest(&self) -> Interest {
-        Interest::all(self.needs())
+        interest::interest(&self.0.pred)
+    }
+
+    /// A weaker filter that reads only what `available` collectors know. Every subject that this
+    /// filter selects the weaker one selects too, so what it rejects need not be looked at further.
+    #[must_use]
+    pub fn prefilter(&self, available: Needs) -> Self {
+        self.weaker(&|field| available.contains(field.needs()))
+    }
+
+    /// A weaker filter that reads only what belongs to the process: its own fields, its
+    /// container's, and its descriptors as a whole.
+    #[must_use]
+    pub fn process_part(&self) -> Self {
+        self.weaker(&|field| field.slot > 0 || field.id.class() != Class::File)
+    }
+
+    fn weaker(&self, readable: &dyn Fn(&FieldRef) -> bool) -> Self {
+        Self::new(weaken::weaken(&self.0.pred, readable))
+    }
+
+    /// The filter as canonical CEL: what it was compiled to. Compiles to an equal filter.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        print::print(&self.0.pred)
+    }
+
+    /// The plan for people: canonical text, fields with types, collectors, what the kernel decides.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let mut out = format!("filter     {}\n", self.canonical());
+        for (at, id) in self.fields().into_iter().enumerate() {
+            let field = id.field();
+            let title = if at == 0 { "reads" } else { "" };
+            let _ = writeln!(out, "{title:<10} {}: {} ({})", field.name, field.ty.name(), field.needs);
+        }
+        let needs = self.needs();
+        if !needs.is_empty() {
+            let _ = writeln!(out, "collects   {needs}");
+        }
+        let pushed = interest::describe(&self.interest());
+        let pushed = if pushed.is_empty() { "nothing".to_owned() } else { pushed.join("; ") };
+        let _ = writeln!(out, "pushed     {pushed}");
+        out
     }
 }
 
-impl Program {
-    /// The typed plan.
-    #[must_use]
-    pub fn explain(&self) -> String {
-        format!("{:?}", self.0.pred)
+fn lower(source: &str) -> crate::diagnostic::Result<Pred> {
+    match parser::parse(source)? {
+        Some(tree) => Resolver::resolve(source, &tree),
+        None => Ok(Pred::Const(Some(true))),
     }
 }

@@ -129,7 +129,6 @@ fn convert(func: Func, value: &V<'_>) -> Option<V<'static>> {
         (Func::ToIp, V::Text(text)) => V::Ip(address(text)?),
         (Func::ToIp, V::Ip(ip)) => V::Ip(*ip),
         (Func::ToDuration, V::Text(text)) => V::Int(literal::duration(&utf8(text)?)?.into()),
-        (Func::ToDuration, V::Int(ns)) => V::Int(*ns),
         (Func::DurationText, V::Int(ns)) => text_of(seconds(*ns)),
         (Func::SymbolName(names), V::Int(n)) => {
             let name = u64::try_from(*n).ok().and_then(|n| names.name(n));

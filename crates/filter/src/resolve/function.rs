@@ -104,7 +104,7 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     f("string", F, &[Simple], 1, Gives::Text, Func::ToText),
     f("bytes", F, &[Text], 1, Gives::Text, Func::ToText),
     f("duration", F, &[Text], 1, Gives::Duration, Func::ToDuration),
-    f("duration", F, &[Duration], 1, Gives::Duration, Func::ToDuration),
+    f("duration", F, &[Int], 1, Gives::Duration, Func::ToDuration),
     f("ip", F, &[Text], 1, Gives::Ip, Func::ToIp),
     f("ip", F, &[Ip], 1, Gives::Ip, Func::ToIp),
     f("isIP", F, &[Text], 1, Gives::Bool, Func::IsIp),

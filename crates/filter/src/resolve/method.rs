@@ -4,7 +4,7 @@ use nabe_event::field::{Class, container, file, nearest, process};
 use nabe_event::symbol::Symbols;
 use regex::bytes::RegexBuilder;
 
-use super::function::{FUNCTIONS, Form, Function, MACROS, names};
+use super::function::{Arg, FUNCTIONS, Form, Function, MACROS, names};
 use super::{Resolver, Shape, Typed, literal, truth};
 use crate::cel::ast::{Kind, Literal, Name, Node};
 use crate::diagnostic::{Error, Result, quote};
@@ -275,7 +275,12 @@ impl<'s> Resolver<'s> {
             (Func::ToText, Some(Ty::Symbol(names))) => Func::SymbolName(names),
             (func, _) => func,
         };
-        let op = Operand::Call(func, typed.into_iter().map(|typed| typed.op).collect());
+        let mut args: Vec<Operand> = typed.into_iter().map(|typed| typed.op).collect();
+        // A number of nanoseconds is a duration already; only the type changes.
+        let op = match (func, found.args) {
+            (Func::ToDuration, [Arg::Int]) => args.swap_remove(0),
+            _ => Operand::Call(func, args),
+        };
         Ok(Shape::Value(Typed { op, ty, span }))
     }
 

@@ -1,0 +1,219 @@
+//! The typed form made ready to run: tests of a field against a constant become one step that
+//! allocates nothing; everything else falls back on the interpreter.
+
+use core::net::IpAddr;
+use std::collections::HashSet;
+
+use memchr::memmem::Finder;
+use nabe_event::{FieldId, Fields, Value};
+use regex::bytes::Regex;
+
+use crate::eval::value::{V, doubt, holds};
+use crate::eval::{Bind, Env, bits_test};
+use crate::ir::{Absent, Const, FieldRef, Loop, Net, Operand, Order, Pred, Quantifier, Set, Slot, TextTest};
+
+/// Sets of texts longer than this are hashed; shorter ones are searched.
+const HASHED: usize = 16;
+
+/// A predicate that is ready to run.
+#[derive(Debug)]
+pub(crate) enum Code {
+    Known(Option<bool>),
+    And(Box<[Code]>),
+    Or(Box<[Code]>),
+    Not(Box<Code>),
+    /// One test of one field.
+    Test(At, Absent, Test),
+    Each(Quantifier, Box<Loop>, Box<Code>),
+    /// Anything else.
+    Plain(Box<Pred>),
+}
+
+/// A field and the scope that it is read from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    id: FieldId,
+    slot: Slot,
+}
+
+/// What is asked of the value of a field.
+#[derive(Debug)]
+pub(crate) enum Test {
+    True,
+    Int(Order, i128),
+    Ints(Box<[i128]>),
+    Text(Order, Box<[u8]>),
+    Texts(Box<[Box<[u8]>]>),
+    Hashed(HashSet<Box<[u8]>>),
+    Contains(Box<Finder<'static>>),
+    StartsWith(Box<[u8]>),
+    EndsWith(Box<[u8]>),
+    Matches(Regex),
+    Bits { bits: u64, all: bool },
+    Ip { equal: bool, address: IpAddr },
+    Nets(Box<[Net]>),
+}
+
+/// Compiles a predicate on which the passes have run.
+pub(crate) fn compile(pred: &Pred) -> Code {
+    match pred {
+        Pred::Const(value) => Code::Known(*value),
+        Pred::And(terms) => Code::And(terms.iter().map(compile).collect()),
+        Pred::Or(terms) => Code::Or(terms.iter().map(compile).collect()),
+        Pred::Not(inner) => Code::Not(Box::new(compile(inner))),
+        Pred::Each(quantifier, each, body) => Code::Each(*quantifier, each.clone(), Box::new(compile(body))),
+        _ => match test(pred) {
+            Some((at, absent, test)) => Code::Test(at, absent, test),
+            None => Code::Plain(Box::new(pred.clone())),
+        },
+    }
+}
+
+fn test(pred: &Pred) -> Option<(At, Absent, Test)> {
+    let field = |operand: &Operand| match operand {
+        Operand::Field(FieldRef { id, slot, arg: None }) => Some(At { id: *id, slot: *slot }),
+        _ => None,
+    };
+    Some(match pred {
+        Pred::Test(value, absent) => (field(value)?, *absent, Test::True),
+        Pred::Compare(order, sides, absent) => (field(&sides[0])?, *absent, compared(*order, &sides[1])?),
+        Pred::In(value, set, absent) => (field(value)?, *absent, within(set)),
+        Pred::Text(how, sides, absent) => {
+            let Operand::Const(Const::Text(needle)) = &sides[1] else { return None };
+            let test = match how {
+                TextTest::Contains => Test::Contains(Box::new(Finder::new(needle).into_owned())),
+                TextTest::StartsWith => Test::StartsWith(needle.clone()),
+                TextTest::EndsWith => Test::EndsWith(needle.clone()),
+            };
+            (field(&sides[0])?, *absent, test)
+        }
+        Pred::Matches(value, pattern, absent) => (field(value)?, *absent, Test::Matches(pattern.0.clone())),
+        Pred::Bits { value, bits, all, absent, .. } => {
+            (field(value)?, *absent, Test::Bits { bits: *bits, all: *all })
+        }
+        _ => return None,
+    })
+}
+
+fn compared(order: Order, with: &Operand) -> Option<Test> {
+    let Operand::Const(with) = with else { return None };
+    Some(match with {
+        Const::Int(n) => Test::Int(order, *n),
+        Const::Text(text) => Test::Text(order, text.clone()),
+        Const::Ip(address) if order == Order::Eq => Test::Ip { equal: true, address: *address },
+        Const::Ip(address) if order == Order::Ne => Test::Ip { equal: false, address: *address },
+        _ => return None,
+    })
+}
+
+fn within(set: &Set) -> Test {
+    match set {
+        Set::Ints(items) => Test::Ints(items.clone()),
+        Set::Texts(items) if items.len() > HASHED => Test::Hashed(items.iter().cloned().collect()),
+        Set::Texts(items) => Test::Texts(items.clone()),
+        Set::Nets(items) => Test::Nets(items.clone()),
+    }
+}
+
+impl Code {
+    pub(crate) fn run(&self, env: &Env<'_>) -> Option<bool> {
+        match self {
+            Self::Test(at, absent, test) => match env.subject(at.slot) {
+                Some(subject) => at.test(subject, *absent, test),
+                None => doubt(nabe_event::Missing::Subject, *absent),
+            },
+            Self::And(terms) => {
+                let mut verdict = Some(true);
+                for term in terms {
+                    match term.run(env) {
+                        Some(true) => {}
+                        Some(false) => return Some(false),
+                        None => verdict = None,
+                    }
+                }
+                verdict
+            }
+            Self::Or(terms) => {
+                let mut verdict = Some(false);
+                for term in terms {
+                    match term.run(env) {
+                        Some(false) => {}
+                        Some(true) => return Some(true),
+                        None => verdict = None,
+                    }
+                }
+                verdict
+            }
+            Self::Not(inner) => inner.run(env).map(|value| !value),
+            Self::Known(value) => *value,
+            Self::Each(quantifier, each, body) => each.quantify(*quantifier, env, &|env| body.run(env)),
+            Self::Plain(pred) => pred.eval(env),
+        }
+    }
+
+    /// The verdict on a subject.
+    pub(crate) fn judge(&self, subject: &dyn Fields, steps: &crate::eval::Steps) -> Option<bool> {
+        self.run(&Env::root(Bind::Subject(subject), steps))
+    }
+}
+
+impl At {
+    #[inline]
+    fn test(self, subject: &dyn Fields, absent: Absent, test: &Test) -> Option<bool> {
+        match subject.get(self.id, None) {
+            Value::Text(text) => test.text(text),
+            Value::Int(number) => test.int(number.into(), absent),
+            Value::Uint(number) => test.int(number.into(), absent),
+            Value::Bool(value) => matches!(test, Test::True).then_some(value),
+            Value::Ip(address) => test.ip(address.to_canonical()),
+            Value::Missing(why) => doubt(why, absent),
+            Value::List(_) | Value::Map(_) => None,
+        }
+    }
+}
+
+impl Test {
+    #[inline]
+    fn int(&self, number: i128, absent: Absent) -> Option<bool> {
+        Some(match self {
+            Self::Int(order, other) => holds(*order, number.cmp(other)),
+            Self::Ints(items) => match &**items {
+                [a, b] => number == *a || number == *b,
+                items => items.binary_search(&number).is_ok(),
+            },
+            Self::Bits { bits, all } => return bits_test(&V::Int(number), *bits, *all, absent),
+            Self::Text(Order::Ne, _) => true,
+            Self::True | Self::Matches(_) | Self::Contains(_) | Self::StartsWith(_) | Self::EndsWith(_) => {
+                return None;
+            }
+            _ => false,
+        })
+    }
+
+    #[inline]
+    fn text(&self, text: &[u8]) -> Option<bool> {
+        Some(match self {
+            Self::Text(Order::Eq, other) => text == &**other,
+            Self::Text(Order::Ne, other) => text != &**other,
+            Self::Text(order, other) => holds(*order, text.cmp(other)),
+            Self::Texts(items) => items.binary_search_by(|item| item.as_ref().cmp(text)).is_ok(),
+            Self::Hashed(items) => items.contains(text),
+            Self::Contains(finder) => finder.find(text).is_some(),
+            Self::StartsWith(prefix) => text.starts_with(prefix),
+            Self::EndsWith(suffix) => text.ends_with(suffix),
+            Self::Matches(regex) => regex.is_match(text),
+            Self::Int(Order::Ne, _) => true,
+            Self::True | Self::Bits { .. } => return None,
+            _ => false,
+        })
+    }
+
+    #[inline]
+    fn ip(&self, address: IpAddr) -> Option<bool> {
+        match self {
+            Self::Ip { equal, address: other } => Some((address == *other) == *equal),
+            Self::Nets(nets) => Some(nets.iter().any(|net| net.contains(address))),
+            _ => None,
+        }
+    }
+}
