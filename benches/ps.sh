@@ -4,7 +4,7 @@
 #   [NABE=target/release/nabe] [ROUNDS=9] [PROCESSES=5000] [HOLDERS=20] benches/ps.sh [LINE...]
 #
 # LINE: table files tcp pid startup containers memory (default: all). Root, because lsof and ss see only
-# their own otherwise. Needs cc, ps, lsof, ss; a line whose tool is missing is left out with a reason.
+# their own otherwise. Needs cc, ps, lsof, ss, docker.io; a line whose tool is missing is left out with a reason.
 #
 # How: the population of tests/population; commands of one line run in turn, A-B-A-B, after one round
 # that is not counted; CPU time (user + system) from getrusage; output discarded. A figure is the median,
@@ -25,11 +25,10 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 work=$(mktemp -d)
 population=
-containers=()
+engines=
 clean() {
   [ -z "$population" ] || { exec 9>&-; wait "$population" 2>/dev/null || true; population=; }
-  [ "${#containers[@]}" = 0 ] || docker rm -f "${containers[@]}" >/dev/null 2>&1 || true
-  [ -z "${image:-}" ] || docker rmi "$image" >/dev/null 2>&1 || true
+  [ -z "$engines" ] || "$engines" down >/dev/null 2>&1 || say "the container engine did not go; see $work/e"
   rm -rf "$work"
 }
 trap clean EXIT
@@ -129,28 +128,29 @@ line_startup() {
     "$(ms "$(median 1 "$work/startup.0")")" "$is" "$(ratio 1 "$work/startup.1" "$work/startup.0")" '≤ 15 ms' "$(holds "$is" 15)"
 }
 line_containers() {
-  # 41 containers, 310 processes. psc was 1,510 ms of wall beside 85 ms of `docker ps`, and 197 ms of
+  # 41 containers, 310 processes. psc took 1,510 ms of wall beside 85 ms of `docker ps`, and 197 ms of
   # CPU beside 29; so a tenth of it is 1.78 times the wall and 0.68 times the CPU of `docker ps`.
-  have docker && timeout 10 docker info >/dev/null 2>&1 || { say "containers: no Docker daemon answers"; return; }
-  have busybox || { say "containers: no busybox-static"; return; }
+  engines=tests/engines/engines.sh
+  export NABE_ENGINES_DIR=$work/e
+  "$engines" up docker 2>"$work/engines.log" || { say "containers: $(tail -n 1 "$work/engines.log")"; engines=; return; }
   depopulate
-  mkdir -p "$work/image/bin"; cp "$(command -v busybox)" "$work/image/bin/busybox"; ln -s busybox "$work/image/bin/sh"
-  image=nabe-bench:$$
-  tar -C "$work/image" -c . | docker import - "$image" >/dev/null
   local i sleepers
   for ((i = 0; i < 41; i++)); do
     sleepers=$((i < 23 ? 7 : 6)) # with the shell: 23 × 8 + 18 × 7 = 310
-    containers+=("$(docker run -d --network none --label "com.docker.compose.service=web$i" "$image" /bin/sh -c \
-      "i=0; while [ \$i -lt $sleepers ]; do /bin/busybox sleep 6000 & i=\$((i+1)); done; wait")")
+    "$engines" docker run -d --network none --name "web$i" --label "com.docker.compose.service=web$i" nabe-test:1 \
+      sh -c "i=0; while [ \$i -lt $sleepers ]; do sleep 6000 & i=\$((i+1)); done; wait" >/dev/null
   done
-  sleep 1
+  eval "$("$engines" env)"
   compare containers 'docker ps' "$nabe ps 'container.id != \"\"' -o containers"
   sound "$work/containers.1" '41 containers' || return 0
-  local named; named=$("$nabe" ps 'container.id != ""' -o container.id,container.name --no-header | awk 'NF > 1' | sort -u | wc -l)
-  local r; r=$(ratio 2 "$work/containers.1" "$work/containers.0")
-  row "41 containers named ($named were), wall" '`docker ps`' "$(ms "$(median 2 "$work/containers.0")")" "$(ms "$(median 2 "$work/containers.1")")" "$r" '≤ 1.78' "$(holds "$r" 1.78)"
+  local named r
+  named=$("$nabe" ps 'container.name.startsWith("web")' -o container.name --format tsv --no-header | sort -u | wc -l)
+  r=$(ratio 2 "$work/containers.1" "$work/containers.0")
+  row "41 containers, wall ($named named)" '`docker ps`' "$(ms "$(median 2 "$work/containers.0")")" \
+    "$(ms "$(median 2 "$work/containers.1")")" "$r" '≤ 1.78' "$(holds "$r" 1.78)"
   r=$(ratio 1 "$work/containers.1" "$work/containers.0")
-  row '41 containers, CPU' '`docker ps`' "$(ms "$(median 1 "$work/containers.0")")" "$(ms "$(median 1 "$work/containers.1")")" "$r" '≤ 0.68' "$(holds "$r" 0.68)"
+  row '41 containers, CPU' '`docker ps`' "$(ms "$(median 1 "$work/containers.0")")" \
+    "$(ms "$(median 1 "$work/containers.1")")" "$r" '≤ 0.68' "$(holds "$r" 0.68)"
 }
 line_memory() {
   local files=() f
