@@ -7,18 +7,11 @@ use std::time::Instant;
 
 use nabe_container::{Config, Resolver, Wanted, engines, identify_any};
 
-/// User and system time of this process in microseconds.
-fn cpu_us() -> u128 {
-    let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    let main = stat.split(' ').next().and_then(|ns| ns.parse::<u128>().ok()).unwrap_or(0);
-    let total = std::fs::read_dir("/proc/self/task").map_or(0, |tasks| {
-        tasks
-            .flatten()
-            .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-            .filter_map(|stat| stat.split(' ').next()?.parse::<u128>().ok())
-            .sum()
-    });
-    main.max(total) / 1000
+/// User and system time of this process and its threads, ended ones too, in
+/// microseconds.
+fn cpu_us() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec * 1_000_000 + time.tv_nsec / 1000
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -87,7 +80,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let named = resolution.found.iter().flatten().filter(|meta| meta.name.is_some()).count();
     eprintln!(
-        "{named} of {} cgroups named in {:.2} ms wall, {:.2} ms CPU of the live threads",
+        "{named} of {} cgroups named in {:.2} ms wall, {:.2} ms CPU",
         wanted.len(),
         wall.as_secs_f64() * 1000.0,
         cpu as f64 / 1000.0

@@ -302,6 +302,26 @@ fn podman() {
     assert_eq!((text(&pod.name), text(&pod.uid)), ("mypod", OTHER));
 }
 
+/// The database holds containers `…abc0` to `…abd3`, numbered in a label; number 3
+/// is in a pod, number 4 is a pod's own.
+#[test]
+fn podman_5() {
+    let storage = "/var/lib/containers/storage";
+    for number in 0..20u32 {
+        let host = Host::new();
+        let id = format!("{:064x}", 0xabc0 + number);
+        let entry = storage_entry(&id, r#"{"image-name":"web:1","name":"web"}"#);
+        host.write(&format!("{storage}/overlay-containers/containers.json"), entry)
+            .write(&format!("{storage}/db.sql"), include_bytes!("fixtures/podman5-db.sql"));
+        let found = host.find(&format!("/machine.slice/libpod-{id}.scope")).expect("found");
+        assert_eq!(found.label("number"), Some(number.to_string().as_str()));
+        assert_eq!(found.started_at, Some(1_709_209_846_000_000_000));
+        assert_eq!(found.infra, number == 4);
+        let pod = found.pod.map(|pod| pod.name.unwrap_or_default());
+        assert_eq!(pod.as_deref(), (number == 3).then_some("mypod"));
+    }
+}
+
 #[test]
 fn podman_of_a_user_speaks_for_that_user_only() {
     let host = Host::new();

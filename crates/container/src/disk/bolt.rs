@@ -22,7 +22,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::file;
+use super::{Unreadable, file};
 
 const MAGIC: u32 = 0xED0C_DAED;
 const PAGE_HEADER: usize = 16;
@@ -36,10 +36,6 @@ const MAX_DEPTH: u32 = 20;
 const MAX_BYTES: usize = 64 << 20;
 /// A database in constant use is given up after this many torn reads.
 const TRIES: u32 = 5;
-
-/// The file is no bbolt database, is damaged, or changed while it was read.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable;
 
 type Result<T> = std::result::Result<T, Unreadable>;
 

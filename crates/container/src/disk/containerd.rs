@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::bolt::{self, Db, Unreadable};
+use super::bolt::{self, Db};
 use super::oci::{self, Spec};
-use super::{covers, file, plain_name, subdirs};
+use super::{Unreadable, covers, file, plain_name, subdirs};
 use crate::identity::is_hex64;
 use crate::resolver::Item;
 use crate::{Config, Engine, Metadata, User};

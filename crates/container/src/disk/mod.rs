@@ -6,11 +6,17 @@ pub(crate) mod docker;
 pub(crate) mod file;
 pub(crate) mod machine;
 pub(crate) mod oci;
+pub(crate) mod podman;
+pub(crate) mod sqlite;
 pub(crate) mod storage;
 pub(crate) mod user;
 
 use std::collections::HashMap;
 use std::path::Path;
+
+/// A database that is none, is damaged, or kept changing while it was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable;
 
 /// Directory entries read from one state directory at most.
 const MAX_ENTRIES: usize = 65_536;

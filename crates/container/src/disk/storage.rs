@@ -1,17 +1,13 @@
 //! containers/storage, which Podman and CRI-O share:
 //! `<graphroot>/<driver>-containers/containers.json` names containers and their
-//! images; `userdata/` below it has the OCI `config.json` and the pid file. With
-//! Podman up to 4 the labels are in `<graphroot>/libpod/bolt_state.db` (bucket
-//! `ctr/<id>`: JSON under `config` and `state`).
+//! images; `userdata/` below it has the OCI `config.json` and the pid file.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::bolt::{self, Unreadable};
 use super::oci::{self, Spec};
-use super::{file, plain_name};
+use super::{file, plain_name, podman};
 use crate::identity::is_hex64;
 use crate::metadata::Pod;
 use crate::resolver::Item;
@@ -211,16 +207,10 @@ impl Storage {
 
     fn add_labels(&self, found: &mut [(usize, Metadata)], wanted: &[(usize, &str, Engine)]) {
         for directory in &self.directories {
-            let database = directory.join("libpod/bolt_state.db");
-            if !database.exists() {
-                continue;
-            }
-            let Ok(known) = bolt::with(&database, |db| podman_state(db, wanted)) else {
-                continue;
-            };
+            let known = podman::read(directory, wanted);
             for (at, meta) in found.iter_mut() {
-                if let Some(state) = known.iter().find(|state| state.0 == *at) {
-                    state.1.clone().add_to(meta);
+                if let Some((_, state)) = known.iter().find(|(i, _)| i == at) {
+                    state.clone().add_to(meta);
                 }
             }
         }
@@ -237,81 +227,4 @@ fn wanted_entries<'a>(
         let entry = entries.iter().find(|entry| entry.id == *id)?;
         Some(((*at, entry), *id, *engine))
     })
-}
-
-/// What Podman's own database adds.
-#[derive(Clone, Default)]
-pub(crate) struct PodmanState {
-    labels: HashMap<String, String>,
-    pod: Option<Pod>,
-    infra: bool,
-    started: Option<i64>,
-}
-
-impl PodmanState {
-    fn add_to(self, found: &mut Metadata) {
-        if found.labels.is_empty() {
-            found.set_labels(self.labels);
-        }
-        found.infra |= self.infra;
-        found.started_at = self.started.or(found.started_at);
-        if found.pod.is_none() {
-            found.pod = self.pod;
-        }
-    }
-}
-
-/// The `config` JSON of a Podman container.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PodmanConfig {
-    labels: Option<HashMap<String, String>>,
-    pod: Option<String>,
-    #[serde(alias = "pause", default)]
-    is_infra: bool,
-}
-
-fn podman_state(
-    db: &bolt::Db,
-    wanted: &[(usize, &str, Engine)],
-) -> Result<Vec<(usize, PodmanState)>, Unreadable> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct State {
-        started_time: Option<String>,
-    }
-    #[derive(Deserialize)]
-    struct PodConfig {
-        name: Option<String>,
-    }
-    let Some(containers) = db.bucket(&[b"ctr"])? else {
-        return Ok(Vec::new());
-    };
-    let mut found = Vec::new();
-    for (at, id, _) in wanted {
-        let Some(bucket) = db.bucket_in(&containers, id.as_bytes())? else { continue };
-        let Some(config) = db.value(&bucket, b"config")? else { continue };
-        let Ok(config) = serde_json::from_slice::<PodmanConfig>(&config) else { continue };
-        let mut state = PodmanState {
-            labels: config.labels.unwrap_or_default(),
-            infra: config.is_infra,
-            ..PodmanState::default()
-        };
-        if let Some(json) = db.value(&bucket, b"state")?
-            && let Ok(json) = serde_json::from_slice::<State>(&json)
-        {
-            state.started = json.started_time.as_deref().and_then(parse_rfc3339);
-        }
-        if let Some(pod) = config.pod.filter(|pod| !pod.is_empty()) {
-            let bucket = db.bucket(&[b"pod", pod.as_bytes()])?;
-            let json = match bucket {
-                Some(bucket) => db.value(&bucket, b"config")?,
-                None => None,
-            };
-            let json = json.and_then(|json| serde_json::from_slice::<PodConfig>(&json).ok());
-            state.pod = Some(Pod { name: json.and_then(|pod| pod.name), uid: Some(pod), ..Pod::default() });
-        }
-        found.push((*at, state));
-    }
-    Ok(found)
 }
