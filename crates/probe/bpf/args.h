@@ -130,15 +130,18 @@ static __always_inline int emit_args(struct seq_file *seq, struct task_struct *t
 SEC("?iter.s/task")
 int nabe_args(struct bpf_iter__task *ctx)
 {
-	struct task_struct *task = ctx->task;
+	struct task_struct *task = ctx->task, *plain;
 	struct nabe_from from = {};
 	struct nabe_from *wanted;
 	__u32 pid;
 
-	if (!task || task->pid != task->tgid || !task->mm)
+	if (!task)
 		return 0;
-	pid = tgid_of(task);
-	if (!task_wanted(task, pid))
+	plain = PLAIN(task, task_struct);
+	if (plain->pid != plain->tgid || !plain->mm)
+		return 0;
+	pid = tgid_of(plain);
+	if (!task_wanted(plain, pid))
 		return 0;
 	if (config.select & SELECT_PIDS) {
 		wanted = bpf_map_lookup_elem(&pids, &pid);

@@ -202,7 +202,8 @@ int nabe_file(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 
-	if (task && file && fd_wanted(task, file, ctx->fd))
+	if (task && file &&
+	    fd_wanted(PLAIN(task, task_struct), PLAIN(file, file), ctx->fd))
 		emit_fd(ctx->meta->seq, NULL, 0);
 	return 0;
 }
@@ -216,7 +217,8 @@ int nabe_file_path(struct bpf_iter__task_file *ctx)
 	__u64 n;
 	long len;
 
-	if (!task || !file || !fd_wanted(task, file, ctx->fd))
+	if (!task || !file ||
+	    !fd_wanted(PLAIN(task, task_struct), PLAIN(file, file), ctx->fd))
 		return 0;
 	len = bpf_d_path(&file->f_path, fd_path, PATH_ROOM);
 	if (len <= 0) {
@@ -245,7 +247,8 @@ int nabe_file_walk(struct bpf_iter__task_file *ctx)
 		fd_root.dentry = BPF_CORE_READ(reader, fs, root.dentry);
 		fd_root.mnt = BPF_CORE_READ(reader, fs, root.mnt);
 	}
-	if (!task || !file || !fd_wanted(task, file, ctx->fd))
+	if (!task || !file ||
+	    !fd_wanted(PLAIN(task, task_struct), PLAIN(file, file), ctx->fd))
 		return 0;
 	path_begin(&fd_walk);
 	fd_walk.len = 0;

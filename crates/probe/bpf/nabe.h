@@ -102,6 +102,17 @@ static __always_inline int emit_pad(struct seq_file *seq, __u32 written)
 		}                                           \
 	} while (0)
 
+/*
+ * The same pointer, no longer trusted: since 6.2 the verifier searches all of
+ * the kernel's BTF by name, some 0.4 ms, for each pointer that is loaded from
+ * a trusted one. Loads through either are checked at run time all the same.
+ */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+#define PLAIN(ptr, type)                                                      \
+	(bpf_core_type_exists(struct bpf_iter_num) ?                          \
+		 bpf_rdonly_cast(ptr, bpf_core_type_id_kernel(struct type)) : \
+		 (void *)(ptr))
+
 /* The number of pid as the reader counts; 0 where the reader cannot see it. */
 static __always_inline __u32 reader_nr(struct pid *pid)
 {

@@ -309,6 +309,7 @@ int nabe_task(struct bpf_iter__task *ctx)
 	}
 	if (!task)
 		return 0;
+	task = PLAIN(task, task_struct);
 	pid = tgid_of(task);
 	if (!task_wanted(task, pid))
 		return 0;

@@ -3,6 +3,7 @@ use nabe_event::{Interest, Needs, record::{self, Fixed, Kind}};
 use nabe_probe::{Options, iter};
 
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some("features") { for f in iter::features() { println!("{:28} {:6} {:?}", f.name, f.minimum, f.ok); } return; }
     let mut args = std::env::args().skip(1);
     let bits: u32 = args.next().and_then(|a| a.parse().ok()).unwrap_or(1);
     let mut needs = Needs::TASK;

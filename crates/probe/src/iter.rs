@@ -6,6 +6,7 @@
 mod args;
 mod cache;
 mod config;
+mod feature;
 mod object;
 mod orphan;
 mod run;
@@ -14,6 +15,8 @@ mod sys;
 use std::io;
 
 use nabe_event::{Interest, Needs};
+
+pub use self::feature::{Feature, features};
 
 use self::config::Reader;
 use self::object::Relocated;

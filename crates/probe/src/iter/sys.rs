@@ -68,6 +68,31 @@ pub(crate) fn map_create(shape: &MapShape) -> io::Result<OwnedFd> {
     })
 }
 
+/// Makes a map of task-local storage, which takes the BTF of its key and value: one int.
+pub(crate) fn task_storage() -> io::Result<OwnedFd> {
+    const STRINGS: &[u8] = b"\0int\0";
+    const INT: [u32; 4] = [1, 1 << 24, 4, 1 << 24 | 32];
+    let mut btf = Vec::new();
+    btf.extend_from_slice(&0xeb9f_u16.to_le_bytes());
+    btf.extend_from_slice(&[1, 0]);
+    for number in [24, 0, 16, 16, STRINGS.len() as u32].into_iter().chain(INT) {
+        btf.extend_from_slice(&number.to_le_bytes());
+    }
+    btf.extend_from_slice(STRINGS);
+    // SAFETY: the kernel reads `btf.len()` bytes; without options.
+    let types = owned(unsafe { bpf::bpf_btf_load(btf.as_ptr().cast(), btf.len() as _, ptr::null_mut()) })?;
+    let opts = bpf::bpf_map_create_opts {
+        sz: mem::size_of::<bpf::bpf_map_create_opts>() as _,
+        map_flags: bpf::BPF_F_NO_PREALLOC,
+        btf_fd: types.as_raw_fd() as u32,
+        btf_key_type_id: 1,
+        btf_value_type_id: 1,
+        ..Default::default()
+    };
+    // SAFETY: no name, and `opts` outlives the call.
+    owned(unsafe { bpf::bpf_map_create(bpf::BPF_MAP_TYPE_TASK_STORAGE, ptr::null(), 4, 4, 0, &raw const opts) })
+}
+
 /// Sets one element. `key` and `value` must have the sizes that the map was made with.
 pub(crate) fn map_update(map: impl AsFd, shape: &MapShape, key: &[u8], value: &[u8]) -> io::Result<()> {
     if key.len() != shape.key_size as usize || value.len() != shape.value_size as usize {
