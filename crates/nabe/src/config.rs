@@ -64,7 +64,10 @@ pub fn cache() -> Option<PathBuf> {
         return Some(PathBuf::from("/var/cache/nabe"));
     }
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    let base = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from).or_else(home)?;
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+        .or_else(home)?;
     Some(base.join("nabe"))
 }
 

@@ -121,7 +121,8 @@ impl From<nabe_state::Error> for CliError {
 
 impl From<nabe_container::ConfigError> for CliError {
     fn from(error: nabe_container::ConfigError) -> Self {
-        Self::usage(error).hint("engine settings come from flags, NABE_ENGINE_* variables and the config file")
+        Self::usage(error)
+            .hint("engine settings come from flags, NABE_ENGINE_* variables and the config file")
     }
 }
 

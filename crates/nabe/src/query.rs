@@ -110,7 +110,9 @@ impl Query {
             }
             return;
         }
-        if process.tid() != process.pid() || (!self.program.reads(Class::File) && !self.program.matches(&alone)) {
+        if process.tid() != process.pid()
+            || (!self.program.reads(Class::File) && !self.program.matches(&alone))
+        {
             return;
         }
         for row in process.descriptors() {

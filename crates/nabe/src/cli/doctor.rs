@@ -53,14 +53,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     } else {
         output::write(findings.text(&Terminal::detect(args.color)).as_bytes())?;
     }
-    let works = findings.proc_notes.is_ok() || findings.features.iter().any(|feature| feature.result.is_ok());
+    let works = findings.proc_notes.is_ok() || findings.features.iter().any(|feature| feature.ok.is_ok());
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Effective capabilities that matter here.
 fn capabilities() -> Vec<&'static str> {
     let effective = rustix::thread::capabilities(None).map(|sets| sets.effective.bits()).unwrap_or_default();
-    symbol::CAPABILITY.entries.iter().filter(|(bit, _)| effective & (1 << bit) != 0).map(|(_, name)| *name).collect()
+    symbol::CAPABILITY
+        .entries
+        .iter()
+        .filter(|(bit, _)| effective & (1 << bit) != 0)
+        .map(|(_, name)| *name)
+        .collect()
 }
 
 /// What each of these is for, when it is missing.
@@ -73,7 +78,8 @@ const WANTED: [(&str, &str); 4] = [
 
 impl Findings {
     fn text(&self, terminal: &Terminal) -> String {
-        let (good, bad, off) = if terminal.color { ("\x1b[32m", "\x1b[33m", "\x1b[0m") } else { ("", "", "") };
+        let (good, bad, off) =
+            if terminal.color { ("\x1b[32m", "\x1b[33m", "\x1b[0m") } else { ("", "", "") };
         let mut out = String::new();
         let mut line = |ok: bool, name: &str, words: &str| {
             let (ink, mark) = if ok { (good, "ok") } else { (bad, "no") };
@@ -81,15 +87,16 @@ impl Findings {
         };
         line(self.btf, "kernel BTF", &format!("kernel {}", self.kernel));
         for (name, purpose) in WANTED {
-            let held = self.capabilities.contains(&name) || (name != "SYS_ADMIN" && name != "SYS_PTRACE" && self.capabilities.contains(&"SYS_ADMIN"));
+            let held = self.capabilities.contains(&name)
+                || (name != "SYS_ADMIN" && name != "SYS_PTRACE" && self.capabilities.contains(&"SYS_ADMIN"));
             line(held, &format!("CAP_{name}"), if held { "" } else { purpose });
         }
         for feature in &self.features {
-            let words = match &feature.result {
+            let words = match &feature.ok {
                 Ok(()) => feature.purpose.to_owned(),
-                Err(why) => format!("{why}; {}", feature.minimum),
+                Err(why) => format!("{why} (since kernel {})", feature.minimum),
             };
-            line(feature.result.is_ok(), feature.name, &words);
+            line(feature.ok.is_ok(), feature.name, &words);
         }
         match &self.proc_notes {
             Ok(notes) => line(true, "/proc", &notes.join("; ")),
@@ -109,8 +116,8 @@ impl Findings {
             .map(|feature| {
                 json!({
                     "name": feature.name,
-                    "ok": feature.result.is_ok(),
-                    "error": feature.result.as_ref().err(),
+                    "ok": feature.ok.is_ok(),
+                    "error": feature.ok.as_ref().err(),
                     "purpose": feature.purpose,
                     "minimum": feature.minimum,
                 })

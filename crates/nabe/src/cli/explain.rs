@@ -106,7 +106,8 @@ fn parse(text: &str) -> Result<Target> {
 /// Everything about processes, and the descriptors that the target needs.
 fn snapshot(target: &Target, origin: &mut Origin) -> Result<(Snapshot, Vec<String>)> {
     let all = Needs::ALL.iter().fold(Needs::NONE, |all, (need, ..)| all | *need);
-    let costly = Needs::ARGS | Needs::ENV | Needs::FD | Needs::FD_PATH | Needs::FD_DETAIL | Needs::ORPHAN_SOCKETS;
+    let costly =
+        Needs::ARGS | Needs::ENV | Needs::FD | Needs::FD_PATH | Needs::FD_DETAIL | Needs::ORPHAN_SOCKETS;
     let facts = all.without(costly | Needs::THREADS);
     let everyone = Query::with_needs(Program::all(), facts);
     let taken = take(&everyone, origin)?;
@@ -142,14 +143,19 @@ fn find(snapshot: &Snapshot, target: &Target) -> Vec<u32> {
         Target::File(path) => subject::holds(process, path),
         Target::Container(name) => subject::lives_in(process, name),
     };
-    snapshot.processes().filter(|process| process.pid() == process.tid() && wanted(process)).map(|p| p.pid()).collect()
+    snapshot
+        .processes()
+        .filter(|process| process.pid() == process.tid() && wanted(process))
+        .map(|p| p.pid())
+        .collect()
 }
 
 fn nothing(target: &Target) -> CliError {
     match target {
         Target::Process(pid) => CliError::failed(format_args!("there is no process {pid}")),
-        Target::Port(port) => CliError::failed(format_args!("nobody listens on port {port}"))
-            .hint(format_args!("connections that are closing: nabe ps 'socket.srcPort == {port}' -o sockets")),
+        Target::Port(port) => CliError::failed(format_args!("nobody listens on port {port}")).hint(
+            format_args!("connections that are closing: nabe ps 'socket.srcPort == {port}' -o sockets"),
+        ),
         Target::File(path) => CliError::failed(format_args!("nobody has {} open", path.escape_debug())),
         Target::Container(name) => {
             CliError::failed(format_args!("no container or pod \"{}\" has a process", name.escape_debug()))

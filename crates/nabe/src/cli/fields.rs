@@ -15,7 +15,9 @@ use crate::output::{self, Color, Terminal};
 
 /// List the fields, constants and presets of expressions and columns.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  nabe fields\n  nabe fields socket\n  nabe fields --json | jq '.fields[].name'")]
+#[command(
+    after_help = "Examples:\n  nabe fields\n  nabe fields socket\n  nabe fields --json | jq '.fields[].name'"
+)]
 pub struct Args {
     /// Only fields whose name or meaning holds this text
     search: Option<String>,

@@ -55,7 +55,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         What::Man => clap_mangen::generate_to(super::command(), &args.directory).map_err(wrong)?,
         What::Completions => {
             for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::PowerShell, Shell::Elvish] {
-                clap_complete::generate_to(shell, &mut super::command(), "nabe", &args.directory).map_err(wrong)?;
+                clap_complete::generate_to(shell, &mut super::command(), "nabe", &args.directory)
+                    .map_err(wrong)?;
             }
         }
     }

@@ -35,7 +35,11 @@ impl Containers {
                 .iter()
                 .zip(&pids)
                 .zip(&identities)
-                .map(|((paths, pids), identity)| Wanted { cgroup_paths: paths, pids, identity: identity.clone() })
+                .map(|((paths, pids), identity)| Wanted {
+                    cgroup_paths: paths,
+                    pids,
+                    identity: identity.clone(),
+                })
                 .collect();
             let resolution = self.resolver.resolve(&wanted);
             notes.extend(resolution.notes.into_iter().map(|note| note.message));

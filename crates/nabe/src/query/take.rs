@@ -52,9 +52,9 @@ pub fn take(query: &Query, origin: &mut Origin) -> Result<Taken> {
     }
     let cheap = needs.without(COSTLY);
     let first = query.program.prefilter(cheap);
-    if first.is_all() || cheap == needs {
+    if first.selects_all() || cheap == needs {
         // A socket without a process has nothing that a filter on processes could select it by.
-        if !query.takes_ownerless() || !first.is_all() {
+        if !query.takes_ownerless() || !first.selects_all() {
             wanted.needs = wanted.needs.without(Needs::ORPHAN_SOCKETS);
         }
         return at_once(wanted, needs, origin);
@@ -104,8 +104,12 @@ fn fill_gaps(snapshot: Snapshot, wanted: &Interest) -> Result<Snapshot> {
         Some(pids) => pids.clone(),
         None if wanted.euids.is_some() || wanted.names.is_some() => return Ok(snapshot),
         None => {
-            let mut parents: Vec<u32> =
-                snapshot.processes().map(|process| process.ppid()).chain([1]).filter(|pid| *pid != 0).collect();
+            let mut parents: Vec<u32> = snapshot
+                .processes()
+                .map(|process| process.ppid())
+                .chain([1])
+                .filter(|pid| *pid != 0)
+                .collect();
             parents.sort_unstable();
             parents.dedup();
             parents
@@ -123,7 +127,12 @@ fn fill_gaps(snapshot: Snapshot, wanted: &Interest) -> Result<Snapshot> {
 }
 
 /// Names containers when a field asks for it, or finds only their ids when that is enough.
-fn name_containers(snapshot: &mut Snapshot, needs: Needs, containers: &mut Containers, notes: &mut Vec<String>) {
+fn name_containers(
+    snapshot: &mut Snapshot,
+    needs: Needs,
+    containers: &mut Containers,
+    notes: &mut Vec<String>,
+) {
     if needs.intersects(Needs::CGROUP | Needs::CONTAINER) {
         notes.extend(containers.tell(snapshot, needs.contains(Needs::CONTAINER)));
     }

@@ -77,7 +77,8 @@ pub fn explain(snapshot: &Snapshot, pid: u32) -> Option<Explanation> {
         namespace: some(text(c::POD_NAMESPACE)),
     });
     let unit = some(text(p::UNIT));
-    let (mut listens, mut peers, mut files, mut descriptors, mut connections) = (vec![], vec![], vec![], 0, 0);
+    let (mut listens, mut peers, mut files, mut descriptors, mut connections) =
+        (vec![], vec![], vec![], 0, 0);
     for row in process.descriptors() {
         descriptors += 1;
         if let Some(endpoint) = listening(&row) {
@@ -128,23 +129,35 @@ pub fn ancestors(snapshot: &Snapshot, pid: u32) -> Vec<u32> {
 }
 
 /// What keeps a process running: the nearest thing that would be asked to stop it.
-fn supervisor(process: &Process<'_>, container: Option<&Container>, unit: Option<&str>, ancestors: &[Ancestor]) -> String {
+fn supervisor(
+    process: &Process<'_>,
+    container: Option<&Container>,
+    unit: Option<&str>,
+    ancestors: &[Ancestor],
+) -> String {
     if let Value::Bool(true) = process.get(p::KTHREAD, None) {
         return "the kernel: it is a kernel thread".to_owned();
     }
     if let Some(container) = container {
         let pod = container.pod.as_ref().map(|pod| format!(" of pod {pod}")).unwrap_or_default();
-        let image = if container.image.is_empty() { String::new() } else { format!(", image {}", container.image) };
+        let image =
+            if container.image.is_empty() { String::new() } else { format!(", image {}", container.image) };
         return format!("container {}{pod} ({}{image})", container.name, container.runtime);
     }
     if let Some(unit) = unit.filter(|unit| unit.ends_with(".service") || unit.ends_with(".socket")) {
         return format!("systemd unit {unit}");
     }
-    const DAEMONS: [&str; 8] = ["cron", "crond", "atd", "supervisord", "runsv", "s6-supervise", "containerd-shim", "conmon"];
-    if let Some(daemon) = ancestors.iter().rev().find(|a| DAEMONS.iter().any(|name| a.name.starts_with(name))) {
+    const DAEMONS: [&str; 8] =
+        ["cron", "crond", "atd", "supervisord", "runsv", "s6-supervise", "containerd-shim", "conmon"];
+    if let Some(daemon) = ancestors.iter().rev().find(|a| DAEMONS.iter().any(|name| a.name.starts_with(name)))
+    {
         return format!("{} ({})", daemon.name, daemon.pid);
     }
-    if let Some(login) = ancestors.iter().rev().find(|a| matches!(a.name.as_str(), "sshd" | "sshd-session" | "login" | "tmux: server" | "screen")) {
+    if let Some(login) = ancestors
+        .iter()
+        .rev()
+        .find(|a| matches!(a.name.as_str(), "sshd" | "sshd-session" | "login" | "tmux: server" | "screen"))
+    {
         return format!("a session of {} ({})", login.name, login.pid);
     }
     match (unit, ancestors.last()) {
@@ -190,7 +203,8 @@ fn endpoint(row: &Row<'_>, address: FieldId, port: FieldId) -> Option<String> {
 
 /// Whether the row takes requests on `port`.
 pub fn serves(row: &Row<'_>, port: u16) -> bool {
-    row.socket().is_some_and(|socket| matches!(socket.family, 2 | 10) && socket.src_port == port) && listening(row).is_some()
+    row.socket().is_some_and(|socket| matches!(socket.family, 2 | 10) && socket.src_port == port)
+        && listening(row).is_some()
 }
 
 /// Whether the process has `path` open, runs it, or works in it.

@@ -57,12 +57,17 @@ fn block(out: &mut String, e: &Explanation, ink: &Ink) {
     line("program", &plain(&e.exe));
     line("directory", &plain(&e.cwd));
     let chain: Vec<_> = e.ancestors.iter().map(|a| format!("{}({})", plain(&a.name), a.pid)).collect();
-    let arrow = if chain.is_empty() { String::new() } else { format!("{} → {}({})", chain.join(" → "), plain(&e.name), e.pid) };
+    let arrow = if chain.is_empty() {
+        String::new()
+    } else {
+        format!("{} → {}({})", chain.join(" → "), plain(&e.name), e.pid)
+    };
     line("started by", &arrow);
     line("kept by", &plain(&e.supervisor));
     if let Some(container) = &e.container {
         let id = container.id.get(..12).unwrap_or(&container.id);
-        let image = if container.image.is_empty() { String::new() } else { format!(" {}", plain(&container.image)) };
+        let image =
+            if container.image.is_empty() { String::new() } else { format!(" {}", plain(&container.image)) };
         line("container", &format!("{} {id} ({}){image}", plain(&container.name), container.runtime));
         if let (Some(pod), namespace) = (&container.pod, &container.namespace) {
             line("pod", &plain(&format!("{}/{pod}", namespace.as_deref().unwrap_or("?"))));

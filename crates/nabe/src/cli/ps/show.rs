@@ -46,7 +46,11 @@ pub fn run(request: &Request<'_>) -> Result<ExitCode> {
     }
     // Who only saves does not want the table as well.
     if args.save.is_some() && args.expressions.is_empty() && args.output.is_none() && !args.count {
-        eprintln!("nabe: saved {} processes to {}", taken.snapshot.len(), args.save.as_deref().unwrap_or(Path::new("")).display());
+        eprintln!(
+            "nabe: saved {} processes to {}",
+            taken.snapshot.len(),
+            args.save.as_deref().unwrap_or(Path::new("")).display()
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let answered = answer(request, &taken.snapshot);
@@ -169,7 +173,8 @@ pub fn load(path: &Path) -> Result<Snapshot> {
     let bytes = std::fs::read(path).map_err(|error| CliError::file("read", path, &error))?;
     let records = file::read(&bytes).map_err(|error| {
         let newer = matches!(error, file::Error::Newer { .. });
-        let failed = CliError::failed(format_args!("cannot read the snapshot {}", path.display())).because(&error);
+        let failed =
+            CliError::failed(format_args!("cannot read the snapshot {}", path.display())).because(&error);
         if newer { failed.hint("read it with the nabe that wrote it, or a newer one") } else { failed }
     })?;
     Ok(Snapshot::new(records.to_vec())?)

@@ -18,7 +18,9 @@ use crate::query::{Origin, take};
 pub fn run(request: &Request<'_>, origin: &mut Origin) -> Result<ExitCode> {
     let seconds = request.args.watch.unwrap_or(2.0);
     if !(0.1..=86_400.0).contains(&seconds) {
-        return Err(CliError::usage(format_args!("--watch {seconds} is out of range")).hint("0.1 to 86400 seconds"));
+        return Err(
+            CliError::usage(format_args!("--watch {seconds} is out of range")).hint("0.1 to 86400 seconds")
+        );
     }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
