@@ -191,7 +191,9 @@ fn collect(relocated: &Relocated, interest: &Interest, out: &mut Vec<u8>) -> Res
     };
     let session = session_for(interest);
     let walks = walks(interest, relocated.walks_one_task);
-    tasks(&session, &session_for, interest, &walks, out, &mut notes)?;
+    if needs.contains(Needs::TASK) {
+        tasks(&session, &session_for, interest, &walks, out, &mut notes)?;
+    }
     if args::needed(needs)
         && let Err(error) = args::collect(relocated, &session, interest, reader, &walks, out)
     {
