@@ -77,7 +77,7 @@ impl Default for Config {
             sockets: Vec::new(),
             roots: Vec::new(),
             deadline: Duration::from_millis(250),
-            ping: Duration::from_millis(50),
+            ping: Duration::from_millis(100),
             api: true,
             runtime_dir: None,
         }

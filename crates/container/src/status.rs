@@ -109,7 +109,7 @@ fn ask(asked: Vec<(usize, Socket)>, deadline: Deadline, statuses: &mut [EngineSt
     let mut waiting = asked.len();
     for (at, socket) in asked {
         let sender = sender.clone();
-        let run = move || drop(sender.send((at, api::ping(&socket, deadline))));
+        let run = move || drop(sender.send((at, api::version(&socket, deadline))));
         if std::thread::Builder::new().name("ask-engine".to_owned()).spawn(run).is_err() {
             waiting -= 1;
         }

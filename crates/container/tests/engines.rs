@@ -152,6 +152,7 @@ fn every_engine_alive_hanging_and_dead() {
             Engine::Containerd => {
                 assert_eq!(found.namespace.as_deref(), Some("foo"));
                 assert_eq!(found.image.as_deref(), Some("docker.io/library/nabe-test:1"));
+                assert!(found.upper_dir.is_some_and(|path| path.is_dir()));
             }
             Engine::Podman => {
                 assert_eq!(found.label("app"), Some("x"));

@@ -90,7 +90,7 @@ fn docker_answers() {
     engines.serve(
         Engine::Docker,
         json(&[
-            ("GET /version ", r#"{"Version":"27.1"}"#),
+            ("GET /_ping ", "OK"),
             (
                 "GET /containers/json?all=1 ",
                 r#"[{"Id":"other","Names":["/no"]},{"Id":"34dc0b5e626f2c5c4c5170e34b10e7654ce36f0fcd532739f4445baabea03376",
@@ -297,7 +297,7 @@ fn a_silent_engine_with_good_files_is_only_noted() {
     let found = resolution.found[0].as_ref().expect("found");
     assert_eq!(found.name.as_deref(), Some("web"));
     let notes: Vec<&str> = resolution.notes.iter().map(|n| n.message.as_str()).collect();
-    let expect = "did not answer within 50 ms; what is shown of it comes from its files";
+    let expect = "did not answer within 100 ms; what is shown of it comes from its files";
     assert_eq!(notes, [format!("docker: {} {expect}", socket.display())]);
 }
 

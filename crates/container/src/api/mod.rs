@@ -86,23 +86,29 @@ pub(crate) fn ask(
     }
 }
 
-/// Whether the daemon behind a socket is alive, as cheaply as it can be told.
-pub(crate) fn ping(socket: &Socket, deadline: Deadline) -> Result<Option<String>, AskError> {
+/// Whether the daemon behind a socket is alive, as cheaply for it as can be.
+pub(crate) fn ping(socket: &Socket, deadline: Deadline) -> Result<(), AskError> {
+    match socket.engine {
+        Engine::Docker | Engine::Podman => http::get(&socket.path, "/_ping", deadline).map(drop),
+        Engine::CriO => http::get(&socket.path, "/info", deadline).map(drop),
+        _ => http2_hello(&socket.path, deadline),
+    }
+}
+
+/// Whether the daemon is alive, and its version where it tells one. Docker runs
+/// its helpers to answer this: not for every call.
+pub(crate) fn version(socket: &Socket, deadline: Deadline) -> Result<Option<String>, AskError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Version {
         version: Option<String>,
     }
-    match socket.engine {
-        Engine::Docker | Engine::Podman => {
-            let body = http::get(&socket.path, "/version", deadline)?;
-            let version: Version =
-                serde_json::from_slice(&body).map_err(|_| AskError::Garbage("Docker's API"))?;
-            Ok(version.version)
-        }
-        Engine::CriO => http::get(&socket.path, "/info", deadline).map(|_| None),
-        _ => http2_hello(&socket.path, deadline).map(|()| None),
+    if !matches!(socket.engine, Engine::Docker | Engine::Podman) {
+        return ping(socket, deadline).map(|()| None);
     }
+    let body = http::get(&socket.path, "/version", deadline)?;
+    let version: Version = serde_json::from_slice(&body).map_err(|_| AskError::Garbage("Docker's API"))?;
+    Ok(version.version)
 }
 
 /// containerd speaks gRPC: HTTP/2 begins with a preface and a SETTINGS frame

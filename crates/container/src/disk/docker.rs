@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::file;
+use super::{file, plain_name};
 use crate::time::parse_rfc3339;
 use crate::{Config, Engine, Metadata, User};
 
@@ -76,6 +76,11 @@ pub(crate) fn read(data_root: &Path, id: &str) -> Option<Metadata> {
     found.started_at = file.state.started_at.as_deref().and_then(parse_rfc3339);
     if let Some(driver) = file.driver {
         found.upper_dir = upper_dir(data_root, &driver, id);
+        // Docker on containerd's image store mounts its roots itself.
+        if found.upper_dir.is_none() && plain_name(&driver) {
+            let path = data_root.join("rootfs").join(&driver).join(id);
+            found.rootfs = path.is_dir().then_some(path);
+        }
     }
     Some(found)
 }

@@ -5,6 +5,7 @@ pub(crate) mod containerd;
 pub(crate) mod docker;
 pub(crate) mod file;
 pub(crate) mod machine;
+pub(crate) mod mount;
 pub(crate) mod oci;
 pub(crate) mod podman;
 pub(crate) mod sqlite;

@@ -75,6 +75,7 @@ impl Round {
         let mut found = HashMap::new();
         let pings = self.start_pings(items);
         self.files(items, &mut found);
+        disk::mount::add_upper_dirs(&self.host.config, found.values_mut());
         self.outer(items, &mut found);
         let left = Arc::new(nameless(items, &found));
         self.step(self.api_tasks(&left), &mut found);
@@ -257,7 +258,7 @@ impl Round {
         }
         for (order, socket) in sockets.iter().cloned().enumerate() {
             let sender = sender.clone();
-            let run = move || drop(sender.send((order, api::ping(&socket, deadline).map(drop))));
+            let run = move || drop(sender.send((order, api::ping(&socket, deadline))));
             drop(std::thread::Builder::new().name("ping".to_owned()).spawn(run));
         }
         Pings { sockets, deadline, receiver }
