@@ -64,7 +64,7 @@ pub struct Diagnostic {
     /// How to mend it.
     pub hint: Option<String>,
     /// The line and the carets under the place, ready to print.
-    excerpt: [String; 2],
+    excerpt: Box<[String; 2]>,
 }
 
 impl Diagnostic {
@@ -82,11 +82,11 @@ impl Diagnostic {
             column,
             expected: error.expected,
             hint: error.hint,
-            excerpt: excerpt(
+            excerpt: Box::new(excerpt(
                 &source[line_start..line_end],
                 start - line_start,
                 end.min(line_end) - line_start,
-            ),
+            )),
         }
     }
 
@@ -103,7 +103,7 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.line.to_string();
         let margin = " ".repeat(number.len());
-        let [line, carets] = &self.excerpt;
+        let [line, carets] = &*self.excerpt;
         writeln!(f, "{}", self.message)?;
         writeln!(f, "{margin}--> line {}, column {}", self.line, self.column)?;
         writeln!(f, "{margin} |")?;

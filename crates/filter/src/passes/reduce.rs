@@ -176,7 +176,8 @@ fn join(terms: Vec<Pred>, and: bool) -> Pred {
     let mut flat: Vec<Pred> = Vec::with_capacity(terms.len());
     let mut add = |term: Pred| {
         let neutral = matches!(&term, Pred::Const(Some(value)) if *value == and);
-        if !neutral && !(flat.len() < MAX_COMPARED && flat.contains(&term)) {
+        let twice = flat.len() < MAX_COMPARED && flat.contains(&term);
+        if !neutral && !twice {
             flat.push(term);
         }
     };

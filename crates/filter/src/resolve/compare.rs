@@ -135,6 +135,9 @@ impl<'s> Resolver<'s> {
             }
             (Ty::Ip, Ty::Net, _) => error.hint(format!("`{name} in {}`", self.text(value.span))),
             (Ty::Mask(_), Ty::Text, _) => error.hint(format!("`{name}.has({})`", self.text(value.span))),
+            (Ty::Bool, _, _) if is_comparison(&field.op) => {
+                error.hint("comparisons do not chain: `a < b && b < c`")
+            }
             (Ty::Bool, Ty::Int, _) => error.hint(format!("`{name}` alone, or `!{name}`")),
             (Ty::List(_), _, _) => error.hint(format!("`{} in {name}`", self.text(value.span))),
             (Ty::Int, Ty::Duration, _) => error.hint("only spans of time compare with a duration"),
@@ -176,8 +179,9 @@ impl<'s> Resolver<'s> {
             ty => {
                 let message = format!("`in` looks in a list, a map or a network, not in {}", a(ty));
                 let error = Error::new(hay.span, message);
+                let needle = self.value(left, None)?;
                 Err(match ty {
-                    Ty::Text => error.hint(format!(
+                    Ty::Text if needle.ty == Ty::Text => error.hint(format!(
                         "for a part of a text: `{}.contains({})`",
                         self.text(hay.span),
                         self.text(left.span)
@@ -278,6 +282,10 @@ fn is_time(op: &Operand) -> bool {
         Operand::Field(field) => matches!(field.id.field().show, Show::Span | Show::BootTime),
         _ => true,
     }
+}
+
+fn is_comparison(op: &Operand) -> bool {
+    matches!(op, Operand::Pred(pred) if matches!(**pred, Pred::Compare(..)))
 }
 
 /// The field that holds the name of what this field holds the number of.

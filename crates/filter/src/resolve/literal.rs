@@ -53,7 +53,8 @@ fn wanted(bytes: &[u8], span: Span, want: Option<&Ty>) -> Result<(Const, Ty)> {
 pub(super) fn named(name: &str, names: &'static Symbols, span: Span) -> Result<u64> {
     names.number(name).ok_or_else(|| {
         let error = Error::new(span, format!("there is no {} `{}`", names.what, quote(name)));
-        match nearest(name, names.names()) {
+        // Any letter is one slip away from any other.
+        match nearest(name, names.names()).filter(|_| name.len() > 2) {
             Some(near) => error.nearest(Some(near)),
             None => error.expected(some_names(names)),
         }
@@ -61,13 +62,10 @@ pub(super) fn named(name: &str, names: &'static Symbols, span: Span) -> Result<u
 }
 
 fn some_names(names: &Symbols) -> String {
-    let mut shown: Vec<&str> = Vec::new();
-    for (number, name) in names.entries.iter().take(14) {
-        if names.name(*number) == Some(name) {
-            shown.push(name);
-        }
-    }
-    format!("one of {}…", shown.join(" "))
+    let printed = names.entries.iter().filter(|(number, name)| names.name(*number) == Some(name));
+    let shown: Vec<&str> = printed.map(|(_, name)| *name).collect();
+    let (first, more) = shown.split_at(shown.len().min(14));
+    format!("one of {}{}", first.join(" "), if more.is_empty() { "" } else { "…" })
 }
 
 fn no_address(text: &str, span: Span) -> Box<Error> {

@@ -1,5 +1,7 @@
 //! `all`, `exists`, `exists_one`, `map` and `filter` over lists, maps and relations.
 
+use nabe_event::field::Class;
+
 use super::{Bound, Items, Resolver, Scope, Shape, Typed, truth};
 use crate::cel::ast::{Kind, Name, Node};
 use crate::diagnostic::{Error, Result, quote};
@@ -27,7 +29,8 @@ impl<'s> Resolver<'s> {
             [variable, body] => (variable, None, body),
             [variable, filter, body] if name.text == "map" => (variable, Some(filter), body),
             _ => {
-                let message = format!("`{}()` has {} arguments", name.text, args.len());
+                let plural = if args.len() == 1 { "" } else { "s" };
+                let message = format!("`{}()` has {} argument{plural}", name.text, args.len());
                 return Err(Error::new(name.span, message)
                     .expected("a variable and what is asked of it")
                     .hint(format!("`process.files.{}(f, f.path.startsWith(\"/etc\"))`", name.text)));
@@ -48,10 +51,8 @@ impl<'s> Resolver<'s> {
     /// What the variable of a loop over `of` is bound to.
     fn item_of(&self, of: &Shape, name: Name<'s>) -> Result<Bound> {
         match of {
-            Shape::Items(items, _) => {
-                let _ = items;
-                Ok(Bound::Subject(nabe_event::field::Class::File))
-            }
+            // The one relation there is leads to descriptors.
+            Shape::Items(..) => Ok(Bound::Subject(Class::File)),
             Shape::Value(typed) => match &typed.ty {
                 Ty::List(Some(item)) => Ok(Bound::Value(item.as_ref().clone())),
                 Ty::Map(Some(entry)) => Ok(Bound::Value(entry.0.clone())),

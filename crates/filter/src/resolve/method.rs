@@ -346,9 +346,9 @@ fn constant(value: Const, ty: Ty, span: Span) -> Shape {
 fn arity(function: &Function, receivers: usize, at: Span, given: usize) -> Box<Error> {
     let (least, most) = (function.least - receivers, function.args.len() - receivers);
     let wanted = if least == most { format!("{least}") } else { format!("{least} to {most}") };
-    let plural = if most == 1 { "" } else { "s" };
-    Error::new(at, format!("`{}()` has {given} arguments", function.name))
-        .expected(format!("{wanted} argument{plural}"))
+    let plural = |n| if n == 1 { "" } else { "s" };
+    Error::new(at, format!("`{}()` has {given} argument{}", function.name, plural(given)))
+        .expected(format!("{wanted} argument{}", plural(most)))
 }
 
 fn wrong_pattern(error: &regex::Error, place: Span) -> Box<Error> {

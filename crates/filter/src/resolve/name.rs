@@ -135,7 +135,7 @@ impl<'s> Resolver<'s> {
             }
             if let Some((group, class)) = GROUPS.iter().find(|(group, _)| *group == name) {
                 return match names.get(used) {
-                    Some(_) => Err(unknown(names, want)),
+                    Some(_) => Err(self.unknown(names, want)),
                     None => Ok((Shape::Group(*class, group, span), used)),
                 };
             }
@@ -148,7 +148,7 @@ impl<'s> Resolver<'s> {
                 }
                 None => Err(self.unknown_word(*name, want)),
             },
-            _ => Err(unknown(names, want)),
+            _ => Err(self.unknown(names, want)),
         }
     }
 
@@ -205,32 +205,45 @@ fn constant_value(value: Const, ty: Ty, span: Span) -> Shape {
     Shape::Value(Typed { op: Operand::Const(value), ty, span })
 }
 
-fn unknown(names: &[Name<'_>], want: Option<&Ty>) -> Box<Error> {
-    let wrong = join(&names[..names.len().min(4)]);
-    let span = names[0].span.to(names[names.len().min(4) - 1].span);
-    let error = Error::new(span, format!("unknown field `{}`", quote(&wrong)));
-    let near = match wrong.strip_prefix("socket.") {
-        Some(rest) => nearest(&format!("file.{rest}"), field::names())
-            .map(|near| near.strip_prefix("file.").map_or(near.to_owned(), |rest| format!("socket.{rest}"))),
-        None => nearest(&wrong, field::names()).map(str::to_owned),
-    };
-    match near.or_else(|| elsewhere(&wrong)) {
-        Some(near) => error.nearest(Some(near)),
-        None if matches!(want, Some(Ty::Text))
-            && !GROUPS.iter().any(|(group, _)| *group == names[0].text) =>
-        {
-            error.hint(format!("a text goes in quotes: `\"{}\"`", quote(&wrong)))
+impl Resolver<'_> {
+    /// What to say of `a.b.c` that is no field.
+    fn unknown(&self, names: &[Name<'_>], want: Option<&Ty>) -> Box<Error> {
+        let names = &names[..names.len().min(4)];
+        let wrong = join(names);
+        let span = names[0].span.to(names[names.len() - 1].span);
+        let error = Error::new(span, format!("unknown field `{}`", quote(&wrong)));
+        if let Some(near) = self.near(names[0].text, &join(&names[1..])) {
+            return error.nearest(Some(near));
         }
-        None => error.hint("`nabe fields` lists all fields"),
+        let group = GROUPS.iter().any(|(group, _)| *group == names[0].text);
+        match want {
+            Some(Ty::Text) if !group => error.hint(format!("a text goes in quotes: `\"{}\"`", quote(&wrong))),
+            _ => error.hint("`nabe fields` lists all fields"),
+        }
     }
-}
 
-/// The field with the same last part in another group: `process.srcPort` → `socket.srcPort`.
-fn elsewhere(wrong: &str) -> Option<String> {
-    let (_, last) = wrong.rsplit_once('.')?;
-    let same = |field: &&Field| {
-        field.name.rsplit('.').next().is_some_and(|name| name.eq_ignore_ascii_case(last))
-            && field.ty != Type::Relation
-    };
-    field::all().find(same).map(|field| field.name.to_owned())
+    /// The field that `first.rest` was meant to be: a slip in the rest, the right name in another
+    /// group, or a slip in the first part.
+    fn near(&self, first: &str, rest: &str) -> Option<String> {
+        let parts = || field::names().filter_map(|name| name.split_once('.'));
+        let class = if first == "socket" { "file" } else { first };
+        if parts().any(|(group, _)| group == class) {
+            let last = rest.rsplit('.').next().unwrap_or(rest);
+            let same = |field: &&Field| {
+                let name = field.name.rsplit('.').next().unwrap_or_default();
+                field.ty != Type::Relation && name.eq_ignore_ascii_case(last)
+            };
+            if let Some(field) = field::all().find(same) {
+                return Some(field.name.to_owned());
+            }
+            let of_class = |name: &&str| name.split_once('.').is_some_and(|(group, _)| group == class);
+            let near = nearest(&format!("{class}.{rest}"), field::names().filter(of_class))?;
+            return near.split_once('.').map(|(_, name)| format!("{first}.{name}"));
+        }
+        let groups =
+            parts().map(|(group, _)| group).chain(["socket"]).chain(self.scopes.iter().map(|s| s.name));
+        let group = nearest(first, groups)?;
+        let whole = format!("{group}.{rest}");
+        (find(&whole).is_some() || self.local(group).is_some()).then_some(whole)
+    }
 }
