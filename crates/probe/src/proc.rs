@@ -29,8 +29,6 @@ mod task;
 pub(crate) mod text;
 mod unseen;
 
-use std::ffi::CStr;
-
 use nabe_event::{Interest, Needs};
 use rustix::io::Errno;
 
@@ -106,6 +104,8 @@ struct Reader<'a> {
     stat: Vec<u8>,
     status: Vec<u8>,
     text: Vec<u8>,
+    /// A `Socket`, encoded.
+    socket: Vec<u8>,
     path: String,
 }
 
@@ -133,6 +133,7 @@ impl<'a> Reader<'a> {
             stat: Vec::new(),
             status: Vec::new(),
             text: Vec::new(),
+            socket: Vec::new(),
             path: String::new(),
         })
     }
@@ -148,8 +149,22 @@ impl<'a> Reader<'a> {
         let hides = proc
             .option(b"hidepid")
             .is_some_and(|how| matches!(&how[..], b"2" | b"4" | b"invisible" | b"ptraceable"));
-        // Whoever may see PID 1, which is root's, is exempt.
-        self.unseen.hidepid = hides && self.proc.child(c"1", false).is_err();
+        // ptrace_may_access() and the group exempt (fs/proc/base.c: has_pid_permissions).
+        let gid = proc.option(b"gid").and_then(|gid| text::number32(&gid)).unwrap_or(0);
+        self.unseen.hidepid = hides && !self.is_exempt(gid);
+    }
+
+    /// Whether hidepid does not concern this reader.
+    fn is_exempt(&self, gid: u32) -> bool {
+        const CAP_SYS_PTRACE: u64 = 1 << 19;
+        let mut text = Vec::new();
+        let read = self.proc.child(c"self", false).and_then(|dir| dir.piece(c"status", &mut text));
+        let status = status::parse(&text);
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        read.is_ok()
+            && (status.cap_effective & CAP_SYS_PTRACE != 0
+                || status.gid[3] == gid
+                || groups.iter().any(|group| group.as_raw() == gid))
     }
 
     /// All process ids.
@@ -181,7 +196,10 @@ impl<'a> Reader<'a> {
         stat_text: &mut Vec<u8>,
         status_text: &mut Vec<u8>,
     ) -> Result<(), Errno> {
-        dir.piece(c"stat", stat_text)?;
+        // hidepid=1 lists what it does not let anyone read.
+        dir.piece(c"stat", stat_text).inspect_err(|error| {
+            self.unseen.process(*error);
+        })?;
         let stat = stat::parse(stat_text).ok_or(Errno::SRCH)?;
         if !self.is_name_wanted(&stat) {
             return Ok(());
@@ -195,20 +213,44 @@ impl<'a> Reader<'a> {
         if self.interest.euids.as_ref().is_some_and(|euids| !euids.contains(&status.uid[1])) {
             return Ok(());
         }
+        // A leader that has ended leaves its process to the other threads, and shows nothing of it.
+        if stat.is_zombie() && stat.threads > 1 {
+            let (mut live_stat, mut live_status) = (Vec::new(), Vec::new());
+            if let Some(live) = live_thread(dir, &mut live_stat, &mut live_status) {
+                let vsize = stat::parse(&live_stat).map_or(0, |live| live.vsize);
+                let (vpid, vtid) = (status.vpid, status.vtid);
+                let status = status::Status { vpid, vtid, ..status::parse(&live_status) };
+                let stat = stat::Stat { vsize, ..stat };
+                return self.tell(dir, &live, pid, &stat, &status);
+            }
+        }
+        self.tell(dir, dir, pid, &stat, &status)
+    }
+
+    /// Appends what is asked for of a process in `dir`, whose files and memory `body` shows.
+    fn tell(
+        &mut self,
+        dir: &Dir,
+        body: &Dir,
+        pid: u32,
+        stat: &stat::Stat<'_>,
+        status: &status::Status,
+    ) -> Result<(), Errno> {
         let needs = self.interest.needs;
         if needs.contains(Needs::TASK) {
-            self.write_task(dir, pid, &stat, &status);
+            self.write_task(body, pid, stat, status);
         }
         if needs.intersects(Needs::ARGS.and(Needs::ENV)) && status.has_mm {
-            self.write_args(dir, pid, stat.start.saturating_mul(self.tick_ns));
+            self.write_args(body, pid, stat.start.saturating_mul(self.tick_ns));
         }
         if needs.contains(Needs::THREADS) && stat.threads > 1 {
-            self.write_threads(dir, pid, status_text, stat_text);
+            self.write_threads(dir, pid);
+        }
+        if self.orphans {
+            self.meet_namespace(body, pid);
         }
         if needs.contains(Needs::FD) {
-            self.write_fds(dir, pid);
-        } else if self.orphans {
-            self.meet_namespace(dir, pid);
+            self.write_fds(body, pid);
         }
         Ok(())
     }
@@ -221,32 +263,21 @@ impl<'a> Reader<'a> {
     }
 
     /// Appends a `Task` record for each thread but the leader.
-    fn write_threads(&mut self, dir: &Dir, pid: u32, status_text: &mut Vec<u8>, stat_text: &mut Vec<u8>) {
+    fn write_threads(&mut self, dir: &Dir, pid: u32) {
         let Ok(tasks) = dir.child(c"task", true) else { return };
+        let (mut stat, mut status) = (Vec::new(), Vec::new());
         let _ = tasks.numbers(|tid, name| {
-            if tid != pid {
-                // A thread that ends meanwhile is left out.
-                let _ = self.thread(&tasks, name, pid, status_text, stat_text);
+            // A thread that ends meanwhile is left out.
+            if tid != pid
+                && let Ok(dir) = tasks.child(name, false)
+                && dir.piece(c"stat", &mut stat).is_ok()
+                && dir.piece(c"status", &mut status).is_ok()
+                && let Some(stat) = stat::parse(&stat)
+            {
+                self.write_task(&dir, pid, &stat, &status::parse(&status));
             }
             true
         });
-    }
-
-    fn thread(
-        &mut self,
-        tasks: &Dir,
-        name: &CStr,
-        pid: u32,
-        status_text: &mut Vec<u8>,
-        stat_text: &mut Vec<u8>,
-    ) -> Result<(), Errno> {
-        let dir = tasks.child(name, false)?;
-        dir.piece(c"stat", stat_text)?;
-        dir.piece(c"status", status_text)?;
-        let stat = stat::parse(stat_text).ok_or(Errno::SRCH)?;
-        let status = status::parse(status_text);
-        self.write_task(&dir, pid, &stat, &status);
-        Ok(())
     }
 
     /// Reads the sockets of the namespace that a process is in.
@@ -282,7 +313,59 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A thread of the process in `dir` that has not ended, and the texts of its `stat` and `status`.
+fn live_thread(dir: &Dir, stat_text: &mut Vec<u8>, status_text: &mut Vec<u8>) -> Option<Dir> {
+    let tasks = dir.child(c"task", true).ok()?;
+    let mut found = None;
+    let _ = tasks.numbers(|_, name| {
+        if let Ok(thread) = tasks.child(name, false)
+            && thread.piece(c"stat", stat_text).is_ok()
+            && stat::parse(stat_text).is_some_and(|stat| !stat.is_zombie())
+            && thread.piece(c"status", status_text).is_ok()
+        {
+            found = Some(thread);
+        }
+        found.is_none()
+    });
+    found
+}
+
+/// Runs every parser of this backend over `bytes`, for fuzzing: none may panic, whatever the bytes.
+/// Returns how much was understood, so that nothing is optimised away.
+#[must_use]
+pub fn parse_anything(bytes: &[u8]) -> usize {
+    let sockets =
+        |line: &[u8]| net::FILES.iter().filter(|(_, layout, _)| layout.line(line).is_some()).count();
+    usize::from(stat::parse(bytes).is_some())
+        + usize::from(status::parse(bytes) != status::Status::default())
+        + usize::from(fdinfo::parse(bytes) != fdinfo::FdInfo::default())
+        + Mount::all(bytes).filter(|mount| mount.option(b"upperdir").is_some()).count()
+        + text::lines(bytes).map(sockets).sum::<usize>()
+        + cgroup::count(bytes)
+        + overlay::count(bytes)
+        + diag::walk(bytes)
+}
+
 /// The process that the bytes of a `stat` file speak of.
 pub(crate) fn stat_pid(bytes: &[u8]) -> Option<u32> {
     stat::parse(bytes).map(|stat| stat.pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = parse_anything(&bytes);
+        }
+
+        #[test]
+        fn nor_on_what_looks_like_proc(text in "([A-Za-z0-9:/=,.\\\\ \t\n()-]|[0-9]{1,20}){0,200}") {
+            let _ = parse_anything(text.as_bytes());
+        }
+    }
 }

@@ -22,13 +22,13 @@ impl Reader<'_> {
         let needs = self.interest.needs;
         if needs.contains(Needs::ARGS) {
             // The kernel refuses nobody who sees the process at all.
-            let error = dir.whole(c"cmdline", &mut self.text, MOST).err();
+            let error = dir.piece(c"cmdline", &mut self.text).err();
             self.pieces(pid, start_ns, error, |args, offset, len, total| {
                 (args.argv_offset, args.argv_len, args.argv_total) = (offset, len, total);
             });
         }
         if needs.contains(Needs::ENV) {
-            let error = dir.whole(c"environ", &mut self.text, MOST).err();
+            let error = dir.piece(c"environ", &mut self.text).err();
             if let Some(error) = error {
                 self.unseen.environ(error);
             }
@@ -46,6 +46,7 @@ impl Reader<'_> {
             record::write(self.out, Kind::Args, flag::FROM_PROC | flag::UNREAD, &args, &[]);
             return;
         }
+        self.text.truncate(MOST);
         // `MOST` fits 32 bits.
         let total = self.text.len() as u32;
         let mut offset = 0;

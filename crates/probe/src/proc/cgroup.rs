@@ -4,7 +4,7 @@
 //! A set of cgroups is known by a hash of the file's bytes (SipHash, so nobody can choose a name
 //! that collides with a stranger's), which stays the same from one snapshot to the next.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::hash::{DefaultHasher, Hasher};
 
@@ -87,7 +87,8 @@ impl Hierarchy {
 /// The sets of cgroups that have been written.
 #[derive(Default)]
 pub(super) struct Sets {
-    seen: HashSet<u64>,
+    /// The v2 id of each set.
+    seen: HashMap<u64, u64>,
     /// Bytes and answer of the last file: neighbours mostly share theirs.
     last: (Vec<u8>, u64, u64),
     world: Option<World>,
@@ -143,11 +144,24 @@ impl Sets {
         hasher.write(file);
         // 0 is "none".
         let set = hasher.finish().max(1);
+        let v2 = match self.seen.get(&set) {
+            Some(v2) => *v2,
+            None => self.tell(set, file, proc, write, out),
+        };
+        self.seen.insert(set, v2);
+        self.last.0.clear();
+        self.last.0.extend_from_slice(file);
+        (self.last.1, self.last.2) = (set, v2);
+        (set, v2)
+    }
+
+    /// Looks at a set that is new, appends its records when they are wanted, and returns the id of
+    /// its v2 cgroup.
+    fn tell(&mut self, set: u64, file: &[u8], proc: &Dir, write: bool, out: &mut Vec<u8>) -> u64 {
         let world = self.world.get_or_insert_with(|| World::read(proc));
-        let new = write && self.seen.insert(set);
         let mut v2 = 0;
         for line in lines(file).filter_map(parse) {
-            if !new && line.hierarchy != 0 {
+            if !write && line.hierarchy != 0 {
                 continue;
             }
             let mount = world.mounts.iter().find(|mount| mount.is(&line));
@@ -161,7 +175,7 @@ impl Sets {
             if line.hierarchy == 0 {
                 v2 = id;
             }
-            if new {
+            if write {
                 self.scratch.clear();
                 reversed(path, &mut self.scratch);
                 let (name, controllers) = line.name();
@@ -182,11 +196,18 @@ impl Sets {
                 record::write(out, Kind::Cgroup, flag::FROM_PROC, &cgroup, &[name, &self.scratch]);
             }
         }
-        self.last.0.clear();
-        self.last.0.extend_from_slice(file);
-        (self.last.1, self.last.2) = (set, v2);
-        (set, v2)
+        v2
     }
+}
+
+/// What [`parse`] and what follows it understand of any bytes, for fuzzing.
+pub(super) fn count(bytes: &[u8]) -> usize {
+    let mut path = Vec::new();
+    let names = |line: Line<'_>| {
+        reversed(line.path, &mut path);
+        line.name().1.count()
+    };
+    lines(bytes).filter_map(parse).map(names).sum()
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::dir::Dir;
 use super::net::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, CLOSE, Found, Name, RAW, TCP};
 
 const NLMSG_ERROR: u16 = 2;
@@ -55,10 +54,9 @@ impl Diag {
         Ok(Self { socket, buffer: vec![0; BUFFER] })
     }
 
-    /// Connects in the network namespace of the process in `dir`: a thread enters it, the socket
-    /// stays in it. Takes CAP_SYS_ADMIN.
-    pub(super) fn of(dir: &Dir) -> Result<Self, Errno> {
-        let namespace = dir.file(c"ns/net")?;
+    /// Connects in a network namespace: a thread enters it, the socket stays in it. Takes
+    /// CAP_SYS_ADMIN.
+    pub(super) fn of(namespace: &OwnedFd) -> Result<Self, Errno> {
         std::thread::scope(|scope| {
             let enter = || {
                 use std::os::fd::AsFd as _;

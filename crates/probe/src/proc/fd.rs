@@ -195,10 +195,10 @@ impl Reader<'_> {
     /// Appends `fd` with the socket at `index` of the tables.
     pub(super) fn write_socket(&mut self, flags: u16, fd: Fd, index: usize) {
         let Some((socket, name, peer)) = self.sockets.get(index) else { return };
-        let mut socket_bytes = Vec::with_capacity(Socket::SIZE);
-        socket.encode(&mut socket_bytes);
+        self.socket.clear();
+        socket.encode(&mut self.socket);
         let fd = Fd { socket_len: Socket::SIZE as u32, ..fd };
-        record::write(self.out, Kind::Fd, flags | flag::SOCKET, &fd, &[&socket_bytes, name, peer]);
+        record::write(self.out, Kind::Fd, flags | flag::SOCKET, &fd, &[&self.socket, name, peer]);
     }
 
     /// Appends a socket that belongs to no descriptor.

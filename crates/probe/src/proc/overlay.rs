@@ -7,7 +7,7 @@
 use std::ffi::CString;
 
 use nabe_event::record::exe;
-use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::Reader;
@@ -20,11 +20,13 @@ const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
 
 impl Reader<'_> {
     /// `exe::UPPER`, `exe::LOWER`, or 0 for a file on no overlay; `None` when it is not known.
-    pub(super) fn layer(&mut self, dir: &Dir, pid: u32, path: &[u8], dev: u32) -> Option<u32> {
+    pub(super) fn layer(&mut self, dir: &Dir, path: &[u8], dev: u32) -> Option<u32> {
         if self.plain_devs.contains(&dev) {
             return Some(0);
         }
-        let magic = rustix::fs::statfs(format!("/proc/{pid}/exe")).ok()?.f_type as u64;
+        let how = OFlags::PATH | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&dir.0, c"exe", how, Mode::empty()).ok()?;
+        let magic = rustix::fs::fstatfs(&file).ok()?.f_type as u64;
         if magic != OVERLAYFS_MAGIC {
             self.plain_devs.push(dev);
             return Some(0);
@@ -75,6 +77,11 @@ fn upper_path(mountinfo: &[u8], path: &[u8]) -> Option<(Option<Vec<u8>>, Vec<u8>
         plain
     });
     Some((upper, below))
+}
+
+/// What [`upper_path`] understands of any bytes, for fuzzing.
+pub(super) fn count(bytes: &[u8]) -> usize {
+    usize::from(upper_path(bytes, bytes).is_some())
 }
 
 #[cfg(test)]

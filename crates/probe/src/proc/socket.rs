@@ -7,16 +7,20 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::ffi::CString;
 
 use nabe_event::Interest;
 use nabe_event::record::{Fd, Socket, flag};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::Reader;
 use super::diag::Diag;
 use super::dir::{Dir, NumberName};
 use super::fd::fd_path;
+use super::mount::Mount;
 use super::net::{self, FILES, Found};
-use super::text::{bracketed, lines};
+use super::text::{bracketed, lines, unescape};
 
 /// A socket of a table.
 struct Entry {
@@ -28,10 +32,11 @@ struct Entry {
     owned: bool,
 }
 
-/// A network namespace that was read, and a process in it.
+/// A network namespace that was read.
 struct Namespace {
     inode: u32,
-    pid: u32,
+    /// A process in it; none is in one that only a mount keeps.
+    pid: Option<u32>,
 }
 
 /// All sockets that are known.
@@ -113,17 +118,16 @@ impl Sockets {
         index
     }
 
-    /// Reads the tables of the namespace that the process in `dir` is in.
-    fn read_tables(&mut self, dir: &Dir, netns: u32, wanted: &Interest, orphans: bool, text: &mut Vec<u8>) {
-        let own = *self.own.get_or_insert_with(|| {
-            let mut link = [0; 64];
-            let proc = Dir::open(c"/proc", false);
-            proc.and_then(|proc| Ok(netns_of(proc.link(c"self/ns/net", &mut link)?)))
-                .ok()
-                .flatten()
-                .unwrap_or(0)
-        }) == netns;
-        let mut diag = if own { Diag::here() } else { Diag::of(dir) }.ok();
+    /// Reads the tables of a namespace: from the kernel's answers, or else from the files of a
+    /// process in it.
+    fn read_tables(
+        &mut self,
+        netns: u32,
+        (mut diag, dir): (Option<Diag>, Option<&Dir>),
+        wanted: &Interest,
+        orphans: bool,
+        text: &mut Vec<u8>,
+    ) {
         for (file, layout, ask) in FILES {
             if !is_wanted(wanted, layout.family(), layout.sock_type().unwrap_or(0), 0) {
                 continue;
@@ -148,7 +152,7 @@ impl Sockets {
                 continue;
             }
             // A protocol that the kernel does not have has no file.
-            let Ok(file) = dir.file(file) else { continue };
+            let Some(Ok(file)) = dir.map(|dir| dir.file(file)) else { continue };
             let _ = Dir::stream(&file, text, |piece| {
                 lines(piece).filter_map(|line| layout.line(line)).for_each(&mut each)
             });
@@ -191,13 +195,51 @@ impl Reader<'_> {
         if self.sockets.namespaces.iter().any(|known| known.inode == netns) {
             return false;
         }
-        self.sockets.namespaces.push(Namespace { inode: netns, pid });
+        self.sockets.namespaces.push(Namespace { inode: netns, pid: Some(pid) });
         self.read_tables(dir, netns);
         true
     }
 
     fn read_tables(&mut self, dir: &Dir, netns: u32) {
-        self.sockets.read_tables(dir, netns, self.interest, self.orphans, &mut self.text);
+        let own = self.own_netns() == netns;
+        let diag = if own { Diag::here() } else { dir.file(c"ns/net").and_then(|handle| Diag::of(&handle)) };
+        let way = (diag.ok(), Some(dir));
+        self.sockets.read_tables(netns, way, self.interest, self.orphans, &mut self.text);
+    }
+
+    /// The reader's own namespace, 0 when it is not known.
+    fn own_netns(&mut self) -> u32 {
+        let proc = &self.proc;
+        *self.sockets.own.get_or_insert_with(|| {
+            let mut link = [0; 64];
+            proc.link(c"self/ns/net", &mut link).ok().and_then(netns_of).unwrap_or(0)
+        })
+    }
+
+    /// Reads the tables of the namespaces that no process is in, but that a mount keeps
+    /// (`ip netns add`).
+    pub(super) fn enter_mounted(&mut self) {
+        let mut mountinfo = Vec::new();
+        if self.proc.whole(c"self/mountinfo", &mut mountinfo, 16 << 20).is_err() {
+            return;
+        }
+        for mount in Mount::all(&mountinfo).filter(|mount| mount.fs_type == b"nsfs") {
+            let Some(netns) = netns_of(mount.root) else { continue };
+            if self.sockets.namespaces.iter().any(|known| known.inode == netns) {
+                continue;
+            }
+            self.sockets.namespaces.push(Namespace { inode: netns, pid: None });
+            let handle = CString::new(unescape(mount.point)).map_err(|_| Errno::INVAL).and_then(|path| {
+                rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+            });
+            match handle.and_then(|handle| Diag::of(&handle)) {
+                Ok(diag) => {
+                    let way = (Some(diag), None);
+                    self.sockets.read_tables(netns, way, self.interest, true, &mut self.text);
+                }
+                Err(_) => self.unseen.mounted_netns += 1,
+            }
+        }
     }
 
     /// Family, type and protocol by the name of the socket's protocol.
@@ -217,7 +259,8 @@ impl Reader<'_> {
             let orphans = std::mem::replace(&mut self.orphans, false);
             for at in 0..self.sockets.namespaces.len() {
                 let Some(Namespace { inode, pid }) = self.sockets.namespaces.get(at) else { break };
-                let (inode, name) = (*inode, NumberName::new(*pid));
+                let Some(pid) = *pid else { continue };
+                let (inode, name) = (*inode, NumberName::new(pid));
                 if let Ok(dir) = self.proc.child(name.as_c_str(), false) {
                     self.read_tables(&dir, inode);
                 }

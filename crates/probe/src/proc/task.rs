@@ -19,6 +19,11 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 const COMM: usize = 15;
 
 impl Stat<'_> {
+    /// Whether it has ended and waits to be waited for (EXIT_ZOMBIE).
+    pub(super) const fn is_zombie(&self) -> bool {
+        self.state == 32
+    }
+
     /// Whether it is a kernel thread.
     pub(super) const fn is_kthread(&self) -> bool {
         self.flags & PF_KTHREAD != 0
@@ -211,9 +216,12 @@ impl Reader<'_> {
         // Overlays have no block device. Where the layer is not known, KNOWN would make a false
         // statement of its absence.
         if stat.stx_dev_major == 0 {
-            match self.layer(dir, task.pid, path, task.exe_dev) {
+            match self.layer(dir, path, task.exe_dev) {
                 Some(layer) => task.exe_flags |= layer,
-                None => task.exe_flags &= !record::exe::KNOWN,
+                None => {
+                    task.exe_flags &= !record::exe::KNOWN;
+                    self.unseen.layers += 1;
+                }
             }
         }
         false
