@@ -85,11 +85,16 @@ make_rootfs() {
 make_image() {
 	[ -f "$DIR/image.tar" ] && return
 	make_rootfs
-	local work=$DIR/image layer config
+	local work=$DIR/image layer config arch
+	case $(uname -m) in
+	x86_64) arch=amd64 ;;
+	aarch64) arch=arm64 ;;
+	*) arch=$(uname -m) ;;
+	esac
 	mkdir -p "$work"
 	tar --sort=name --owner=0 --group=0 --mtime=@0 -C "$DIR/rootfs" -cf "$work/layer.tar" .
 	layer=$(sha256sum "$work/layer.tar" | cut -d' ' -f1)
-	printf '%s' '{"architecture":"amd64","os":"linux","created":"2024-01-01T00:00:00Z",' \
+	printf '%s' '{"architecture":"'"$arch"'","os":"linux","created":"2024-01-01T00:00:00Z",' \
 		'"config":{"Cmd":["sleep","100000"],"Env":["PATH=/bin"],"Labels":{"image.label":"from the image"}},' \
 		'"rootfs":{"type":"layers","diff_ids":["sha256:'"$layer"'"]},"history":[{"created_by":"engines.sh"}]}' \
 		>"$work/config"

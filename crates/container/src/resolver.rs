@@ -85,8 +85,7 @@ impl Resolver {
     /// Finds what is known of each wanted cgroup, within [`Config::deadline`].
     pub fn resolve(&mut self, wanted: &[Wanted<'_>]) -> Resolution {
         let now = Instant::now();
-        let deadline =
-            Deadline { until: now + self.config.deadline, allowed_ms: self.config.deadline.as_millis() };
+        let deadline = Deadline::after(self.config.deadline);
         let keys: Vec<Key> = wanted.iter().map(Key::new).collect();
         self.missed.retain(|_, since| now.duration_since(*since) < FORGET);
         self.failed.retain(|_, since| now.duration_since(*since) < RETRY);

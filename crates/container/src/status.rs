@@ -70,8 +70,7 @@ const DIRECTORIES: &[&str] = &["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/
 /// Tries every engine, its sockets in parallel, within [`Config::deadline`]:
 /// one entry for each engine, or for each socket of one that has several.
 pub fn engines(config: &Config) -> Vec<EngineStatus> {
-    let deadline =
-        Deadline { until: Instant::now() + config.deadline, allowed_ms: config.deadline.as_millis() };
+    let deadline = Deadline::after(config.deadline);
     let users = disk::user::users(config, &[]);
     let mut statuses = Vec::new();
     let mut asked: Vec<(usize, Socket)> = Vec::new();

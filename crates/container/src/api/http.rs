@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -52,6 +52,12 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
+    /// So long from now, an hour at most.
+    pub(crate) fn after(allowed: Duration) -> Deadline {
+        let allowed = allowed.min(Duration::from_secs(3600));
+        Deadline { until: Instant::now() + allowed, allowed_ms: allowed.as_millis() }
+    }
+
     fn left(&self) -> Result<Timespec, AskError> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -73,7 +79,7 @@ pub(crate) fn connect(socket: &Path, deadline: Deadline) -> Result<OwnedFd, AskE
             // The listener's queue is full; the kernel offers nothing to wait on.
             Err(Errno::AGAIN) => {
                 deadline.left()?;
-                std::thread::sleep(std::time::Duration::from_millis(2));
+                std::thread::sleep(Duration::from_millis(2));
             }
             Err(Errno::INTR) => {}
             Err(Errno::NOENT) => return Err(AskError::Missing),

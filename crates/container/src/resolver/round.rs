@@ -239,7 +239,7 @@ impl Round {
         let (sender, receiver) = channel();
         let config = &self.host.config;
         let allowed = config.ping.min(config.deadline);
-        let deadline = Deadline { until: Instant::now() + allowed, allowed_ms: allowed.as_millis() };
+        let deadline = Deadline::after(allowed);
         let mut sockets: Vec<Socket> = Vec::new();
         if config.api && !allowed.is_zero() {
             // Podman has no daemon, and asking would start one.
