@@ -11,8 +11,9 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Newest first: 19 is the one that the committed object is made with.
-const CLANGS: &[&str] =
-    &["clang-19", "clang-20", "clang-21", "clang", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14"];
+const CLANGS: &[&str] = &[
+    "clang-19", "clang-20", "clang-21", "clang", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14",
+];
 
 const STRIP: &[&str] = &["-g", "-R", ".rel.BTF", "-R", ".rel.BTF.ext", "-R", ".llvm_addrsig"];
 
@@ -38,9 +39,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     // FNV-1a: names the object in the cache of relocated programs.
-    let hash = fs::read(&object)?
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = fs::read(&object)?.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     println!("cargo:rustc-env=NABE_BPF_OBJECT={}", object.display());
     println!("cargo:rustc-env=NABE_BPF_HASH={hash}");
     Ok(())
@@ -49,7 +50,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The clang to use: one that starts.
 fn clang() -> Option<String> {
     let asked = env::var("NABE_CLANG").ok();
-    let runs = |name: &str| Command::new(name).arg("--version").output().is_ok_and(|out| out.status.success());
+    let runs =
+        |name: &str| Command::new(name).arg("--version").output().is_ok_and(|out| out.status.success());
     asked.into_iter().chain(CLANGS.iter().map(|name| (*name).to_owned())).find(|name| runs(name))
 }
 

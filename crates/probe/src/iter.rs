@@ -110,6 +110,15 @@ impl Error {
         }
     }
 
+    /// In a line for people, without the verifier's words.
+    fn short(&self) -> String {
+        match self {
+            Self::Program { program, source, .. } => format!("the kernel refuses {program}: {source}"),
+            Self::OldKernel { program } => format!("this kernel is too old for {program}"),
+            other => chain(other),
+        }
+    }
+
     /// For people: what is missing, what is therefore not seen, and the mend.
     #[must_use]
     pub fn consequence(&self) -> String {
@@ -118,7 +127,7 @@ impl Error {
             Self::NoBtf => "a kernel with CONFIG_DEBUG_INFO_BTF has it".to_owned(),
             _ => "`nabe doctor` says more".to_owned(),
         };
-        format!("read from /proc instead of the kernel: {self}; {mend}")
+        format!("read from /proc instead of the kernel: {}; {mend}", self.short())
     }
 }
 
@@ -140,8 +149,11 @@ fn missing_capabilities() -> Option<String> {
     if has(SYS_ADMIN) {
         return None;
     }
-    let missing: Vec<&str> =
-        [(BPF, "CAP_BPF"), (PERFMON, "CAP_PERFMON")].into_iter().filter(|(bit, _)| !has(*bit)).map(|(_, n)| n).collect();
+    let missing: Vec<&str> = [(BPF, "CAP_BPF"), (PERFMON, "CAP_PERFMON")]
+        .into_iter()
+        .filter(|(bit, _)| !has(*bit))
+        .map(|(_, n)| n)
+        .collect();
     (!missing.is_empty()).then(|| missing.join(" and "))
 }
 
@@ -163,7 +175,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub fn snapshot(interest: &Interest, options: &Options, out: &mut Vec<u8>) -> Result<Report, Error> {
     let start = out.len();
     let key = options.cache.as_ref().map(|_| cache::key());
-    let kept = options.cache.as_deref().zip(key.as_deref()).and_then(|(directory, key)| cache::load(directory, key));
+    let kept =
+        options.cache.as_deref().zip(key.as_deref()).and_then(|(directory, key)| cache::load(directory, key));
     if let Some(relocated) = kept {
         if let Ok(report) = collect(&relocated, interest, out) {
             return Ok(report);
@@ -197,7 +210,12 @@ fn collect(relocated: &Relocated, interest: &Interest, out: &mut Vec<u8>) -> Res
     if args::needed(needs)
         && let Err(error) = args::collect(relocated, &session, interest, reader, &walks, out)
     {
-        notes.push(format!("command lines are not read: {}; Linux 5.18 has what it takes", chain(&error)));
+        let asked = [Needs::ARGS, Needs::ENV].into_iter().filter(|need| needs.contains(*need));
+        let plain = Interest { needs: asked.fold(Needs::TASK, |all, need| all | need), ..interest.clone() };
+        if args::collect_from_proc(&plain, out).is_err() {
+            notes
+                .push(format!("command lines are not read: {}; Linux 5.18 has what it takes", error.short()));
+        }
     }
     if needs.contains(Needs::FD) {
         files(&session, needs, &walks, out, &mut notes)?;
@@ -222,7 +240,10 @@ fn tasks<'a>(
         Err(error @ Error::Program { .. }) if interest.needs.intersects(DETAIL) => {
             let plain = Interest { needs: interest.needs.without(DETAIL), ..interest.clone() };
             let program = session_for(&plain).load("nabe_task")?;
-            notes.push(format!("memory, cgroups, executables and directories are not read: {}", chain(&error)));
+            notes.push(format!(
+                "memory, cgroups, executables and directories are not read: {}",
+                error.short()
+            ));
             program
         }
         program => program?,
@@ -245,7 +266,7 @@ fn files(
     match program {
         Ok(program) => run_all(&program, walks, out),
         Err(error) => {
-            notes.push(format!("paths of descriptors are not read: {}", chain(&error)));
+            notes.push(format!("paths of descriptors are not read: {}", error.short()));
             run_all(&session.load("nabe_file")?, walks, out)
         }
     }

@@ -1,7 +1,9 @@
 //! Command lines and environments: one run for all, further runs for those that are longer than a
 //! piece.
 
-use nabe_event::record::{Args, Fixed as _, Kind, Records, flag};
+use std::collections::HashMap;
+
+use nabe_event::record::{self, Args, Fixed as _, Kind, Records, Task, flag};
 use nabe_event::{Interest, Needs};
 
 use super::config::{self, Reader};
@@ -12,6 +14,8 @@ use super::{Error, run_all};
 
 /// Argument and environment bytes read of one process; the kernel's own default limit.
 const MOST: u32 = 2 << 20;
+/// The longest clock tick, 1/100 s.
+const TICK_NS: u64 = 10_000_000;
 
 /// Appends an Args record for each process, and more for those with long ones.
 pub(crate) fn collect(
@@ -47,6 +51,32 @@ pub(crate) fn collect(
             session.set_from(*pid, *place)?;
         }
         pending.retain(|(_, place)| *place != From::NOTHING);
+    }
+    Ok(())
+}
+
+/// The same from `/proc`, for kernels before 5.18; joined to the Task records in `out`.
+pub(crate) fn collect_from_proc(interest: &Interest, out: &mut Vec<u8>) -> Result<(), crate::proc::Error> {
+    let mut told = Vec::new();
+    crate::proc::snapshot(interest, &mut told)?;
+    let starts: HashMap<u32, u64> = Records::new(out)
+        .flatten()
+        .filter(|record| record.kind == Some(Kind::Task))
+        .map(|record| Task::decode(record.body))
+        .filter(|task| task.pid == task.tid)
+        .map(|task| (task.pid, task.start_ns))
+        .collect();
+    for record in Records::new(&told).flatten().filter(|record| record.kind == Some(Kind::Args)) {
+        let mut args = Args::decode(record.body);
+        // `/proc` counts starts in ticks of 10 ms or less; another start is another process.
+        let Some(start) = starts.get(&args.pid).filter(|start| start.abs_diff(args.start_ns) <= TICK_NS)
+        else {
+            continue;
+        };
+        args.start_ns = *start;
+        let text = record.body.get(Args::SIZE..).unwrap_or_default();
+        let len = args.argv_len as usize + args.env_len as usize;
+        record::write(out, Kind::Args, record.flags, &args, &[text.get(..len).unwrap_or(text)]);
     }
     Ok(())
 }
@@ -92,14 +122,11 @@ pub(crate) fn needed(needs: Needs) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use nabe_event::record;
-
     use super::*;
 
     fn args(pid: u32, offset: u32, len: u32, total: u32) -> Vec<u8> {
         let mut out = Vec::new();
-        let fixed =
-            Args { pid, argv_offset: offset, argv_len: len, argv_total: total, ..Args::default() };
+        let fixed = Args { pid, argv_offset: offset, argv_len: len, argv_total: total, ..Args::default() };
         record::write(&mut out, Kind::Args, 0, &fixed, &[&vec![b'x'; len as usize]]);
         out
     }

@@ -108,7 +108,12 @@ pub(crate) fn encode(interest: &Interest, reader: Reader, with_pids: bool) -> [u
 
 /// Bits of the collectors as `bpf/nabe.h` has them: the positions of `Needs::ALL`.
 fn need_bits(needs: Needs) -> u32 {
-    Needs::ALL.iter().enumerate().filter(|(_, (need, ..))| needs.contains(*need)).map(|(bit, _)| 1 << bit).sum()
+    Needs::ALL
+        .iter()
+        .enumerate()
+        .filter(|(_, (need, ..))| needs.contains(*need))
+        .map(|(bit, _)| 1 << bit)
+        .sum()
 }
 
 /// A set as a mask; `None` when there is none, or when it holds what the mask cannot.

@@ -34,7 +34,13 @@ const OWN: &[(&str, &str, &str, Needs, &str)] = &[
     ("nabe_args", "iter.s/task", "command lines, environments", Needs::ARGS.and(Needs::ENV), "5.18"),
     ("nabe_file", "iter/task_file", "descriptors and their sockets", Needs::FD, "5.8"),
     ("nabe_file_path", "iter/task_file, d_path", "paths of descriptors", Needs::FD_PATH, "5.12"),
-    ("nabe_file_walk", "iter/task_file, own walk", "paths of descriptors on older kernels", Needs::FD_PATH, "5.8"),
+    (
+        "nabe_file_walk",
+        "iter/task_file, own walk",
+        "paths of descriptors on older kernels",
+        Needs::FD_PATH,
+        "5.8",
+    ),
     ("nabe_tcp", "iter/tcp", "TIME-WAIT and ownerless TCP", Needs::ORPHAN_SOCKETS, "5.8"),
     ("nabe_udp", "iter/udp", "ownerless UDP", Needs::ORPHAN_SOCKETS, "5.8"),
     ("nabe_unix", "iter/unix", "ownerless unix sockets", Needs::ORPHAN_SOCKETS, "5.15"),
@@ -162,10 +168,13 @@ fn try_tiny(tiny: &Tiny, btf: Option<&KernelBtf>) -> Result<(), String> {
             .find(name, kind)
             .ok_or_else(|| format!("this kernel has no {}", name.to_string_lossy()))?,
     };
-    let shape = ProgramShape { kind: tiny.kind, attach_type: tiny.attach_type, attach_btf_id, flags: tiny.flags };
+    let shape =
+        ProgramShape { kind: tiny.kind, attach_type: tiny.attach_type, attach_btf_id, flags: tiny.flags };
     sys::prog_load(&shape, NOTHING, None).map_err(|error| reason(&error))?;
     match tiny.wants {
-        Some(path) if !Path::new(path).exists() => Err("it loads, but this kernel cannot attach it".to_owned()),
+        Some(path) if !Path::new(path).exists() => {
+            Err("it loads, but this kernel cannot attach it".to_owned())
+        }
         _ => Ok(()),
     }
 }

@@ -77,8 +77,10 @@ impl Relocated {
     pub(crate) fn from_kernel() -> Result<Self, Error> {
         // What libbpf has to say goes into our errors, not to the terminal.
         libbpf_rs::set_print(None);
-        let mut open =
-            ObjectBuilder::default().name("nabe").and_then(|b| b.open_memory(OBJECT)).map_err(Error::Object)?;
+        let mut open = ObjectBuilder::default()
+            .name("nabe")
+            .and_then(|b| b.open_memory(OBJECT))
+            .map_err(Error::Object)?;
         for mut program in open.progs_mut() {
             program.set_autoload(true);
         }

@@ -43,7 +43,12 @@ pub(crate) fn needed(interest: &Interest) -> bool {
 }
 
 /// Appends an Fd record for each; what could not be seen goes to `notes`.
-pub(crate) fn collect(session: &Session<'_>, interest: &Interest, out: &mut Vec<u8>, notes: &mut Vec<String>) {
+pub(crate) fn collect(
+    session: &Session<'_>,
+    interest: &Interest,
+    out: &mut Vec<u8>,
+    notes: &mut Vec<String>,
+) {
     let meets = |wanted: &Option<Vec<u16>>, own: &[u16]| {
         wanted.as_ref().is_none_or(|wanted| own.iter().any(|one| wanted.contains(one)))
     };
@@ -53,7 +58,7 @@ pub(crate) fn collect(session: &Session<'_>, interest: &Interest, out: &mut Vec<
             match session.load(walked.program) {
                 Ok(program) => programs.push((walked, program)),
                 Err(error) => {
-                    notes.push(format!("sockets without a descriptor are not all seen: {}", super::chain(&error)));
+                    notes.push(format!("sockets without a descriptor are not all seen: {}", error.short()));
                 }
             }
         }
@@ -85,7 +90,13 @@ pub(crate) fn collect(session: &Session<'_>, interest: &Interest, out: &mut Vec<
     notes.extend(said);
 }
 
-fn visit(inode: u64, path: &PathBuf, programs: &[(&Walked, Loaded)], out: &mut Vec<u8>, notes: &mut Vec<String>) {
+fn visit(
+    inode: u64,
+    path: &PathBuf,
+    programs: &[(&Walked, Loaded)],
+    out: &mut Vec<u8>,
+    notes: &mut Vec<String>,
+) {
     // A process that has gone took its namespace along, or left it to another one.
     let Ok(namespace) = File::open(path) else { return };
     if namespace.metadata().map_or(0, |meta| meta.ino()) != inode {
@@ -114,7 +125,7 @@ fn run(programs: &[(&Walked, Loaded)], namespace: &str, out: &mut Vec<u8>, notes
             continue;
         }
         if let Err(error) = program.run(Walk::All, out) {
-            notes.push(format!("network namespace {namespace}: {}", super::chain(&error)));
+            notes.push(format!("network namespace {namespace}: {}", error.short()));
         }
     }
 }
@@ -154,7 +165,8 @@ mod tests {
 
     #[test]
     fn empty_namespaces_are_known_by_their_counts() {
-        let empty = "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 2 mem 61\nUDP: inuse 0 mem 0\nTCP6: inuse 0\n";
+        let empty =
+            "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 2 mem 61\nUDP: inuse 0 mem 0\nTCP6: inuse 0\n";
         assert!(!has_any(empty, &["TCP:", "TCP6:"]));
         assert!(has_any(&empty.replace("tw 0", "tw 3"), &["TCP:", "TCP6:"]));
         assert!(has_any(&empty.replace("TCP6: inuse 0", "TCP6: inuse 1"), &["TCP:", "TCP6:"]));

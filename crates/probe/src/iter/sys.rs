@@ -90,7 +90,9 @@ pub(crate) fn task_storage() -> io::Result<OwnedFd> {
         ..Default::default()
     };
     // SAFETY: no name, and `opts` outlives the call.
-    owned(unsafe { bpf::bpf_map_create(bpf::BPF_MAP_TYPE_TASK_STORAGE, ptr::null(), 4, 4, 0, &raw const opts) })
+    owned(unsafe {
+        bpf::bpf_map_create(bpf::BPF_MAP_TYPE_TASK_STORAGE, ptr::null(), 4, 4, 0, &raw const opts)
+    })
 }
 
 /// Sets one element. `key` and `value` must have the sizes that the map was made with.
