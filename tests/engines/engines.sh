@@ -382,7 +382,7 @@ down() {
 	for pid in $(watchers); do kill -s KILL "$pid" 2>/dev/null || true; done
 	stop_daemon containerd
 	awk -v dir="$DIR/" 'index($5, dir) == 1 {print $5}' /proc/self/mountinfo | sort -r |
-		while read -r path; do umount -l "$path" || true; done
+		while read -r path; do umount -l "$path" 2>/dev/null || true; done
 	sleep 0.2
 	remove_cgroups
 	sweep_run

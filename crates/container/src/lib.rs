@@ -6,7 +6,7 @@
 //! then their sockets), with a [`Note`] for each engine that failed.
 //!
 //! **Invariants**
-//! - [`identify`], [`unit`] and [`supervised`] never fail, never panic and
+//! - [`identify`], [`unit()`] and [`supervised`] never fail, never panic and
 //!   allocate only to unescape a systemd machine name.
 //! - [`Resolver::resolve`] returns within [`Config::deadline`] of being called,
 //!   plus the time to start its threads, whatever the engines and their disks do.
