@@ -98,3 +98,19 @@ pub fn utf8() -> bool {
         locale.contains("utf-8") || locale.contains("utf8")
     })
 }
+
+/// Hostile text made harmless for people's eyes.
+pub fn plain(text: &[u8]) -> String {
+    let mut out = Vec::new();
+    nabe_ui::view::escape::write(&mut out, text);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Tells on stderr what could not be seen, each thing once.
+pub fn notes(notes: &[String]) {
+    for (index, note) in notes.iter().enumerate() {
+        if !notes[..index].contains(note) {
+            eprintln!("nabe: note: {note}");
+        }
+    }
+}

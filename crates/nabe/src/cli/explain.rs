@@ -58,9 +58,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let (snapshot, notes) = snapshot(&target, &mut origin)?;
     let found = find(&snapshot, &target);
-    for note in notes {
-        eprintln!("nabe: note: {note}");
-    }
+    output::notes(&notes);
     if found.is_empty() {
         return Err(nothing(&target));
     }

@@ -5,6 +5,8 @@ use nabe_container::{Config, Identity, Metadata, Resolver, Wanted, identify_any,
 use nabe_event::record::ContainerText as Text;
 use nabe_state::{CgroupSet, Facts, Snapshot};
 
+use crate::output;
+
 /// Names containers, and remembers them between rounds of `--watch`.
 #[derive(Debug)]
 pub struct Containers {
@@ -25,25 +27,28 @@ impl Containers {
             unknown.iter().map(|set| set.paths.iter().map(|(.., path)| path.as_slice()).collect()).collect();
         let pids: Vec<Vec<u32>> = unknown
             .iter()
-            .map(|set| set.pids.iter().take(8).filter_map(|pid| u32::try_from(*pid).ok()).collect())
+            .map(|set| set.pids.iter().take(4).filter_map(|pid| u32::try_from(*pid).ok()).collect())
             .collect();
         let identities: Vec<Option<Identity<'_>>> = paths.iter().map(|paths| identify_any(paths)).collect();
         let mut notes = Vec::new();
         let mut found = vec![None; unknown.len()];
         if metadata {
-            let wanted: Vec<Wanted<'_>> = paths
+            let asked: Vec<usize> = (0..unknown.len())
+                .filter(|at| may_be_container(&paths[*at], identities[*at].as_ref()))
+                .collect();
+            let wanted: Vec<Wanted<'_>> = asked
                 .iter()
-                .zip(&pids)
-                .zip(&identities)
-                .map(|((paths, pids), identity)| Wanted {
-                    cgroup_paths: paths,
-                    pids,
-                    identity: identity.clone(),
+                .map(|at| Wanted {
+                    cgroup_paths: &paths[*at],
+                    pids: &pids[*at],
+                    identity: identities[*at].clone(),
                 })
                 .collect();
             let resolution = self.resolver.resolve(&wanted);
-            notes.extend(resolution.notes.into_iter().map(|note| note.message));
-            found = resolution.found;
+            notes.extend(resolution.notes.iter().map(|note| output::plain(note.message.as_bytes())));
+            for (at, metadata) in asked.into_iter().zip(resolution.found) {
+                found[at] = metadata;
+            }
         }
         let facts: Vec<(u64, Facts)> = unknown
             .iter()
@@ -59,6 +64,13 @@ impl Containers {
         }
         notes
     }
+}
+
+/// Whether engines are to be asked: it looks like a container, or its path is nobody's that we know,
+/// as a plain OCI runtime's may be.
+fn may_be_container(paths: &[&[u8]], identity: Option<&Identity<'_>>) -> bool {
+    identity.is_some()
+        || (paths.iter().any(|path| path.len() > 1) && paths.iter().all(|path| unit(path).is_none()))
 }
 
 fn text(value: Option<&String>) -> &[u8] {

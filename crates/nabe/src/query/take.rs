@@ -63,14 +63,17 @@ pub fn take(query: &Query, origin: &mut Origin) -> Result<Taken> {
     let (mut bytes, mut notes) = (Vec::new(), Vec::new());
     let round = Interest { needs: cheap, ..wanted.clone() };
     notes.extend(nabe_probe::snapshot(&round, &origin.options, &mut bytes)?.notes);
-    let mut snapshot = fill_gaps(Snapshot::new(bytes)?, &round)?;
+    let (mut snapshot, filled) = fill_gaps(Snapshot::new(bytes)?, &round)?;
     name_containers(&mut snapshot, needs, &mut origin.containers, &mut notes);
     let pids = left(&snapshot, &first, query.threads);
     if !pids.is_empty() {
         wanted.needs = needs.without(cheap).without(Needs::ORPHAN_SOCKETS);
-        wanted.pids = Some(pids);
+        wanted.pids = Some(pids.clone());
         let mut bytes = snapshot.into_bytes();
         notes.extend(nabe_probe::snapshot(&wanted, &origin.options, &mut bytes)?.notes);
+        for pid in filled.iter().filter(|pid| pids.binary_search(pid).is_ok()) {
+            proc::one(*pid, wanted.needs, &mut bytes);
+        }
         snapshot = Snapshot::new(bytes)?;
     }
     Ok(Taken { snapshot, notes })
@@ -80,7 +83,7 @@ pub fn take(query: &Query, origin: &mut Origin) -> Result<Taken> {
 fn at_once(wanted: Interest, needs: Needs, origin: &mut Origin) -> Result<Taken> {
     let mut bytes = Vec::new();
     let mut notes = nabe_probe::snapshot(&wanted, &origin.options, &mut bytes)?.notes;
-    let mut snapshot = fill_gaps(Snapshot::new(bytes)?, &wanted)?;
+    let (mut snapshot, _) = fill_gaps(Snapshot::new(bytes)?, &wanted)?;
     name_containers(&mut snapshot, needs, &mut origin.containers, &mut notes);
     Ok(Taken { snapshot, notes })
 }
@@ -99,10 +102,11 @@ fn left(snapshot: &Snapshot, first: &Program, threads: bool) -> Vec<u32> {
 
 /// Asks `/proc` for parents that the kernel's iterator did not show and for pid 1: on some kernels
 /// the iterator leaves out tasks that are there. What has exited in between is gone from `/proc` too.
-fn fill_gaps(snapshot: Snapshot, wanted: &Interest) -> Result<Snapshot> {
+/// Returns the processes that were added.
+fn fill_gaps(snapshot: Snapshot, wanted: &Interest) -> Result<(Snapshot, Vec<u32>)> {
     let asked: Vec<u32> = match &wanted.pids {
         Some(pids) => pids.clone(),
-        None if wanted.euids.is_some() || wanted.names.is_some() => return Ok(snapshot),
+        None if wanted.euids.is_some() || wanted.names.is_some() => return Ok((snapshot, Vec::new())),
         None => {
             let mut parents: Vec<u32> = snapshot
                 .processes()
@@ -115,15 +119,13 @@ fn fill_gaps(snapshot: Snapshot, wanted: &Interest) -> Result<Snapshot> {
             parents
         }
     };
-    let missing: Vec<u32> = asked.into_iter().filter(|pid| snapshot.process(*pid).is_none()).collect();
+    let mut missing: Vec<u32> = asked.into_iter().filter(|pid| snapshot.process(*pid).is_none()).collect();
     if missing.is_empty() || missing.len() > 64 {
-        return Ok(snapshot);
+        return Ok((snapshot, Vec::new()));
     }
     let mut bytes = snapshot.into_bytes();
-    for pid in missing {
-        proc::one(pid, wanted.needs, &mut bytes);
-    }
-    Ok(Snapshot::new(bytes)?)
+    missing.retain(|pid| proc::one(*pid, wanted.needs, &mut bytes));
+    Ok((Snapshot::new(bytes)?, missing))
 }
 
 /// Names containers when a field asks for it, or finds only their ids when that is enough.

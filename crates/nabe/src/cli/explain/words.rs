@@ -2,10 +2,8 @@
 
 use std::fmt::Write as _;
 
-use nabe_ui::view::escape;
-
 use super::subject::Explanation;
-use crate::output::Terminal;
+use crate::output::{self, Terminal};
 
 /// Bold titles and yellow warnings, or nothing.
 struct Ink {
@@ -91,11 +89,8 @@ fn list(out: &mut String, ink: &Ink, title: &str, items: &[String]) {
     }
 }
 
-/// Hostile text made harmless.
 fn plain(text: &str) -> String {
-    let mut out = Vec::new();
-    escape::write(&mut out, text.as_bytes());
-    String::from_utf8_lossy(&out).into_owned()
+    output::plain(text.as_bytes())
 }
 
 fn span(ns: i64) -> String {

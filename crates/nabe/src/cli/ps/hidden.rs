@@ -8,7 +8,6 @@ use nabe_event::{Interest, Needs};
 use nabe_probe::hidden::{self, Finding, view};
 use nabe_probe::{Backend, Options};
 use nabe_ui::Format;
-use nabe_ui::view::escape;
 use serde_json::json;
 
 use super::Request;
@@ -119,10 +118,10 @@ fn print(request: &Request<'_>, findings: &[Finding]) -> Vec<u8> {
                 let hides = if finding.hiding.is_hiding() { "yes" } else { "no" };
                 let cells = [
                     finding.pid.to_string(),
-                    plain(&finding.comm),
+                    output::plain(&finding.comm),
                     hides.to_owned(),
                     finding.hiding.name().to_owned(),
-                    plain(finding.text.as_bytes()),
+                    output::plain(finding.text.as_bytes()),
                 ];
                 out.push_str(&line(cells, gap, table));
             }
@@ -144,11 +143,4 @@ fn line(cells: [String; 5], gap: &str, table: bool) -> String {
         }
     };
     format!("{}\n", cells.iter().map(quoted).collect::<Vec<_>>().join(gap))
-}
-
-/// Hostile text made harmless.
-fn plain(text: &[u8]) -> String {
-    let mut out = Vec::new();
-    escape::write(&mut out, text);
-    String::from_utf8_lossy(&out).into_owned()
 }

@@ -41,9 +41,7 @@ pub fn run(request: &Request<'_>) -> Result<ExitCode> {
     if let Some(path) = &args.save {
         save(&taken.snapshot, path)?;
     }
-    for note in &taken.notes {
-        eprintln!("nabe: note: {note}");
-    }
+    output::notes(&taken.notes);
     // Who only saves does not want the table as well.
     if args.save.is_some() && args.expressions.is_empty() && args.output.is_none() && !args.count {
         eprintln!(

@@ -79,8 +79,8 @@ pub fn run(request: &Request<'_>, origin: &mut Origin) -> Result<ExitCode> {
 
 /// Keeps the lines that the screen has room for.
 fn fit(out: &mut Vec<u8>, rows: usize) {
-    let ends = out.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
-    if let Some(end) = ends.skip(rows.saturating_sub(2)).next() {
+    let mut ends = out.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+    if let Some(end) = ends.nth(rows.saturating_sub(2)) {
         out.truncate(end + 1);
     }
 }
