@@ -9,8 +9,12 @@ use crate::need::Needs;
 use crate::value::Type;
 
 pub mod container;
+pub mod descriptor;
+pub mod event;
 pub mod file;
+pub mod metadata;
 pub mod process;
+pub mod thread;
 
 /// A field: an index into the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,11 +30,36 @@ pub enum Class {
     Container = 1,
     /// An open file descriptor, or a socket that has none.
     File = 2,
+    /// An event.
+    Event = 3,
+    /// The thread of an event, beyond what a snapshot has.
+    Thread = 4,
+    /// The descriptor of an event, beyond what a snapshot has.
+    Descriptor = 5,
+    /// The container and the Kubernetes objects of an event, beyond what a snapshot has.
+    Metadata = 6,
 }
 
 impl Class {
     /// Every class, in the order in which `nabe fields` prints them.
-    pub const ALL: [Self; 3] = [Self::Process, Self::Container, Self::File];
+    pub const ALL: [Self; 7] = [
+        Self::Process,
+        Self::Container,
+        Self::File,
+        Self::Event,
+        Self::Thread,
+        Self::Descriptor,
+        Self::Metadata,
+    ];
+
+    /// The classes that a snapshot answers; the others only events do.
+    pub const OF_SNAPSHOT: [Self; 3] = [Self::Process, Self::Container, Self::File];
+
+    /// Whether a snapshot answers fields of this class.
+    #[must_use]
+    pub const fn of_snapshot(self) -> bool {
+        matches!(self, Self::Process | Self::Container | Self::File)
+    }
 
     /// The fields of this class.
     #[must_use]
@@ -39,6 +68,10 @@ impl Class {
             Self::Process => process::FIELDS,
             Self::Container => container::FIELDS,
             Self::File => file::FIELDS,
+            Self::Event => event::FIELDS,
+            Self::Thread => thread::FIELDS,
+            Self::Descriptor => descriptor::FIELDS,
+            Self::Metadata => metadata::FIELDS,
         }
     }
 
@@ -49,6 +82,10 @@ impl Class {
             Self::Process => "process",
             Self::Container => "container",
             Self::File => "file",
+            Self::Event => "event",
+            Self::Thread => "thread",
+            Self::Descriptor => "descriptor",
+            Self::Metadata => "metadata",
         }
     }
 }
@@ -66,7 +103,11 @@ impl FieldId {
         match self.0 >> 8 {
             0 => Class::Process,
             1 => Class::Container,
-            _ => Class::File,
+            2 => Class::File,
+            3 => Class::Event,
+            4 => Class::Thread,
+            5 => Class::Descriptor,
+            _ => Class::Metadata,
         }
     }
 
@@ -121,8 +162,60 @@ pub struct Field {
     pub needs: Needs,
     /// Whether it can be a column.
     pub column: bool,
+    /// Whether it takes an argument in brackets.
+    pub arg: Arg,
+    /// What else is to be known of it.
+    pub marks: Marks,
     /// Meaning and unit.
     pub doc: &'static str,
+}
+
+/// Whether a field takes an argument in brackets, or behind a further dot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arg {
+    /// It takes none. A field of type [`Type::Map`] takes a key all the same.
+    None,
+    /// With or without.
+    Allowed,
+    /// Without one it has no value.
+    Required,
+}
+
+/// What else is to be known of a field: sysdig's flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks(u8);
+
+impl Marks {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Kept for old filters.
+    pub const DEPRECATED: Self = Self(1);
+    /// Several values at once.
+    pub const LIST: Self = Self(1 << 1);
+    /// For filters, not for output.
+    pub const FILTER_ONLY: Self = Self(1 << 2);
+    /// For output, not for filters.
+    pub const PRINT_ONLY: Self = Self(1 << 3);
+    /// For views, not listed by sysdig.
+    pub const TABLE_ONLY: Self = Self(1 << 4);
+    /// Cannot stand on the right of a comparison.
+    pub const NO_RHS: Self = Self(1 << 5);
+    /// Takes no transformer.
+    pub const NO_TRANSFORMER: Self = Self(1 << 6);
+    /// Its value does not outlive the next one (libsinsp's word for it).
+    pub const NO_PTR_STABILITY: Self = Self(1 << 7);
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` are set.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
 }
 
 impl Field {
@@ -199,7 +292,7 @@ fn distance(a: &str, b: &str) -> usize {
 /// Defines the fields of one class: their ids as constants and their entries as a table.
 macro_rules! fields {
     ($class:ident; $( $ID:ident = $name:literal [$($alias:literal),*] $ty:expr, $title:literal, $show:ident, $needs:expr, $column:ident, $doc:literal; )*) => {
-        use $crate::field::{Class, Field, FieldId, Show};
+        use $crate::field::{Arg, Class, Field, FieldId, Marks, Show};
         #[allow(unused_imports, reason = "not every class uses every type")]
         use $crate::{need::Needs, symbol, value::{Element, Type}};
         #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "only counts")]
@@ -209,11 +302,32 @@ macro_rules! fields {
         /// The fields of this class.
         pub static FIELDS: &[Field] = &[ $( Field {
             id: $ID, name: $name, aliases: &[$($alias),*], ty: $ty, title: $title,
-            show: Show::$show, needs: $needs, column: $column, doc: $doc,
+            show: Show::$show, needs: $needs, column: $column, arg: Arg::None, marks: Marks::NONE, doc: $doc,
         } ),* ];
     };
 }
 pub(crate) use fields;
+
+/// Defines the fields of a class that only events answer: sysdig's names, argument and flags.
+macro_rules! stream_fields {
+    ($class:ident; $( $ID:ident = $name:literal $ty:expr, $show:ident, $arg:ident, ($($mark:ident)*), $doc:literal; )*) => {
+        use $crate::field::{Arg, Class, Field, FieldId, Marks, Show};
+        #[allow(unused_imports, reason = "not every class uses every type")]
+        use $crate::{need::Needs, value::{Element, Type}};
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "only counts")]
+        #[repr(u8)]
+        enum Index { $($ID),* }
+        $( #[doc = $doc] pub const $ID: FieldId = FieldId::new(Class::$class, Index::$ID as u8); )*
+        /// The fields of this class.
+        pub static FIELDS: &[Field] = &[ $( Field {
+            id: $ID, name: $name, aliases: &[], ty: $ty, title: $name, show: Show::$show,
+            // No collector: the event carries it, or what was learnt from events before it.
+            needs: Needs::TASK, column: true, arg: Arg::$arg,
+            marks: Marks::NONE$(.and(Marks::$mark))*, doc: $doc,
+        } ),* ];
+    };
+}
+pub(crate) use stream_fields;
 
 #[cfg(test)]
 mod tests {

@@ -35,6 +35,17 @@ impl Program {
         lower(source).map(Self::new).map_err(|error| Diagnostic::new(source, *error))
     }
 
+    /// Compiles an expression of CEL about events: fields of events are known besides those of
+    /// snapshots.
+    ///
+    /// # Errors
+    /// As those of [`Self::cel`].
+    pub fn cel_of_events(source: &str) -> Result<Self, Diagnostic> {
+        let tree = parser::parse(source).map_err(|error| Diagnostic::new(source, *error))?;
+        let pred = tree.map_or(Ok(Pred::Const(Some(true))), |tree| Resolver::resolve_events(source, &tree));
+        pred.map(Self::new).map_err(|error| Diagnostic::new(source, *error))
+    }
+
     /// The filter that selects everything.
     #[must_use]
     pub fn all() -> Self {

@@ -3,7 +3,7 @@
 //!
 //! All errors about meaning are raised here; the passes behind it cannot fail.
 
-use nabe_event::field::Class;
+use nabe_event::field::{Arg, Class};
 
 use crate::cel::ast::{Binary, Kind, Literal, Node};
 use crate::diagnostic::{Error, Result};
@@ -56,6 +56,8 @@ enum Bound {
 pub(crate) struct Resolver<'s> {
     source: &'s str,
     scopes: Vec<Scope<'s>>,
+    /// Whether fields of events have a meaning here.
+    events: bool,
     /// Regular expressions so far.
     patterns: usize,
 }
@@ -63,7 +65,13 @@ pub(crate) struct Resolver<'s> {
 impl<'s> Resolver<'s> {
     /// The predicate that a tree stands for.
     pub(crate) fn resolve(source: &'s str, tree: &Node<'s>) -> Result<Pred> {
-        let mut resolver = Resolver { source, scopes: Vec::new(), patterns: 0 };
+        let mut resolver = Resolver { source, scopes: Vec::new(), events: false, patterns: 0 };
+        resolver.pred(tree)
+    }
+
+    /// The same where subjects are events: their fields have a meaning too.
+    pub(crate) fn resolve_events(source: &'s str, tree: &Node<'s>) -> Result<Pred> {
+        let mut resolver = Resolver { source, scopes: Vec::new(), events: true, patterns: 0 };
         resolver.pred(tree)
     }
 
@@ -258,6 +266,15 @@ impl<'s> Resolver<'s> {
 
     fn index(&mut self, of: &Node<'s>, key: &Node<'s>, span: Span) -> Result<Typed> {
         let of = self.value(of, None)?;
+        if let Operand::Field(field) = &of.op
+            && field.arg.is_none()
+            && field.id.field().arg != Arg::None
+            && let Kind::Literal(literal) = &key.kind
+            && let Some(arg) = argument(literal)
+        {
+            let field = FieldRef { arg: Some(arg), ..field.clone() };
+            return Ok(Typed { op: Operand::Field(field), ty: of.ty, span });
+        }
         let (ty, key) = match &of.ty {
             Ty::List(Some(item)) => (item.as_ref().clone(), self.typed(key, &Ty::Int, "a position")?),
             Ty::Map(Some(entry)) => (entry.1.clone(), self.typed(key, &entry.0, "a key")?),
@@ -356,5 +373,14 @@ fn is_literal(node: &Node<'_>) -> bool {
         Kind::Negate(inner) => is_literal(inner),
         Kind::List(items) => items.iter().all(is_literal),
         _ => false,
+    }
+}
+
+/// The argument of a field that a literal in brackets stands for.
+fn argument(literal: &Literal) -> Option<Box<[u8]>> {
+    match literal {
+        Literal::Int(number) => Some(number.to_string().into_bytes().into()),
+        Literal::Text(text) => Some(text.as_slice().into()),
+        _ => None,
     }
 }

@@ -466,7 +466,8 @@ impl Fields for Process<'_> {
         match field.class() {
             Class::Process => self.process_field(field, arg),
             Class::Container => self.container_field(field, arg),
-            Class::File => Value::Missing(Missing::Subject),
+            // A process has no descriptor of its own, and no event.
+            _ => Value::Missing(Missing::Subject),
         }
     }
 

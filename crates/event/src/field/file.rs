@@ -37,7 +37,7 @@ MOUNT_ID = "file.mountId" [] Type::Int, "MNTID", Plain, DETAIL_, true, "Id of th
 NETNS = "file.netns" [] Type::Uint, "NETNS", Plain, SOCK, true, "Inode of the network namespace of the socket.";
 RX_QUEUE = "file.rxQueue" [] Type::Uint, "RECV-Q", Plain, SOCK, true, "Bytes received and not read; for a listener the connections that wait.";
 TX_QUEUE = "file.txQueue" [] Type::Uint, "SEND-Q", Plain, SOCK, true, "Bytes sent and not acknowledged; for a listener the backlog limit.";
-UID = "file.uid" ["fd.uid"] Type::Int, "UID", Plain, SOCK, true, "User id that the socket belongs to.";
+UID = "file.uid" [] Type::Int, "UID", Plain, SOCK, true, "User id that the socket belongs to.";
 PEER_INODE = "file.peerInode" [] Type::Uint, "PEERINO", Plain, SOCK, true, "Inode of the other end of a unix socket.";
 ORPHAN = "file.orphan" [] Type::Bool, "ORPHAN", Plain, SOCK, true, "Whether no descriptor refers to the socket: TIME-WAIT, orphaned, or the kernel's own.";
 }

@@ -25,7 +25,7 @@ EXE = "process.exe" ["proc.exepath"] Type::Text, "EXE", Plain, Needs::TASK.and(N
 CWD = "process.cwd" ["proc.cwd"] Type::Text, "CWD", Plain, Needs::TASK.and(Needs::CWD), true, "Current directory, as the reader's mount namespace or the process's own shows it.";
 STATE = "process.state" [] Type::Symbol(&symbol::PROCESS_STATE), "S", Plain, Needs::TASK, true, "State: R running, S sleeping, D uninterruptible, I idle kernel thread, T stopped, t traced, Z zombie, X dead, P parked. A number or a name: `process.state == \"Z\"`.";
 START_TIME = "process.startTime" [] Type::Uint, "START", BootTime, Needs::TASK, true, "Start, in nanoseconds since boot.";
-AGE = "process.age" ["age"] Type::Duration, "AGE", Span, Needs::TASK, true, "Time since start.";
+AGE = "process.age" ["age", "proc.duration"] Type::Duration, "AGE", Span, Needs::TASK, true, "Time since start.";
 UTIME = "process.utime" [] Type::Uint, "UTIME", Span, Needs::TASK.and(Needs::THREAD_TIMES), true, "CPU time in user mode of all threads, dead ones included.";
 STIME = "process.stime" [] Type::Uint, "STIME", Span, Needs::TASK.and(Needs::THREAD_TIMES), true, "CPU time in kernel mode of all threads, dead ones included.";
 CPU_TIME = "process.cpuTime" [] Type::Duration, "TIME", Span, Needs::TASK.and(Needs::THREAD_TIMES), true, "utime + stime.";

@@ -203,7 +203,7 @@ impl<'s> Resolver<'s> {
             Shape::Group(Class::File, name, _) => {
                 Ok(bare(if name == "socket" { file::FAMILY } else { file::FD_TYPE }))
             }
-            Shape::Group(Class::Process, ..) => Ok(bare(process::PID)),
+            Shape::Group(..) => Ok(bare(process::PID)),
             Shape::Items(items, span) => {
                 let each = self.relation(items, span)?;
                 Ok(Pred::Each(Quantifier::Any, Box::new(each), Box::new(Pred::Const(Some(true)))))

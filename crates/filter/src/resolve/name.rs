@@ -1,7 +1,7 @@
 //! Names: loop variables, fields of the catalogue, psc's constants, bare words.
 
 use nabe_event::constant::{self, CONSTANTS, Constant};
-use nabe_event::field::{self, Class, Field, nearest};
+use nabe_event::field::{self, Arg, Class, Field, nearest};
 use nabe_event::value::Type;
 
 use super::{Bound, Items, Resolver, Shape, Typed};
@@ -118,6 +118,25 @@ impl<'s> Resolver<'s> {
         }
     }
 
+    /// A field that the first `used` names lead to; the next one is its argument if it takes one.
+    fn found(&self, field: &'static Field, names: &[Name<'s>], used: usize) -> Result<(Shape, usize)> {
+        let span = names[0].span.to(names[used - 1].span);
+        if !self.events && !field.id.class().of_snapshot() {
+            let message = format!("`{}` is a field of events", field.name);
+            return Err(Error::new(span, message).hint("`nabe replay` reads events; `nabe ps` has none"));
+        }
+        let shape = self.field(field, 0, span);
+        match (shape, names.get(used)) {
+            (Shape::Value(mut typed), Some(arg)) if field.arg != Arg::None => {
+                if let Operand::Field(field) = &mut typed.op {
+                    field.arg = Some(arg.text.as_bytes().into());
+                }
+                Ok((Shape::Value(typed), used + 1))
+            }
+            (shape, _) => Ok((shape, used)),
+        }
+    }
+
     fn global(&self, names: &[Name<'s>], want: Option<&Ty>) -> Result<(Shape, usize)> {
         if let [name] = names
             && let Some(Ty::Symbol(symbols)) = want
@@ -131,7 +150,7 @@ impl<'s> Resolver<'s> {
             let name = join(&names[..used]);
             let span = names[0].span.to(names[used - 1].span);
             if let Some(found) = find(&name) {
-                return Ok((self.field(found, 0, span), used));
+                return self.found(found, names, used);
             }
             if let Some((group, class)) = GROUPS.iter().find(|(group, _)| *group == name) {
                 return match names.get(used) {

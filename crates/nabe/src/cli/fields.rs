@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use nabe_event::constant::{CONSTANTS, Constant};
-use nabe_event::field::{self, Class, Field};
+use nabe_event::field::{self, Arg, Class, Field, Marks};
 use nabe_event::need::Needs;
 use nabe_event::preset::PRESETS;
 use nabe_event::value::Type;
@@ -56,6 +56,10 @@ fn as_text(fields: &[&Field], everything: bool) -> String {
     for class in Class::ALL {
         let title = match class {
             Class::File => "file. or socket.",
+            Class::Event => "event (of trace and replay only, as all below)",
+            Class::Thread => "thread of an event",
+            Class::Descriptor => "descriptor of an event",
+            Class::Metadata => "container and Kubernetes objects of an event",
             _ => class.name(),
         };
         let of_class: Vec<_> = fields.iter().filter(|field| field.id.class() == class).collect();
@@ -66,6 +70,14 @@ fn as_text(fields: &[&Field], everything: bool) -> String {
         for field in of_class {
             let mut notes = vec![field.ty.name().to_owned()];
             notes.extend(field.unit().map(str::to_owned));
+            match field.arg {
+                Arg::None => {}
+                Arg::Allowed => notes.push("argument allowed".to_owned()),
+                Arg::Required => notes.push("argument required".to_owned()),
+            }
+            if field.marks.has(Marks::DEPRECATED) {
+                notes.push("deprecated".to_owned());
+            }
             if !field.column {
                 notes.push("not a column".to_owned());
             }

@@ -333,9 +333,10 @@ pub(crate) fn container_label(name: &[u8], id: &[u8], runtime: &[u8]) -> Vec<u8>
 /// The field that `name` means: a name, an alias, the last part of a name, a title.
 fn find(name: &str) -> Option<&'static Field> {
     let first = |is: &dyn Fn(&Field) -> bool| {
-        Class::ALL.iter().flat_map(|class| class.fields()).find(|field| field.column && is(field))
+        Class::OF_SNAPSHOT.iter().flat_map(|class| class.fields()).find(|field| field.column && is(field))
     };
     field::find(name)
+        .filter(|field| field.id.class().of_snapshot())
         .or_else(|| first(&|field| short(field.name).is_some_and(|short| short.eq_ignore_ascii_case(name))))
         .or_else(|| first(&|field| field.title.eq_ignore_ascii_case(name)))
 }
@@ -347,7 +348,8 @@ fn short(name: &str) -> Option<&str> {
 
 fn unknown(what: &'static str, name: &str) -> Error {
     let mut known: Vec<&str> = preset::PRESETS.iter().map(|preset| preset.name).collect();
-    known.extend(field::all().filter(|field| field.column).flat_map(|field| {
+    let columns = field::all().filter(|field| field.column && field.id.class().of_snapshot());
+    known.extend(columns.flat_map(|field| {
         core::iter::once(field.name).chain(field.aliases.iter().copied()).chain(short(field.name))
     }));
     // What is a typing error in the second half of `socket.x` is one in `file.x`.

@@ -1,0 +1,53 @@
+//! Fields of containers and Kubernetes objects that only events tell of, beside those that
+//! [`super::container`] has, in the names of Falco's plugins.
+
+super::stream_fields! { Metadata;
+REPOSITORY = "container.image.repository" Type::Text, Plain, None, (), "Repository of the image, without tag.";
+TAG = "container.image.tag" Type::Text, Plain, None, (), "Tag of the image.";
+DIGEST = "container.image.digest" Type::Text, Plain, None, (), "Digest of the image.";
+PRIVILEGED = "container.privileged" Type::Bool, Plain, None, (), "Whether it runs privileged.";
+MOUNTS = "container.mounts" Type::Text, Plain, None, (), "Its mounts as `source:dest:mode:rdwr:propagation`, comma-separated.";
+MOUNT = "container.mount" Type::Text, Plain, Required, (), "One mount, by position or source.";
+MOUNT_SOURCE = "container.mount.source" Type::Text, Plain, Required, (), "Source of a mount, by position or destination.";
+MOUNT_DEST = "container.mount.dest" Type::Text, Plain, Required, (), "Destination of a mount, by position or source.";
+MOUNT_MODE = "container.mount.mode" Type::Text, Plain, Required, (), "Mode of a mount, by position or source.";
+MOUNT_RDWR = "container.mount.rdwr" Type::Text, Plain, Required, (), "Whether a mount is writable, by position or source.";
+MOUNT_PROPAGATION = "container.mount.propagation" Type::Text, Plain, Required, (), "Propagation of a mount, by position or source.";
+HEALTHCHECK = "container.healthcheck" Type::Text, Plain, None, (), "Command of its health check; `NONE` without one.";
+LIVENESS = "container.liveness_probe" Type::Text, Plain, None, (), "Command of its liveness probe.";
+READINESS = "container.readiness_probe" Type::Text, Plain, None, (), "Command of its readiness probe.";
+START_TS = "container.start_ts" Type::Uint, Plain, None, (), "When it was started: nanoseconds since the epoch.";
+DURATION = "container.duration" Type::Duration, Span, None, (), "Time since it was started.";
+IP = "container.ip" Type::Text, Plain, None, (), "Its address.";
+CNI_JSON = "container.cni.json" Type::Text, Plain, None, (), "What the network plugin said of it.";
+HOST_PID = "container.host_pid" Type::Bool, Plain, None, (), "Whether it uses the host's PID namespace.";
+HOST_NETWORK = "container.host_network" Type::Bool, Plain, None, (), "Whether it uses the host's network namespace.";
+HOST_IPC = "container.host_ipc" Type::Bool, Plain, None, (), "Whether it uses the host's IPC namespace.";
+LABEL = "container.label" Type::Text, Plain, Required, (), "The label in brackets.";
+POD_ID = "k8s.pod.id" Type::Text, Plain, None, (DEPRECATED), "Id of the pod.";
+POD_SANDBOX_ID = "k8s.pod.sandbox_id" Type::Text, Plain, None, (), "First 12 characters of the id of the pod's sandbox.";
+POD_FULL_SANDBOX_ID = "k8s.pod.full_sandbox_id" Type::Text, Plain, None, (), "The whole id of the pod's sandbox.";
+POD_LABEL = "k8s.pod.label" Type::Text, Plain, Required, (), "The pod's label in brackets.";
+POD_LABELS = "k8s.pod.labels" Type::Text, Plain, None, (), "The pod's labels as `key:value`, comma-separated.";
+POD_IP = "k8s.pod.ip" Type::Text, Plain, None, (), "The pod's address.";
+POD_CNI_JSON = "k8s.pod.cni.json" Type::Text, Plain, None, (), "What the network plugin said of the pod.";
+RC_NAME = "k8s.rc.name" Type::Text, Plain, None, (DEPRECATED), "Name of the replication controller.";
+RC_ID = "k8s.rc.id" Type::Text, Plain, None, (DEPRECATED), "Id of the replication controller.";
+RC_LABEL = "k8s.rc.label" Type::Text, Plain, Required, (DEPRECATED), "Its label in brackets.";
+RC_LABELS = "k8s.rc.labels" Type::Text, Plain, None, (DEPRECATED), "Its labels.";
+SVC_NAME = "k8s.svc.name" Type::Text, Plain, None, (DEPRECATED), "Name of the service.";
+SVC_ID = "k8s.svc.id" Type::Text, Plain, None, (DEPRECATED), "Id of the service.";
+SVC_LABEL = "k8s.svc.label" Type::Text, Plain, Required, (DEPRECATED), "Its label in brackets.";
+SVC_LABELS = "k8s.svc.labels" Type::Text, Plain, None, (DEPRECATED), "Its labels.";
+NS_ID = "k8s.ns.id" Type::Text, Plain, None, (DEPRECATED), "Id of the namespace.";
+NS_LABEL = "k8s.ns.label" Type::Text, Plain, Required, (DEPRECATED), "Its label in brackets.";
+NS_LABELS = "k8s.ns.labels" Type::Text, Plain, None, (DEPRECATED), "Its labels.";
+RS_NAME = "k8s.rs.name" Type::Text, Plain, None, (DEPRECATED), "Name of the replica set.";
+RS_ID = "k8s.rs.id" Type::Text, Plain, None, (DEPRECATED), "Id of the replica set.";
+RS_LABEL = "k8s.rs.label" Type::Text, Plain, Required, (DEPRECATED), "Its label in brackets.";
+RS_LABELS = "k8s.rs.labels" Type::Text, Plain, None, (DEPRECATED), "Its labels.";
+DEPLOYMENT_NAME = "k8s.deployment.name" Type::Text, Plain, None, (DEPRECATED), "Name of the deployment.";
+DEPLOYMENT_ID = "k8s.deployment.id" Type::Text, Plain, None, (DEPRECATED), "Id of the deployment.";
+DEPLOYMENT_LABEL = "k8s.deployment.label" Type::Text, Plain, Required, (DEPRECATED), "Its label in brackets.";
+DEPLOYMENT_LABELS = "k8s.deployment.labels" Type::Text, Plain, None, (DEPRECATED), "Its labels.";
+}
