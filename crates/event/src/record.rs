@@ -614,6 +614,17 @@ pub enum Broken {
     },
 }
 
+impl Broken {
+    /// The same, told from `by` bytes earlier: a file has a header before its records.
+    #[must_use]
+    pub const fn shifted(self, by: usize) -> Self {
+        match self {
+            Self::Cut { offset, have, want } => Self::Cut { offset: offset + by, have, want },
+            Self::Length { offset, len } => Self::Length { offset: offset + by, len },
+        }
+    }
+}
+
 /// The records in a run of bytes.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {

@@ -24,14 +24,8 @@ pub enum Error {
         version: u16,
     },
     /// A record that does not read.
-    #[error("damaged at byte {}", offset)]
-    Broken {
-        /// Where, from the start of the file.
-        offset: usize,
-        /// What is wrong there.
-        #[source]
-        cause: Broken,
-    },
+    #[error("damaged or cut")]
+    Broken(#[source] Broken),
     /// No `End`: it was cut between two records.
     #[error("cut at byte {offset}: the end of the snapshot is missing")]
     NoEnd {
@@ -90,7 +84,7 @@ pub fn read(file: &[u8]) -> Result<&[u8], Error> {
         let Some(next) = reader.next() else {
             return Err(Error::NoEnd { offset: file.len() });
         };
-        let next = next.map_err(|cause| Error::Broken { offset: HEADER + start, cause })?;
+        let next = next.map_err(|cause| Error::Broken(cause.shifted(HEADER)))?;
         if next.kind == Some(Kind::End) {
             let end = End::decode(next.body);
             let kept = records.get(..start).unwrap_or_default();
