@@ -381,14 +381,6 @@ fn files_at_every_width() {
 }
 
 #[test]
-fn raw_states_have_letters() {
-    let states = [0, 1, 2, 4, 8, 16, 32, 64, 0x402, 0x102, 0x2001, 0x1002, 0x84];
-    let rows = states.map(|state: u64| process(1, "", "", "").with("process.state", state));
-    let text = printed(&table("state", &rows), &Options { header: false, ..at(None) });
-    assert_eq!(text.replace('\n', ""), "RSDTtXZPIDSDT");
-}
-
-#[test]
 fn columns_are_parsed() {
     let names = |spec: &str| {
         Column::parse_list(spec).map(|list| list.into_iter().map(|c| c.key.into_owned()).collect::<Vec<_>>())

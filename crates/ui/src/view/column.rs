@@ -25,7 +25,6 @@ pub enum Source {
 pub(crate) enum Role {
     Plain,
     Symbol(&'static Symbols),
-    ProcessState,
     SocketType,
     SocketState,
     Protocol,
@@ -56,7 +55,6 @@ impl Column {
             Type::Symbol(_) if id == file::TYPE => Role::SocketType,
             Type::Symbol(_) if id == file::STATE => Role::SocketState,
             Type::Symbol(_) if id == file::PROTOCOL => Role::Protocol,
-            Type::Symbol(_) if id == process::STATE => Role::ProcessState,
             Type::Symbol(symbols) => Role::Symbol(symbols),
             _ => Role::Plain,
         };
@@ -238,7 +236,6 @@ impl Column {
         let name = match self.role {
             Role::Plain => None,
             Role::Symbol(symbols) => symbols.name(number),
-            Role::ProcessState => process_state(number),
             Role::SocketType => {
                 socket_type(number, number_of(row, file::FAMILY), number_of(row, file::PROTOCOL))
             }
@@ -282,17 +279,6 @@ fn protocol(number: u64, family: Option<u64>) -> Option<&'static str> {
         Some(NETLINK) => symbol::NETLINK.name(number),
         _ => None,
     }
-}
-
-/// The letter of a process state; a raw state with flags in it is folded as task_state_index() of
-/// include/linux/sched.h does: the highest bit that is reported counts.
-fn process_state(state: u64) -> Option<&'static str> {
-    const REPORTED: u64 = 0x7f;
-    let fold = || match state & REPORTED {
-        0 => 0,
-        bits => 1 << (63 - bits.leading_zeros()),
-    };
-    symbol::PROCESS_STATE.name(state).or_else(|| symbol::PROCESS_STATE.name(fold()))
 }
 
 const INET: u64 = 2;
