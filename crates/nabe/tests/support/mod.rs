@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod engines;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -209,7 +211,7 @@ impl Stage {
         role: &str,
         arguments: impl IntoIterator<Item = A>,
     ) -> Option<Self> {
-        Self::start(test, command(stage()?).arg(role).args(arguments))
+        Self::start(test, command(stage()).arg(role).args(arguments))
     }
 
     /// Starts a command that ends as a role of `stage`.
@@ -260,7 +262,7 @@ impl Drop for Stage {
 }
 
 /// The compiled `stage.c`, shared by all tests.
-pub(crate) fn stage() -> Option<&'static Path> {
+pub(crate) fn stage() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/stage.c");
@@ -276,7 +278,7 @@ pub(crate) fn stage() -> Option<&'static Path> {
         std::fs::rename(&beside, &program).expect("renamed");
         program
     };
-    Some(PROGRAM.get_or_init(build))
+    PROGRAM.get_or_init(build)
 }
 
 /// `/proc/PID/NAME` as text.
@@ -322,7 +324,9 @@ pub(crate) fn on_terminal(columns: usize, line: &str, environment: &[(&str, &str
     let bytes = std::fs::read(log.path()).expect("its log");
     let text = String::from_utf8_lossy(&bytes).replace('\r', "");
     // `script` frames what was printed with two lines of its own.
-    let body = text.lines().filter(|line| !line.starts_with("Script started on ") && !line.starts_with("Script done on "));
+    let body = text
+        .lines()
+        .filter(|line| !line.starts_with("Script started on ") && !line.starts_with("Script done on "));
     (body.collect::<Vec<_>>().join("\n"), status)
 }
 
@@ -455,7 +459,8 @@ impl MuteEngine {
     pub(crate) fn start() -> Self {
         use std::sync::atomic::Ordering;
         let directory = directory();
-        let listener = std::os::unix::net::UnixListener::bind(directory.path().join("e.sock")).expect("bound");
+        let listener =
+            std::os::unix::net::UnixListener::bind(directory.path().join("e.sock")).expect("bound");
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let asked = std::sync::Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
