@@ -356,6 +356,15 @@ struct task_struct___old {
 	long state;
 };
 
+/* Until 6.1, with SPLIT_RSS_COUNTING. */
+struct task_rss_stat {
+	int count[4];
+};
+
+struct task_struct___split {
+	struct task_rss_stat rss_stat;
+};
+
 /* full_name since 5.17 (d6986ce24fc0). */
 struct kthread {
 	void *data;

@@ -111,7 +111,7 @@ static __always_inline __u32 fd_type_of(__u32 mode, unsigned long magic, struct 
 /* The bit is in the table of descriptors, not in the file. */
 static __always_inline bool closes_on_exec(struct task_struct *task, __u32 fd)
 {
-	unsigned long *bits = BPF_CORE_READ(task, files, fdt, close_on_exec);
+	unsigned long *bits = task->files->fdt->close_on_exec;
 	unsigned long word = 0;
 
 	bpf_probe_read_kernel(&word, sizeof(word), bits + fd / 64);
@@ -122,10 +122,10 @@ static __always_inline void fill_fd(struct nabe_fd *out, struct task_struct *tas
 				    struct file *file, __u32 fd)
 {
 	struct inode *inode = file->f_inode;
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	struct dentry *dentry = file->f_path.dentry;
 	unsigned long magic = inode->i_sb->s_magic;
 	struct mount *mount =
-		(void *)BPF_CORE_READ(file, f_path.mnt) - bpf_core_field_offset(struct mount, mnt);
+		(void *)file->f_path.mnt - bpf_core_field_offset(struct mount, mnt);
 
 	out->fd = fd;
 	out->inode = inode->i_ino;
@@ -186,8 +186,8 @@ static __always_inline bool fd_wanted(struct task_struct *task, struct file *fil
 	fill_fd(&fd_record.fd, task, file, fd);
 	if (fd_record.fd.fd_type != FD_SOCKET || inode->i_sb->s_magic != SOCKFS_MAGIC)
 		return true;
-	socket = BPF_CORE_READ(file, private_data);
-	sk = BPF_CORE_READ(socket, sk);
+	socket = PLAIN(file->private_data, socket);
+	sk = FIELD(socket, sk);
 	if (!sk)
 		return true;
 	if (!fill_socket(sk))
@@ -233,12 +233,16 @@ int nabe_file_path(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-/* With paths, without bpf_d_path(); names of pipes and their like are left to the reader. */
+/*
+ * With paths, without bpf_d_path(). Where the kernel would make a name up, the
+ * reader must: of pipes and sockets nothing comes, of anonymous inodes '/' and a name.
+ */
 SEC("?iter/task_file")
 int nabe_file_walk(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
+	struct dentry *dentry;
 	__u64 start, n;
 
 	if (ctx->meta->seq_num == 0) {
@@ -251,13 +255,16 @@ int nabe_file_walk(struct bpf_iter__task_file *ctx)
 	    !fd_wanted(PLAIN(task, task_struct), PLAIN(file, file), ctx->fd))
 		return 0;
 	path_begin(&fd_walk);
-	fd_walk.len = 0;
-	if (fd_record.fd.fd_type != FD_SOCKET && fd_record.fd.fd_type != FD_PIPE &&
-	    fd_record.fd.fd_type < FD_ANON)
-		path_walk(&fd_walk, BPF_CORE_READ(file, f_path.dentry), BPF_CORE_READ(file, f_path.mnt),
-			  &fd_root, fd_record.fd.fd_type == FD_MEMFD);
-	else
-		fd_record.header.flags |= NABE_FLAG_UNREAD;
+	file = PLAIN(file, file);
+	dentry = file->f_path.dentry;
+	if (file->f_inode->i_sb->s_magic == ANON_INODE_FS_MAGIC) {
+		path_prepend(&fd_walk, dentry->d_name.name, dentry->d_name.len);
+		fd_walk.len = PATH_ROOM - fd_walk.start;
+	} else if (dentry->d_parent != dentry || dentry == file->f_path.mnt->mnt_root ||
+		   fd_record.fd.fd_type == FD_MEMFD) {
+		path_walk(&fd_walk, dentry, file->f_path.mnt, &fd_root,
+			  fd_record.fd.fd_type == FD_MEMFD);
+	}
 	if (fd_walk.cut)
 		fd_record.header.flags |= NABE_FLAG_CUT;
 	start = fd_walk.start;

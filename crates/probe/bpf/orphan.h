@@ -11,7 +11,9 @@
 
 static __always_inline bool has_file(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, sk_socket, file) != NULL;
+	struct socket *socket = FIELD(sk, sk_socket);
+
+	return socket && FIELD(socket, file);
 }
 
 static __always_inline void emit_orphan(struct seq_file *seq)
@@ -34,9 +36,10 @@ int nabe_tcp(struct bpf_iter__tcp *ctx)
 
 	if (!skc)
 		return 0;
-	state = BPF_CORE_READ(skc, skc_state);
+	skc = PLAIN(skc, sock_common);
+	state = skc->skc_state;
 	if (state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV) {
-		struct sock *sk = (void *)skc;
+		struct sock *sk = PLAIN(skc, sock);
 
 		if (!has_file(sk) && fill_socket(sk))
 			emit_orphan(ctx->meta->seq);
@@ -60,7 +63,10 @@ int nabe_udp(struct bpf_iter__udp *ctx)
 {
 	struct sock *sk = (void *)ctx->udp_sk;
 
-	if (sk && !has_file(sk) && fill_socket(sk))
+	if (!sk)
+		return 0;
+	sk = PLAIN(sk, sock);
+	if (!has_file(sk) && fill_socket(sk))
 		emit_orphan(ctx->meta->seq);
 	return 0;
 }
@@ -71,7 +77,10 @@ int nabe_unix(struct bpf_iter__unix *ctx)
 {
 	struct sock *sk = (void *)ctx->unix_sk;
 
-	if (sk && !has_file(sk) && fill_socket(sk))
+	if (!sk)
+		return 0;
+	sk = PLAIN(sk, sock);
+	if (!has_file(sk) && fill_socket(sk))
 		emit_orphan(ctx->meta->seq);
 	return 0;
 }

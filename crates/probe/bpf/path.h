@@ -46,6 +46,8 @@ static __always_inline bool path_prepend(struct path_text *out, const unsigned c
 	at -= n + 1;
 	BOUND(at, PATH_ROOM - 1);
 	out->text[at] = '/';
+	/* Again: 6.12 has forgotten it by now. */
+	BOUND(n, NAME_ROOM - 1);
 	if (bpf_probe_read_kernel(&out->text[at + 1], n, name))
 		return false;
 	out->start = at;
@@ -85,27 +87,28 @@ static __always_inline bool path_whole(struct path_text *out)
 /* One name or one mount up; true at the end. */
 static __always_inline bool path_step(struct path_text *out, struct path_place *at)
 {
-	struct dentry *dentry = at->dentry, *parent;
+	struct dentry *dentry = PLAIN(at->dentry, dentry), *parent;
 	struct qstr name;
 
 	if (dentry == at->stop_dentry && at->mnt == at->stop_mnt)
 		return path_whole(out);
 	if (dentry == at->mnt_root) {
-		struct mount *m = (void *)at->mnt - bpf_core_field_offset(struct mount, mnt);
-		struct mount *up = BPF_CORE_READ(m, mnt_parent);
+		void *mnt = at->mnt;
+		struct mount *m = PLAIN(mnt - bpf_core_field_offset(struct mount, mnt), mount);
+		struct mount *up = FIELD(m, mnt_parent);
 
 		if (up == m)
 			return path_whole(out);
-		at->dentry = BPF_CORE_READ(m, mnt_mountpoint);
+		at->dentry = FIELD(m, mnt_mountpoint);
 		at->mnt = (void *)up + bpf_core_field_offset(struct mount, mnt);
-		at->mnt_root = BPF_CORE_READ(up, mnt.mnt_root);
+		at->mnt_root = FIELD(up, mnt.mnt_root);
 		return false;
 	}
-	parent = BPF_CORE_READ(dentry, d_parent);
+	parent = FIELD(dentry, d_parent);
 	if (parent == dentry || !parent)
 		return path_whole(out);
-	name.len = BPF_CORE_READ(dentry, d_name.len);
-	name.name = BPF_CORE_READ(dentry, d_name.name);
+	name.len = FIELD(dentry, d_name.len);
+	name.name = FIELD(dentry, d_name.name);
 	at->dentry = parent;
 	return !path_prepend(out, name.name, name.len);
 }

@@ -92,8 +92,23 @@ static __always_inline void add_cpus(__s64 sum[MM_COUNTERS], const __u64 at[MM_C
 	}
 }
 
-static __always_inline void fill_rss(struct nabe_task *out, struct mm_struct *mm)
+/* Until 6.1 each thread holds back up to 64 pages; those of other threads stay unknown. */
+static __always_inline void add_held_back(__s64 sum[MM_COUNTERS], struct task_struct *task)
 {
+	struct task_struct___split *split = (void *)task;
+	__s32 part[MM_COUNTERS] = {};
+	int i;
+
+	if (!bpf_core_field_exists(split->rss_stat))
+		return;
+	bpf_core_read(part, sizeof(part), &split->rss_stat.count);
+	for (i = 0; i < MM_COUNTERS; i++)
+		sum[i] += part[i];
+}
+
+static __always_inline void fill_rss(struct nabe_task *out, struct task_struct *task)
+{
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
 	__s64 sum[MM_COUNTERS] = {};
 	int i;
 
@@ -102,6 +117,7 @@ static __always_inline void fill_rss(struct nabe_task *out, struct mm_struct *mm
 
 		bpf_probe_read_kernel(sum, sizeof(sum),
 				      (void *)mm + bpf_core_field_offset(old->rss_stat));
+		add_held_back(sum, task);
 	} else if (mm) {
 		__u64 at[MM_COUNTERS];
 

@@ -55,10 +55,10 @@ static __always_inline __u64 socket_inode(struct socket *socket)
 /* The fields that every sock has, also those in TIME-WAIT. */
 static __always_inline void fill_sock_common(struct nabe_socket *out, struct sock_common *skc)
 {
-	out->family = BPF_CORE_READ(skc, skc_family);
-	out->state = BPF_CORE_READ(skc, skc_state);
+	out->family = FIELD(skc, skc_family);
+	out->state = FIELD(skc, skc_state);
 	out->cookie = (__u64)skc;
-	out->netns = BPF_CORE_READ(skc, skc_net.net, ns.inum);
+	out->netns = MODERN ? skc->skc_net.net->ns.inum : BPF_CORE_READ(skc, skc_net.net, ns.inum);
 	if (out->family == AF_INET) {
 		bpf_core_read(out->src_addr, 4, &skc->skc_rcv_saddr);
 		bpf_core_read(out->dst_addr, 4, &skc->skc_daddr);
@@ -68,8 +68,8 @@ static __always_inline void fill_sock_common(struct nabe_socket *out, struct soc
 	} else {
 		return;
 	}
-	out->src_port = BPF_CORE_READ(skc, skc_num);
-	out->dst_port = swap16(BPF_CORE_READ(skc, skc_dport));
+	out->src_port = FIELD(skc, skc_num);
+	out->dst_port = swap16(FIELD(skc, skc_dport));
 }
 
 static __always_inline void fill_inet(struct nabe_socket *out, struct sock *sk)
@@ -79,32 +79,32 @@ static __always_inline void fill_inet(struct nabe_socket *out, struct sock *sk)
 		out->src_port = out->dst_port = 0;
 	}
 	if (out->state == TCP_LISTEN) {
-		out->rx_queue = BPF_CORE_READ(sk, sk_ack_backlog);
-		out->tx_queue = BPF_CORE_READ(sk, sk_max_ack_backlog);
+		out->rx_queue = FIELD(sk, sk_ack_backlog);
+		out->tx_queue = FIELD(sk, sk_max_ack_backlog);
 	} else if (out->protocol == IPPROTO_TCP && out->sock_type == SOCK_STREAM) {
-		struct tcp_sock *tp = (void *)sk;
-		__s32 rx = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
+		struct tcp_sock *tp = PLAIN(sk, tcp_sock);
+		__s32 rx = FIELD(tp, rcv_nxt) - FIELD(tp, copied_seq);
 
 		out->rx_queue = rx > 0 ? rx : 0;
-		out->tx_queue = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una);
+		out->tx_queue = FIELD(tp, write_seq) - FIELD(tp, snd_una);
 	} else {
-		out->rx_queue = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
+		out->rx_queue = FIELD(sk, sk_backlog.rmem_alloc.counter);
 		/* One is held by the socket itself. */
-		out->tx_queue = BPF_CORE_READ(sk, sk_wmem_alloc.refs.counter) - 1;
+		out->tx_queue = FIELD(sk, sk_wmem_alloc.refs.counter) - 1;
 	}
 }
 
 /* Its name; a path ends at its NUL, an abstract name is cut where its length says. */
 static __always_inline __u16 unix_name_of(struct sock *sk, char *to)
 {
-	struct unix_sock *u = (void *)sk;
-	struct unix_address *addr = BPF_CORE_READ(u, addr);
+	struct unix_sock *u = PLAIN(sk, unix_sock);
+	struct unix_address *addr = FIELD(u, addr);
 	__u64 len;
 
 	if (!addr)
 		return 0;
 	/* sun_family comes first. */
-	len = BPF_CORE_READ(addr, len) - 2;
+	len = FIELD(addr, len) - 2;
 	if (len > 108)
 		return 0;
 	BOUND(len, UNIX_NAME_ROOM - 1);
@@ -118,13 +118,14 @@ static __always_inline __u16 unix_name_of(struct sock *sk, char *to)
 /* Bytes of a stream, or of the first message of anything else: as SIOCINQ counts. */
 static __always_inline __u32 unix_queued(struct sock *sk, bool stream)
 {
-	struct sk_buff_head *head = (void *)sk + bpf_core_field_offset(sk->sk_receive_queue);
+	struct sk_buff_head *head;
 	struct sk_buff *skb;
 	__u32 sum = 0;
 	int i;
 
-	if (!BPF_CORE_READ(head, qlen))
+	if (!FIELD(sk, sk_receive_queue.qlen))
 		return 0;
+	head = (void *)sk + bpf_core_field_offset(sk->sk_receive_queue);
 	skb = BPF_CORE_READ(head, next);
 	for (i = 0; i < UNIX_QUEUE_STEPS; i++) {
 		if ((void *)skb == (void *)head || !skb)
@@ -139,20 +140,20 @@ static __always_inline __u32 unix_queued(struct sock *sk, bool stream)
 
 static __always_inline void fill_unix(struct nabe_socket *out, struct sock *sk)
 {
-	struct unix_sock *u = (void *)sk;
-	struct sock *peer = BPF_CORE_READ(u, peer);
+	struct unix_sock *u = PLAIN(sk, unix_sock);
+	struct sock *peer = FIELD(u, peer);
 
 	out->name_len = unix_name_of(sk, unix_name);
 	if (peer) {
 		out->peer_len = unix_name_of(peer, unix_peer_name);
-		out->peer_inode = socket_inode(BPF_CORE_READ(peer, sk_socket));
+		out->peer_inode = socket_inode(FIELD(peer, sk_socket));
 	}
 	if (out->state == TCP_LISTEN) {
-		out->rx_queue = BPF_CORE_READ(sk, sk_receive_queue.qlen);
-		out->tx_queue = BPF_CORE_READ(sk, sk_max_ack_backlog);
+		out->rx_queue = FIELD(sk, sk_receive_queue.qlen);
+		out->tx_queue = FIELD(sk, sk_max_ack_backlog);
 	} else {
 		out->rx_queue = unix_queued(sk, out->sock_type == SOCK_STREAM);
-		out->tx_queue = BPF_CORE_READ(sk, sk_wmem_alloc.refs.counter) - 1;
+		out->tx_queue = FIELD(sk, sk_wmem_alloc.refs.counter) - 1;
 	}
 }
 
@@ -168,7 +169,7 @@ static __always_inline void fill_other(struct nabe_socket *out, struct sock *sk)
 		out->extra = BPF_CORE_READ(po, ifindex);
 		out->protocol = swap16(BPF_CORE_READ(po, num));
 	}
-	out->rx_queue = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
+	out->rx_queue = FIELD(sk, sk_backlog.rmem_alloc.counter);
 }
 
 /* Fills socket_record; false when the selection leaves this socket out. */
@@ -177,15 +178,15 @@ static __always_inline bool fill_socket(struct sock *sk)
 	struct nabe_socket *out = &socket_record;
 
 	__builtin_memset(out, 0, sizeof(*out));
-	out->sock_type = BPF_CORE_READ(sk, sk_type);
-	out->protocol = BPF_CORE_READ(sk, sk_protocol);
-	fill_sock_common(out, (void *)sk);
+	out->sock_type = FIELD(sk, sk_type);
+	out->protocol = FIELD(sk, sk_protocol);
+	fill_sock_common(out, PLAIN(sk, sock_common));
 	if (!socket_wanted(out->family, out->sock_type, out->state))
 		return false;
-	out->uid = BPF_CORE_READ(sk, sk_uid.val);
+	out->uid = FIELD(sk, sk_uid.val);
 	if (out->family == AF_INET || out->family == AF_INET6)
 		fill_inet(out, sk);
-	else if (out->family == AF_UNIX)
+	else if (out->family == AF_UNIX && bpf_core_type_exists(struct unix_sock))
 		fill_unix(out, sk);
 	else
 		fill_other(out, sk);

@@ -30,31 +30,23 @@ static struct path reader_root;
 
 static __always_inline void fill_ids(struct nabe_task *out, struct task_struct *task, __u32 pid)
 {
-	struct pid *own = BPF_CORE_READ(task, thread_pid);
 	struct pid_namespace *ns = NULL;
-	void *numbers;
+	struct pid *own;
 
 	out->pid = pid;
 	out->tid = tid_of(task);
 	out->ppid = tgid_of(task->real_parent);
 	out->tracer = task->ptrace ? tgid_of(task->parent) : 0;
-	out->pgid = reader_nr(BPF_CORE_READ(task, signal, pids[PIDTYPE_PGID]));
-	out->sid = reader_nr(BPF_CORE_READ(task, signal, pids[PIDTYPE_SID]));
-	out->pidns_level = BPF_CORE_READ(own, level);
-	numbers = (void *)own + bpf_core_field_offset(struct pid, numbers) +
-		  out->pidns_level * bpf_core_type_size(struct upid);
-	bpf_probe_read_kernel(&out->vtid, sizeof(out->vtid),
-			      numbers + bpf_core_field_offset(struct upid, nr));
-	bpf_probe_read_kernel(&ns, sizeof(ns), numbers + bpf_core_field_offset(struct upid, ns));
+	out->pgid = reader_nr(task->signal->pids[PIDTYPE_PGID]);
+	out->sid = reader_nr(task->signal->pids[PIDTYPE_SID]);
+	out->pidns_level = task->thread_pid->level;
+	own = BPF_CORE_READ(task, thread_pid);
+	out->vtid = pid_at(own, out->pidns_level, &ns);
 	out->ns_pid_own = BPF_CORE_READ(ns, ns.inum);
 	out->vpid = out->vtid;
-	if (task->pid != task->tgid) {
-		own = BPF_CORE_READ(task, group_leader, thread_pid);
-		numbers = (void *)own + bpf_core_field_offset(struct pid, numbers) +
-			  out->pidns_level * bpf_core_type_size(struct upid);
-		bpf_probe_read_kernel(&out->vpid, sizeof(out->vpid),
-				      numbers + bpf_core_field_offset(struct upid, nr));
-	}
+	if (task->pid != task->tgid)
+		out->vpid = pid_at(BPF_CORE_READ(task, group_leader, thread_pid), out->pidns_level,
+				   &ns);
 }
 
 static __always_inline void fill_cred(struct nabe_task *out, struct task_struct *task)
@@ -268,9 +260,9 @@ static __always_inline int emit_task(struct seq_file *seq, struct task_struct *t
 	fill_state(out, task);
 	out->vm_pages = task->mm->total_vm;
 	out->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	out->cgroup_set = (__u64)BPF_CORE_READ(task, cgroups);
+	out->cgroup_set = (__u64)task->cgroups;
 	if (config.needs & NEED_RSS)
-		fill_rss(out, BPF_CORE_READ(task, mm));
+		fill_rss(out, task);
 	if (config.needs & NEED_EXE)
 		fill_exe(out, task);
 	if (config.needs & NEED_CWD)

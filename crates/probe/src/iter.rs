@@ -9,6 +9,7 @@ mod config;
 mod feature;
 mod object;
 mod orphan;
+mod pseudo;
 mod run;
 mod sys;
 
@@ -262,9 +263,16 @@ fn files(
     if !needs.contains(Needs::FD_PATH) {
         return run_all(&session.load("nabe_file")?, walks, out);
     }
-    let program = session.load("nabe_file_path").or_else(|_| session.load("nabe_file_walk"));
-    match program {
-        Ok(program) => run_all(&program, walks, out),
+    if let Ok(program) = session.load("nabe_file_path") {
+        return run_all(&program, walks, out);
+    }
+    match session.load("nabe_file_walk") {
+        Ok(program) => {
+            let start = out.len();
+            run_all(&program, walks, out)?;
+            pseudo::name(out, start);
+            Ok(())
+        }
         Err(error) => {
             notes.push(format!("paths of descriptors are not read: {}", error.short()));
             run_all(&session.load("nabe_file")?, walks, out)

@@ -19,37 +19,19 @@ pub(crate) const SIZE: usize = 368;
 /// Where the descriptor of the map `cpu_anchor` goes.
 pub(crate) const ANCHOR: std::ops::Range<usize> = 44..48;
 
-/// Who reads: its PID namespace decides which numbers a process has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reader {
-    /// Depth of its PID namespace, 0 = initial.
-    pub(crate) level: u32,
-    /// Inode of its PID namespace.
-    pub(crate) pidns: u32,
-}
-
 /// Inode of the initial PID namespace, include/linux/proc_ns.h.
 const INITIAL_PIDNS: u32 = 0xEFFF_FFFC;
 
+/// The inode of the PID namespace of who reads: it decides which number a process has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reader(u32);
+
 impl Reader {
-    /// This process. In the initial namespace that takes one call.
+    /// This process.
     pub(crate) fn this() -> Self {
         use std::os::unix::fs::MetadataExt as _;
-        let pidns = fs::metadata("/proc/self/ns/pid").map_or(INITIAL_PIDNS, |meta| meta.ino() as u32);
-        if pidns == INITIAL_PIDNS {
-            return Self { level: 0, pidns };
-        }
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        Self { level: level_of(&status), pidns }
+        Self(fs::metadata("/proc/self/ns/pid").map_or(INITIAL_PIDNS, |meta| meta.ino() as u32))
     }
-}
-
-/// Depth of the innermost namespace of `NSpid`, counted from the one that /proc shows. A reader
-/// whose /proc belongs to its own namespace sees one number and is then taken to be one level deep,
-/// which holds for containers; nested ones are found by the kernel side, which compares inodes.
-fn level_of(status: &str) -> u32 {
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
-    (numbers.split_ascii_whitespace().count() as u32).max(1)
 }
 
 /// The bytes of `struct nabe_config` for this interest.
@@ -80,8 +62,8 @@ pub(crate) fn encode(interest: &Interest, reader: Reader, with_pids: bool) -> [u
     for number in [
         need_bits(interest.needs),
         select,
-        reader.level,
-        reader.pidns,
+        u32::from(reader.0 != INITIAL_PIDNS),
+        reader.0,
         if interest.needs.contains(Needs::RSS) { possible_cpus() } else { 0 },
         euids.len() as u32,
         names.len() as u32,
