@@ -69,7 +69,6 @@ prefix=()
 
 # median COLUMN FILE; column 1 CPU µs, 2 wall µs, 3 peak KiB
 median() { cut -d' ' -f"$1" "$2" | sort -n | awk '{v[NR]=$1} END {print (NR%2) ? v[(NR+1)/2] : (v[NR/2]+v[NR/2+1])/2}'; }
-peak() { cut -d' ' -f3 "$@" | sort -n | tail -n 1; }
 ms() { awk -v us="$1" 'BEGIN {printf "%.1f", us/1000}'; }
 # ratio COLUMN NUMERATOR DENOMINATOR → "0.31 (0.29-0.35)", paired by round
 ratio() {
@@ -153,15 +152,14 @@ line_containers() {
     "$(ms "$(median 1 "$work/containers.1")")" "$r" '≤ 0.68' "$(holds "$r" 0.68)"
 }
 line_memory() {
-  local files=() f
-  for f in table.1 files.1 tcp.1; do [ -e "$work/$f" ] && files+=("$work/$f"); done
-  if [ "${#files[@]}" = 0 ]; then
-    populate
-    compare memory "$nabe ps" "$nabe ps 'file.fd >= 0' -o files"
-    files=("$work/memory.0" "$work/memory.1")
-  fi
-  local mib; mib=$(awk -v kib="$(peak "${files[@]}")" 'BEGIN {printf "%.1f", kib/1024}')
-  row 'peak resident memory, MiB' '' '' "$mib" '' '≤ 20 MiB' "$(holds "$mib" 20)"
+  populate
+  compare memory "$nabe ps" "$nabe ps 'file.fd >= 0' -o files"
+  local i what=('the full table' 'all descriptors') mib
+  for i in 0 1; do
+    sound "$work/memory.$i" "peak memory of ${what[i]}" || continue
+    mib=$(cut -d' ' -f3 "$work/memory.$i" | sort -n | tail -n 1 | awk '{printf "%.1f", $1/1024}')
+    row "peak resident memory of ${what[i]}, MiB" '' '' "$mib" '' '≤ 20 MiB' "$(holds "$mib" 20)"
+  done
 }
 
 cat <<HEAD
