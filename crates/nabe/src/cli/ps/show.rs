@@ -7,7 +7,7 @@ use std::time::Instant;
 use nabe_event::Needs;
 use nabe_event::field::{file as f, process as p};
 use nabe_state::{Snapshot, file};
-use nabe_ui::print::{Printer, print};
+use nabe_ui::print::Printer;
 use nabe_ui::view::{Groups, SortKey};
 use nabe_ui::{Context, Format, Table};
 
@@ -79,7 +79,12 @@ fn answer(request: &Request<'_>, snapshot: &Snapshot) -> Result<()> {
     let table = table(request, snapshot)?;
     let (context, options) = (context(snapshot), request.options());
     if request.format == Format::Text && request.terminal.height.is_some() {
-        print(&table, &context, &options, &mut out);
+        let mut printer = Printer::new(&table, &context, &options);
+        printer.fill(&mut out, usize::MAX);
+        let hidden = printer.hidden_columns();
+        if hidden > 0 {
+            eprintln!("nabe: note: {hidden} columns do not fit into this width; -o chooses, a pipe shows all");
+        }
         return output::page(&out, &request.terminal, !request.args.no_pager);
     }
     // Long answers to a pipe or file go out in pieces, so that memory holds one.
