@@ -22,6 +22,8 @@ mod interest;
 mod ir;
 mod passes;
 mod program;
+#[cfg(test)]
+mod properties;
 mod resolve;
 #[doc(hidden)]
 pub mod sample;
@@ -32,3 +34,26 @@ mod weaken;
 pub use diagnostic::Diagnostic;
 pub use program::Program;
 pub use span::Span;
+
+/// The work of a fuzz target: compiles the bytes as CEL and does with the result whatever can be
+/// done, on a fixed subject.
+#[doc(hidden)]
+pub fn exercise(bytes: &[u8]) {
+    let source = String::from_utf8_lossy(bytes);
+    let program = match Program::cel(&source) {
+        Ok(program) => program,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    let canonical = program.canonical();
+    let again = Program::cel(&canonical);
+    assert!(again.is_ok_and(|again| again.canonical() == canonical), "{source} is {canonical}");
+    let subject = sample::fixed();
+    let selected = program.matches(&subject);
+    let weaker = program.prefilter(nabe_event::Needs::TASK);
+    assert!(!selected || weaker.matches(&subject), "{source} is not weakened by {}", weaker.canonical());
+    assert!(!selected || program.process_part().matches(&subject), "{source}");
+    let _ = (program.interest(), program.explain());
+}

@@ -9,7 +9,7 @@ use crate::ir::Pred;
 
 mod merge;
 mod order;
-mod reduce;
+pub(crate) mod reduce;
 
 /// A pass with its name.
 pub(crate) type Pass = (&'static str, fn(&mut Pred));

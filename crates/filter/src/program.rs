@@ -151,7 +151,8 @@ impl Program {
     }
 }
 
-fn lower(source: &str) -> crate::diagnostic::Result<Pred> {
+/// The typed form of an expression, before any pass.
+pub(crate) fn lower(source: &str) -> crate::diagnostic::Result<Pred> {
     match parser::parse(source)? {
         Some(tree) => Resolver::resolve(source, &tree),
         None => Ok(Pred::Const(Some(true))),

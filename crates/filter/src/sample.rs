@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use nabe_event::field::{container as c, file as f, process as p};
 use nabe_event::value::{List, Map};
 use nabe_event::{FieldId, Fields, Missing, Value};
 
@@ -190,4 +191,42 @@ impl Fields for Sample {
         }
         Some(visited)
     }
+}
+
+/// A subject with a value of every kind, and one of every reason why there is none.
+#[must_use]
+pub fn fixed() -> Sample {
+    let labels: &[(&str, &str)] = &[("app", "web")];
+    let listener = Sample::default()
+        .with(f::FD, 6_i64)
+        .with(f::FD_TYPE, 2_u64)
+        .with(f::FAMILY, 2_u64)
+        .with(f::STATE, 10_u64)
+        .with(f::SRC_PORT, 443_i64)
+        .with(f::SRC_ADDR, IpAddr::from([127, 0, 0, 1]))
+        .with(f::PATH, "socket:[77]")
+        .with(f::UNIX_PATH, Missing::Unset);
+    let log = Sample::default()
+        .with(f::FD, 3_i64)
+        .with(f::FD_TYPE, 1_u64)
+        .with(f::PATH, &b"/var/log/a\xff.log"[..])
+        .with(f::STATE, Missing::Unset);
+    Sample::default()
+        .with(p::NAME, "nginx")
+        .with(p::PID, 1234_i64)
+        .with(p::EUID, 0_i64)
+        .with(p::STATE, 1_u64)
+        .with(p::RSS, 12_000_000_u64)
+        .with(p::AGE, 7_200_000_000_001_i64)
+        .with(p::CMDLINE, "nginx: master process /usr/sbin/nginx -g daemon off;")
+        .with(p::ARGS, &["nginx", "-g", "daemon off;"][..])
+        .with(p::KTHREAD, false)
+        .with(p::CAP_EFFECTIVE, 1_u64 << 21)
+        .with(p::EXE, Missing::Unread(13))
+        .with(c::ID, "355e4bf5d63d")
+        .with(c::NAME, Missing::Pending)
+        .with(c::RUNTIME, "docker")
+        .with(c::LABELS, labels)
+        .related(p::FILES, vec![log, listener.clone()])
+        .and(&listener)
 }

@@ -11,7 +11,7 @@ const NAMES: &[&str] = &[
     "process.srcPort == 1",
     "container.lables[\"a\"] == \"b\"",
     "process.capabilities.efective != 0",
-    "evt.type == \"open\"",
+    "nothing.type == \"open\"",
     "name == \"nginx\"",
     "pid == 1",
     "frobnicate",

@@ -237,6 +237,13 @@ impl Printer {
                     this.operand(&sides[1], level + 1, Like::Plain);
                 });
             }
+            // The smallest number has no positive twin: what is beyond it must not read as one number.
+            Operand::Negate(inner) if matches!(**inner, Operand::Const(_)) => {
+                self.bracket(floor > SUM, |this| {
+                    this.put("0 - ");
+                    this.operand(inner, PRODUCT, Like::Plain);
+                });
+            }
             Operand::Negate(inner) => self.bracket(floor > UNARY, |this| {
                 this.put("-");
                 this.operand(inner, UNARY, Like::Plain);

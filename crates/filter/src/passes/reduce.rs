@@ -18,6 +18,11 @@ pub(crate) fn run(pred: &mut Pred) {
     Reduce.pred(pred);
 }
 
+/// The same for one operand: the resolver judges constants by what they come to.
+pub(crate) fn operand(operand: &mut Operand) {
+    Reduce.operand(operand);
+}
+
 struct Reduce;
 
 impl Rewrite for Reduce {

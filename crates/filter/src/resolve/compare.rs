@@ -8,6 +8,7 @@ use crate::cel::ast::{Kind, Literal, Node};
 use crate::cel::literal::is_number;
 use crate::diagnostic::{Error, Result};
 use crate::ir::{Absent, Const, Func, Net, Operand, Order, Pred, Set};
+use crate::passes::reduce;
 use crate::span::Span;
 use crate::types::{Ty, a};
 
@@ -48,13 +49,15 @@ impl<'s> Resolver<'s> {
     }
 
     fn compare(&self, order: Order, mut l: Typed, mut r: Typed, span: Span) -> Result<Pred> {
+        reduce::operand(&mut l.op);
+        reduce::operand(&mut r.op);
         let fits = match (&l.ty, &r.ty) {
             (Ty::Ip, Ty::Text) => {
-                r.op = Operand::Call(Func::ToIp, vec![r.op]);
+                r.op = super::literal::converted(Func::ToIp, r.op, r.span)?;
                 true
             }
             (Ty::Text, Ty::Ip) => {
-                l.op = Operand::Call(Func::ToIp, vec![l.op]);
+                l.op = super::literal::converted(Func::ToIp, l.op, l.span)?;
                 true
             }
             _ => self.comparable(&l, &r),
@@ -200,13 +203,15 @@ impl<'s> Resolver<'s> {
             Some(first) if follows => Some(self.value(first, None)?.ty),
             _ => None,
         };
-        let needle = self.value(left, want.as_ref())?;
+        let mut needle = self.value(left, want.as_ref())?;
+        reduce::operand(&mut needle.op);
         // A text in the list may be a network when addresses are looked for.
         let item_ty = if needle.ty == Ty::Ip { Ty::Net } else { needle.ty.clone() };
         let mut ops = Vec::with_capacity(items.len());
         let mut computed = false;
         for item in items {
-            let item = self.value(item, Some(&item_ty))?;
+            let mut item = self.value(item, Some(&item_ty))?;
+            reduce::operand(&mut item.op);
             let address = needle.ty == Ty::Ip && matches!(item.ty, Ty::Ip | Ty::Net);
             if !address && !self.comparable(&needle, &item) {
                 return Err(self.mismatch(Order::Eq, &needle, &item, item.span));
@@ -229,7 +234,7 @@ impl<'s> Resolver<'s> {
     pub(super) fn within(&self, needle: Typed, net: Operand) -> Result<Pred> {
         let op = match needle.ty {
             Ty::Ip => needle.op,
-            Ty::Text => Operand::Call(Func::ToIp, vec![needle.op]),
+            Ty::Text => super::literal::converted(Func::ToIp, needle.op, needle.span)?,
             ty => {
                 let message = format!("`{}` is {}", self.text(needle.span), a(&ty));
                 return Err(Error::new(needle.span, message).expected("an ip"));

@@ -8,7 +8,8 @@ use crate::cel::ast::Literal;
 use crate::cel::literal::duration;
 use crate::diagnostic::{Error, Result, quote};
 use crate::eval::call::address;
-use crate::ir::{Const, Net, Operand};
+use crate::ir::{Const, Func, Net, Operand};
+use crate::passes::reduce;
 use crate::span::Span;
 use crate::types::Ty;
 
@@ -89,13 +90,13 @@ fn no_duration(text: &str, span: Span) -> Box<Error> {
         .expected("a duration such as \"2h\", \"1h30m\" or \"500ms\"")
 }
 
-/// The duration that the argument of `duration()` stands for.
-pub(super) fn duration_text(bytes: &[u8], span: Span) -> Result<i64> {
+/// A text converted to an address or a duration: now, and checked, if it is known.
+pub(super) fn converted(func: Func, mut text: Operand, span: Span) -> Result<Operand> {
+    reduce::operand(&mut text);
+    let Operand::Const(Const::Text(bytes)) = &text else { return Ok(Operand::Call(func, vec![text])) };
     let text = core::str::from_utf8(bytes).unwrap_or_default();
-    duration(text).ok_or_else(|| no_duration(text, span))
-}
-
-/// The address that the argument of `ip()` stands for.
-pub(super) fn address_text(bytes: &[u8], span: Span) -> Result<core::net::IpAddr> {
-    address(bytes).ok_or_else(|| no_address(core::str::from_utf8(bytes).unwrap_or_default(), span))
+    Ok(Operand::Const(match func {
+        Func::ToIp => Const::Ip(address(bytes).ok_or_else(|| no_address(text, span))?),
+        _ => Const::Int(duration(text).ok_or_else(|| no_duration(text, span))?.into()),
+    }))
 }

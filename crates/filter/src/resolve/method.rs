@@ -6,9 +6,10 @@ use regex::bytes::RegexBuilder;
 
 use super::function::{Arg, FUNCTIONS, Form, Function, MACROS, names};
 use super::{Resolver, Shape, Typed, literal, truth};
-use crate::cel::ast::{Kind, Literal, Name, Node};
+use crate::cel::ast::{Kind, Name, Node};
 use crate::diagnostic::{Error, Result, quote};
 use crate::ir::{Absent, Const, FieldRef, Func, Loop, Operand, Over, Pattern, Pred, Quantifier, TextTest};
+use crate::passes::reduce;
 use crate::span::Span;
 use crate::types::{Ty, a};
 
@@ -60,15 +61,6 @@ impl<'s> Resolver<'s> {
                 let text = core::str::from_utf8(&text).unwrap_or_default();
                 let net = literal::network(text, place)?;
                 return Ok(constant(Const::Net(net), Ty::Net, span));
-            }
-            ("ip", [arg]) if is_text(arg) => {
-                let (text, place) = self.constant_text(arg, "ip()")?;
-                return Ok(constant(Const::Ip(literal::address_text(&text, place)?), Ty::Ip, span));
-            }
-            ("duration", [arg]) if is_text(arg) => {
-                let (text, place) = self.constant_text(arg, "duration()")?;
-                let ns = literal::duration_text(&text, place)?;
-                return Ok(constant(Const::Int(ns.into()), Ty::Duration, span));
             }
             ("matches", [text, pattern]) => {
                 let text = self.value(text, None)?;
@@ -150,7 +142,8 @@ impl<'s> Resolver<'s> {
 
     /// The bytes of a text that must be known now.
     fn constant_text(&mut self, node: &Node<'s>, what: &str) -> Result<(Box<[u8]>, Span)> {
-        let typed = self.value(node, None)?;
+        let mut typed = self.value(node, None)?;
+        reduce::operand(&mut typed.op);
         match typed.op {
             Operand::Const(Const::Text(text)) => Ok((text, node.span)),
             _ => {
@@ -197,22 +190,26 @@ impl<'s> Resolver<'s> {
 
     /// `has(x)` and `x != null`.
     pub(super) fn presence(&mut self, node: &Node<'s>) -> Result<Pred> {
+        if let Kind::Index(of, key) = &node.kind {
+            return self.has_key(of, key);
+        }
         let bare = |id| Pred::Has(Operand::Field(FieldRef { id, slot: 0, arg: None }));
         match self.shape(node, None)? {
-            Shape::Group(Class::Container, ..) => Ok(bare(container::ID)),
-            Shape::Group(Class::File, name, _) => {
-                Ok(bare(if name == "socket" { file::FAMILY } else { file::FD_TYPE }))
-            }
-            Shape::Group(..) => Ok(bare(process::PID)),
+            // A group is there when the field is that all of its kind have.
+            Shape::Group(class, name, _) => Ok(bare(match class {
+                Class::Container => container::ID,
+                Class::File if name == "socket" => file::FAMILY,
+                Class::File => file::FD_TYPE,
+                _ => process::PID,
+            })),
             Shape::Items(items, span) => {
                 let each = self.relation(items, span)?;
                 Ok(Pred::Each(Quantifier::Any, Box::new(each), Box::new(Pred::Const(Some(true)))))
             }
             Shape::Value(typed) => match typed.op {
-                Operand::Index(sides) if matches!(self.container_kind(&sides[0]), Held::Map) => {
-                    Ok(Pred::HasKey(sides, Absent::Doubt))
-                }
-                op @ (Operand::Field(_) | Operand::Index(_) | Operand::Local(_)) => Ok(Pred::Has(op)),
+                // Only of a map can a key be selected.
+                Operand::Index(sides) => Ok(Pred::HasKey(sides, Absent::Doubt)),
+                op @ (Operand::Field(_) | Operand::Local(_)) => Ok(Pred::Has(op)),
                 _ => Err(Error::new(typed.span, "only fields can be asked for")
                     .expected("a field, such as `has(container.labels.app)`")),
             },
@@ -220,13 +217,15 @@ impl<'s> Resolver<'s> {
         }
     }
 
-    /// Whether an operand that is indexed is a map; lists are asked by position.
-    fn container_kind(&self, op: &Operand) -> Held {
-        match op {
-            Operand::Field(field) if matches!(field.id.field().ty, nabe_event::Type::Map) => Held::Map,
-            Operand::Map(_) => Held::Map,
-            _ => Held::Other,
-        }
+    /// `has(map["key"])`, and `map["key"] != null`.
+    fn has_key(&mut self, of: &Node<'s>, key: &Node<'s>) -> Result<Pred> {
+        let of = self.value(of, None)?;
+        let Ty::Map(Some(entry)) = &of.ty else {
+            let message = format!("`{}` is {}, which has no keys", self.text(of.span), a(&of.ty));
+            return Err(Error::new(of.span, message).expected("a field, or a key of a map"));
+        };
+        let key = self.typed(key, &entry.0, "a key")?;
+        Ok(Pred::HasKey(Box::new([of.op, key.op]), Absent::Doubt))
     }
 
     /// A loop over a relation; its items are bound one level deeper than here.
@@ -269,16 +268,19 @@ impl<'s> Resolver<'s> {
                 Some(near) => self.wrong_argument(near, &typed, receivers),
             });
         };
+        typed.iter_mut().for_each(|typed| reduce::operand(&mut typed.op));
         check_format(found, &typed)?;
         let ty = found.result(&typed);
         let func = match (found.func, typed.first().map(|first| &first.ty)) {
             (Func::ToText, Some(Ty::Symbol(names))) => Func::SymbolName(names),
             (func, _) => func,
         };
+        let place = typed.first().map_or(span, |first| first.span);
         let mut args: Vec<Operand> = typed.into_iter().map(|typed| typed.op).collect();
         // A number of nanoseconds is a duration already; only the type changes.
         let op = match (func, found.args) {
-            (Func::ToDuration, [Arg::Int]) => args.swap_remove(0),
+            (Func::ToDuration, [Arg::Int]) | (Func::ToIp, [Arg::Ip]) => args.swap_remove(0),
+            (Func::ToDuration | Func::ToIp, _) => literal::converted(func, args.swap_remove(0), place)?,
             _ => Operand::Call(func, args),
         };
         Ok(Shape::Value(Typed { op, ty, span }))
@@ -328,15 +330,6 @@ impl<'s> Resolver<'s> {
         }
         error
     }
-}
-
-enum Held {
-    Map,
-    Other,
-}
-
-fn is_text(node: &Node<'_>) -> bool {
-    matches!(node.kind, Kind::Literal(Literal::Text(_)))
 }
 
 fn constant(value: Const, ty: Ty, span: Span) -> Shape {
