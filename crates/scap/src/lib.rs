@@ -28,6 +28,7 @@ mod compression;
 pub mod convert;
 mod decode;
 mod error;
+mod exercise;
 pub mod item;
 mod reader;
 mod wire;
@@ -36,6 +37,8 @@ mod writer;
 pub use compression::Compression;
 pub use convert::{Converter, Enters};
 pub use error::Error;
+#[doc(hidden)]
+pub use exercise::exercise;
 pub use item::Item;
 pub use reader::{Batch, Ending, Reader, Stats};
 pub use writer::{Size, Writer};
