@@ -39,7 +39,7 @@ pub enum Error {
     #[error("this kernel has no BTF (/sys/kernel/btf/vmlinux)")]
     NoBtf,
     /// bpf(2) is refused for want of a capability.
-    #[error("bpf() is refused: {missing} is missing")]
+    #[error("bpf() is refused without {missing}")]
     Capability {
         /// The capability, or several.
         missing: String,
@@ -204,13 +204,15 @@ fn collect(relocated: &Relocated, interest: &Interest, out: &mut Vec<u8>) -> Res
         Session::new(relocated, &config, pids.clone(), interest.needs.contains(Needs::CGROUP))
     };
     let session = session_for(interest);
-    let walks = walks(interest, relocated.walks_one_task);
-    if needs.contains(Needs::TASK) {
-        tasks(&session, &session_for, interest, &walks, out, &mut notes)?;
-    }
+    let one = relocated.walks_one_task;
+    let threads = needs.intersects(Needs::THREADS | Needs::THREAD_TIMES);
+    tasks(&session, &session_for, interest, &walks(interest, one, threads), out, &mut notes)?;
+    let before_args = out.len();
     if args::needed(needs)
-        && let Err(error) = args::collect(relocated, &session, interest, reader, &walks, out)
+        && let Err(error) =
+            args::collect(relocated, &session, interest, reader, &walks(interest, one, false), out)
     {
+        out.truncate(before_args);
         let asked = [Needs::ARGS, Needs::ENV].into_iter().filter(|need| needs.contains(*need));
         let plain = Interest { needs: asked.fold(Needs::TASK, |all, need| all | need), ..interest.clone() };
         if args::collect_from_proc(&plain, out).is_err() {
@@ -219,7 +221,8 @@ fn collect(relocated: &Relocated, interest: &Interest, out: &mut Vec<u8>) -> Res
         }
     }
     if needs.contains(Needs::FD) {
-        files(&session, needs, &walks, out, &mut notes)?;
+        // A thread may have left its process's table of descriptors.
+        files(&session, needs, &walks(interest, one, true), out, &mut notes)?;
         if needs.contains(Needs::ORPHAN_SOCKETS) && orphan::needed(interest) {
             orphan::collect(&session, interest, out, &mut notes);
         }
@@ -284,9 +287,8 @@ fn run_all(program: &Loaded, walks: &[Walk], out: &mut Vec<u8>) -> Result<(), Er
     walks.iter().try_for_each(|walk| program.run(*walk, out))
 }
 
-/// The walks that cover what is wanted.
-fn walks(interest: &Interest, one_task: bool) -> Vec<Walk> {
-    let threads = interest.needs.intersects(Needs::THREADS | Needs::THREAD_TIMES);
+/// The walks that cover what is wanted; `threads`: whether more than the leaders is.
+fn walks(interest: &Interest, one_task: bool, threads: bool) -> Vec<Walk> {
     match &interest.pids {
         Some(pids) if one_task && pids.len() <= WALKED_ALONE => {
             pids.iter().map(|pid| if threads { Walk::Process(*pid) } else { Walk::Thread(*pid) }).collect()
