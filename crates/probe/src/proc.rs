@@ -292,6 +292,9 @@ impl<'a> Reader<'a> {
 
     /// What can be told only when every process has been seen.
     fn finish(&mut self) {
+        if self.orphans {
+            self.enter_mounted();
+        }
         self.write_pending();
         if self.orphans {
             let narrowed = self.interest.pids.is_some()

@@ -159,7 +159,11 @@ impl Seen {
 
     fn fd(&self, pid: u32, fd: i32) -> &OneFd {
         let is = |one: &&OneFd| one.fd.pid == pid && one.fd.fd == fd;
-        self.fds.iter().find(is).unwrap_or_else(|| panic!("descriptor {fd} of {pid} is not there"))
+        self.fds.iter().find(is).unwrap_or_else(|| {
+            let there: Vec<i32> =
+                self.fds.iter().filter(|one| one.fd.pid == pid).map(|one| one.fd.fd).collect();
+            panic!("descriptor {fd} of {pid} is not there, but {there:?}; {:?}", self.notes)
+        })
     }
 
     fn socket(&self, fd: &impl std::os::fd::AsRawFd) -> (Socket, &OneFd) {
@@ -416,6 +420,10 @@ fn descriptors() {
     assert!(seen.tasks.is_empty());
 }
 
+fn one_name(seen: &Seen, fd: &impl std::os::fd::AsRawFd) -> Vec<u8> {
+    seen.socket(fd).1.name.clone()
+}
+
 #[test]
 fn sockets() {
     let dir = tempfile::tempdir().unwrap();
@@ -429,6 +437,8 @@ fn sockets() {
     udp.send_to(b"seven!!", udp.local_addr().unwrap()).unwrap();
     let named = UnixListener::bind(dir.path().join("s")).unwrap();
     let to_named = UnixStream::connect(dir.path().join("s")).unwrap();
+    // Until it is accepted, the other end has no inode.
+    let _accepted = named.accept().unwrap();
     let hidden = SocketAddr::from_abstract_name(format!("nabe\0{me}")).unwrap();
     let hidden = UnixDatagram::bind_addr(&hidden).unwrap();
     let (left, right) = UnixStream::pair().unwrap();
@@ -479,6 +489,7 @@ fn sockets() {
     let (s, one) = seen.socket(&hidden);
     assert_eq!((s.sock_type, s.state), (2, 7));
     assert_eq!(one.name, format!("\0nabe\0{me}").into_bytes());
+    assert_eq!(seen.socket(&to_named).1.peer, one_name(&seen, &named));
     let (a, b) = (seen.socket(&left), seen.socket(&right));
     assert_eq!((a.0.sock_type, a.0.state), (1, 1));
     assert_eq!((a.0.peer_inode, b.0.peer_inode), (b.1.fd.inode, a.1.fd.inode));
@@ -668,7 +679,7 @@ fn processes_that_end_meanwhile_are_left_out() {
                 Command::new("/bin/true").stdin(Stdio::null()).status().unwrap();
             }
         });
-        for _ in 0..20 {
+        for _ in 0..4 {
             let needs =
                 Needs::TASK | Needs::TASK_DETAIL | Needs::ARGS | Needs::FD | Needs::FD_DETAIL | Needs::EXE;
             let seen = all(needs);
@@ -678,4 +689,248 @@ fn processes_that_end_meanwhile_are_left_out() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+/// This test binary in a command's words: runs one of the functions below that are children.
+fn child_test(name: &str) -> [String; 4] {
+    let me = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+    [me, "--exact".to_owned(), name.to_owned(), "--nocapture".to_owned()]
+}
+
+/// Runs a child test behind `before` (such as unshare) and judges what it prints.
+fn run_child_test(before: &[&str], name: &str) {
+    let output = Command::new(before[0])
+        .args(&before[1..])
+        .args(child_test(name))
+        .env("NABE_TEST_CHILD", name)
+        .output();
+    let Ok(output) = output else {
+        println!("skipped: no {} here", before[0]);
+        return;
+    };
+    let (text, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if text.contains("skipped:")
+        || words.contains("unshare failed")
+        || words.contains("Operation not permitted")
+    {
+        println!("skipped: {words}{text}");
+        return;
+    }
+    assert!(output.status.success() && text.contains("child test done"), "{text}{words}");
+}
+
+fn is_child_test(name: &str) -> bool {
+    std::env::var("NABE_TEST_CHILD").is_ok_and(|child| child == name)
+}
+
+/// In a network namespace of its own.
+#[test]
+fn child_other_network() {
+    if !is_child_test("child_other_network") {
+        return;
+    }
+    let unix =
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name("nabe other network").unwrap()).unwrap();
+    let udp = UdpSocket::bind("0.0.0.0:4242").unwrap();
+    println!("\n{} {} {}", std::process::id(), unix.as_raw_fd(), udp.as_raw_fd());
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+#[test]
+fn sockets_of_other_networks() {
+    let child = Command::new("unshare")
+        .arg("--net")
+        .args(child_test("child_other_network"))
+        .env("NABE_TEST_CHILD", "child_other_network")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else {
+        println!("skipped: no unshare(1) here");
+        return;
+    };
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let numbers = |line: String| {
+        let numbers: Option<Vec<u32>> = line.split(' ').map(|word| word.parse().ok()).collect();
+        numbers.filter(|numbers| numbers.len() == 3)
+    };
+    let Some(numbers) = lines.find_map(numbers) else {
+        println!("skipped: no network namespace can be made here");
+        let _ = child.wait();
+        return;
+    };
+    let (pid, unix, udp) = (numbers[0], numbers[1] as i32, numbers[2] as i32);
+    let seen = all(Needs::TASK | Needs::TASK_DETAIL | Needs::FD);
+    let netns = seen.task(pid).task.ns_net;
+    assert_ne!(netns, seen.task(std::process::id()).task.ns_net);
+    let one = seen.fd(pid, unix);
+    assert_eq!((one.socket.unwrap().state, one.socket.unwrap().netns), (10, netns));
+    assert_eq!(one.name, b"\0nabe other network");
+    let one = seen.fd(pid, udp).socket.unwrap();
+    assert_eq!((one.src_port, one.netns, one.protocol), (4242, netns, 17));
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+/// In a mount namespace of its own: a network namespace that only a mount keeps.
+#[test]
+fn child_mounted_network() {
+    if !is_child_test("child_mounted_network") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let keep = dir.path().join("net");
+    std::fs::write(&keep, "").unwrap();
+    let status = Command::new("unshare").arg(format!("--net={}", keep.display())).arg("/bin/true").status();
+    if !status.is_ok_and(|status| status.success()) {
+        println!("skipped: a network namespace cannot be kept here");
+        return;
+    }
+    let netns = std::fs::metadata(&keep).unwrap().ino();
+    let interest = Interest { only_sockets: true, ..Interest::all(Needs::FD | Needs::ORPHAN_SOCKETS) };
+    let seen = snapshot(&interest);
+    // Every network namespace has netlink sockets of the kernel.
+    let of = |one: &&OneFd| u64::from(one.socket.unwrap().netns) == netns && one.fd.fd == -1;
+    assert!(seen.fds.iter().filter(of).count() > 0, "{:?}", seen.notes);
+    assert!(rustix::mount::unmount(&keep, rustix::mount::UnmountFlags::empty()).is_ok());
+    println!("child test done");
+}
+
+#[test]
+fn networks_that_a_mount_keeps() {
+    run_child_test(&["unshare", "--mount", "--propagation", "private"], "child_mounted_network");
+}
+
+/// In a mount namespace of its own.
+#[test]
+fn child_overlay() {
+    if !is_child_test("child_overlay") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["tmp", "tmp/lower", "tmp/up,per", "tmp/work", "tmp/merged"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+        if name == "tmp" {
+            // An overlay's upper layer cannot lie on an overlay, where this test may run.
+            let status =
+                Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(dir.path().join(name)).status();
+            assert!(status.unwrap().success());
+        }
+    }
+    let at = |name: &str| dir.path().join("tmp").join(name);
+    std::fs::copy("/bin/sleep", at("lower/image")).unwrap();
+    std::fs::copy("/bin/sleep", at("lower/changed")).unwrap();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        at("lower").display(),
+        at("up,per").display().to_string().replace(',', "\\,"),
+        at("work").display()
+    );
+    let status =
+        Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(at("merged")).status();
+    if !status.unwrap().success() {
+        println!("skipped: no overlay can be mounted here");
+        return;
+    }
+    std::fs::copy("/bin/sleep", at("merged/added")).unwrap();
+    std::fs::OpenOptions::new().append(true).open(at("merged/changed")).unwrap().write_all(b"x").unwrap();
+    let start = |name: &str| Running::start(Command::new(at("merged").join(name)).arg("600"));
+    let (image, added, changed) = (start("image"), start("added"), start("changed"));
+    let seen = all(Needs::TASK | Needs::EXE);
+    let layer = |child: &Running| seen.task(child.pid()).task.exe_flags;
+    assert_eq!(layer(&image), exe::KNOWN | exe::LOWER, "{:?}", seen.notes);
+    assert_eq!(layer(&added), exe::KNOWN | exe::UPPER);
+    assert_eq!(layer(&changed), exe::KNOWN | exe::UPPER);
+    drop((image, added, changed));
+    for name in ["tmp/merged", "tmp"] {
+        let unmounted = rustix::mount::unmount(dir.path().join(name), rustix::mount::UnmountFlags::empty());
+        assert!(unmounted.is_ok(), "{name}: {unmounted:?}");
+    }
+    println!("child test done");
+}
+
+#[test]
+fn layers_of_an_overlay() {
+    run_child_test(&["unshare", "--mount", "--propagation", "private"], "child_overlay");
+}
+
+/// As another user, below a `/proc` that hides.
+#[test]
+fn child_hidepid() {
+    if !is_child_test("child_hidepid") {
+        return;
+    }
+    let seen = all(Needs::TASK);
+    let uid = std::fs::metadata("/proc/self").unwrap().uid();
+    assert!(seen.tasks.iter().all(|one| one.task.euid == uid));
+    assert!(seen.tasks.iter().any(|one| one.task.pid == std::process::id()));
+    assert!(seen.notes.iter().any(|note| note.contains("hidepid")), "{:?}", seen.notes);
+    println!("child test done");
+}
+
+#[test]
+fn hidepid_is_told() {
+    for how in ["invisible", "noaccess"] {
+        let mount = format!(
+            "mount -t proc -o hidepid={how} proc /proc || echo skipped: no hidepid
+            exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" \"$@\""
+        );
+        let before = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &mount];
+        run_child_test(&before, "child_hidepid");
+    }
+}
+
+/// Starts a process whose main thread ends while another goes on.
+#[test]
+fn child_dead_leader() {
+    if !is_child_test("child_dead_leader") {
+        return;
+    }
+    // SAFETY: of the forked process only this thread is left, which starts one that waits and then
+    // ends; the C library keeps its allocator and threads usable across fork.
+    let forked = unsafe { libc::fork() };
+    if forked == 0 {
+        std::thread::spawn(|| {
+            let mut byte = [0_u8];
+            // SAFETY: reads into a live byte and ends the process at once, without its exit handlers.
+            unsafe {
+                libc::read(0, byte.as_mut_ptr().cast(), 1);
+                libc::_exit(0);
+            }
+        });
+        // SAFETY: ends this thread only; nothing that it owns is used afterwards.
+        unsafe {
+            libc::syscall(libc::SYS_exit, 0);
+        }
+    }
+    println!("\nforked {forked}");
+    let pid = rustix::process::Pid::from_raw(forked).unwrap();
+    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+}
+
+#[test]
+fn a_process_whose_leader_has_ended() {
+    let words = child_test("child_dead_leader");
+    let mut child = Command::new(&words[0])
+        .args(&words[1..])
+        .env("NABE_TEST_CHILD", "child_dead_leader")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let pid = lines.find_map(|line| line.strip_prefix("forked ")?.parse::<u32>().ok()).unwrap();
+    while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    let seen = only(pid, Needs::TASK | Needs::TASK_DETAIL | Needs::EXE | Needs::ARGS | Needs::FD);
+    let one = seen.task(pid);
+    assert_eq!((one.task.state, one.task.tid, one.task.vtid), (32, pid, pid));
+    assert_eq!(one.exe, words[0].as_bytes());
+    assert!(one.task.bits & task::HAS_MM != 0 && one.task.vm_pages > 0 && one.task.ns_net != 0);
+    assert!(seen.args[0].2.starts_with(words[0].as_bytes()));
+    assert_eq!(seen.fd(pid, 0).fd.fd_type, 3);
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }

@@ -6,7 +6,7 @@
 //! `nlmsghdr`, a fixed part and attributes, all in this machine's byte order but for ports and
 //! addresses. Layouts: include/uapi/linux/{netlink,sock_diag,inet_diag,unix_diag,netlink_diag}.h.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use nabe_event::record::Socket;
@@ -54,18 +54,9 @@ impl Diag {
         Ok(Self { socket, buffer: vec![0; BUFFER] })
     }
 
-    /// Connects in a network namespace: a thread enters it, the socket stays in it. Takes
-    /// CAP_SYS_ADMIN.
+    /// Connects in a network namespace; the socket stays in it. Takes CAP_SYS_ADMIN.
     pub(super) fn of(namespace: &OwnedFd) -> Result<Self, Errno> {
-        std::thread::scope(|scope| {
-            let enter = || {
-                use std::os::fd::AsFd as _;
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-                Self::here()
-            };
-            let thread = std::thread::Builder::new().spawn_scoped(scope, enter);
-            thread.map_err(|_| Errno::AGAIN)?.join().unwrap_or(Err(Errno::IO))
-        })
+        within(namespace, Self::here)?
     }
 
     /// Calls `each` with every socket of a kind; says whether the kernel could tell.
@@ -81,10 +72,9 @@ impl Diag {
             }
             for message in Messages(self.buffer.get(..got).unwrap_or_default()) {
                 match message {
-                    (NLMSG_DONE, _) => return Ok(()),
-                    (NLMSG_ERROR, body) => {
-                        return Err(Errno::from_raw_os_error((u32_at(body, 0) as i32).saturating_neg()));
-                    }
+                    (NLMSG_DONE, body) if u32_at(body, 0) == 0 => return Ok(()),
+                    (NLMSG_DONE, body) => return Err(error(body)),
+                    (NLMSG_ERROR, body) => return Err(error(body)),
                     (SOCK_DIAG_BY_FAMILY, body) => {
                         if let Some(found) = ask.answer(body) {
                             each(found);
@@ -98,6 +88,19 @@ impl Diag {
             }
         }
     }
+}
+
+/// Runs `work` on a thread that has entered a network namespace and ends afterwards. Takes
+/// CAP_SYS_ADMIN.
+pub(super) fn within<T: Send>(namespace: &OwnedFd, work: impl FnOnce() -> T + Send) -> Result<T, Errno> {
+    std::thread::scope(|scope| {
+        let enter = || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(work())
+        };
+        let thread = std::thread::Builder::new().spawn_scoped(scope, enter);
+        thread.map_err(|_| Errno::AGAIN)?.join().unwrap_or(Err(Errno::IO))
+    })
 }
 
 /// The messages of a datagram: type and body.
@@ -268,6 +271,11 @@ fn address(body: &[u8], at: usize, family: u8) -> [u8; 16] {
         slot.copy_from_slice(bytes);
     }
     address
+}
+
+/// The error at the start of a message, a negative number there.
+fn error(body: &[u8]) -> Errno {
+    Errno::from_raw_os_error((u32_at(body, 0) as i32).saturating_neg().clamp(1, 4095))
 }
 
 /// Numbers at a place; 0 where the bytes end before.

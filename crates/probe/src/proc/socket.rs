@@ -5,7 +5,6 @@
 //! known yet. A socket that no table holds is either in a namespace that no process is in, or of a
 //! family without a table, or bound to nothing: its extended attribute tells the protocol then.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::CString;
 
@@ -15,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Reader;
-use super::diag::Diag;
+use super::diag::{Diag, within};
 use super::dir::{Dir, NumberName};
 use super::fd::fd_path;
 use super::mount::Mount;
@@ -132,10 +131,7 @@ impl Sockets {
             if !is_wanted(wanted, layout.family(), layout.sock_type().unwrap_or(0), 0) {
                 continue;
             }
-            let told = Cell::new(false);
-            let mut each = |found: Found<'_>| {
-                told.set(true);
-                let Found { inode, socket, name } = found;
+            let mut each = |Found { inode, socket, name }: Found<'_>| {
                 if inode == 0 && !orphans {
                     return;
                 }
@@ -145,9 +141,8 @@ impl Sockets {
                     _ => self.add(inode, socket, &[name.text]),
                 };
             };
-            // What was told before an error stays.
             if let (Some(diag), Some(ask)) = (&mut diag, ask)
-                && (diag.dump(*ask, &mut each).is_ok() || told.get())
+                && diag.dump(*ask, &mut each).is_ok()
             {
                 continue;
             }
@@ -232,12 +227,14 @@ impl Reader<'_> {
             let handle = CString::new(unescape(mount.point)).map_err(|_| Errno::INVAL).and_then(|path| {
                 rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
             });
-            match handle.and_then(|handle| Diag::of(&handle)) {
-                Ok(diag) => {
-                    let way = (Some(diag), None);
-                    self.sockets.read_tables(netns, way, self.interest, true, &mut self.text);
-                }
-                Err(_) => self.unseen.mounted_netns += 1,
+            let (sockets, text) = (&mut self.sockets, &mut self.text);
+            let work = || {
+                let files = Dir::open(c"/proc/thread-self", false).ok();
+                let way = (Diag::here().ok(), files.as_ref());
+                sockets.read_tables(netns, way, self.interest, true, text);
+            };
+            if handle.and_then(|handle| within(&handle, work)).is_err() {
+                self.unseen.mounted_netns += 1;
             }
         }
     }
