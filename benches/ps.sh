@@ -153,9 +153,9 @@ line_containers() {
 }
 line_memory() {
   populate
-  compare memory "$nabe ps" "$nabe ps 'file.fd >= 0' -o files"
-  local i what=('the full table' 'all descriptors') mib
-  for i in 0 1; do
+  compare memory "$nabe ps" "$nabe ps 'file.fd >= 0' -o files" "$nabe ps 'socket.type == tcp' -o sockets"
+  local i what=('the full table' 'all descriptors' 'TCP with owners') mib
+  for i in 0 1 2; do
     sound "$work/memory.$i" "peak memory of ${what[i]}" || continue
     mib=$(cut -d' ' -f3 "$work/memory.$i" | sort -n | tail -n 1 | awk '{printf "%.1f", $1/1024}')
     row "peak resident memory of ${what[i]}, MiB" '' '' "$mib" '' '≤ 20 MiB' "$(holds "$mib" 20)"
