@@ -136,7 +136,8 @@ impl Query {
 /// Whether `/proc` can be read, and what it will not show.
 pub fn proc_works() -> std::result::Result<Vec<String>, String> {
     let mut records = Vec::new();
-    match nabe_probe::proc::snapshot(&Interest::all(Needs::TASK), &mut records) {
+    let own = Interest { pids: Some(vec![std::process::id()]), ..Interest::all(Needs::TASK) };
+    match nabe_probe::proc::snapshot(&own, &mut records) {
         Ok(report) => Ok(report.notes),
         Err(error) => Err(error.to_string()),
     }

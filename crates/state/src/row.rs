@@ -140,6 +140,10 @@ impl<'a> Descriptor<'a> {
             f::TX_QUEUE => Value::Uint(socket.tx_queue.into()),
             f::UID => Value::Int(socket.uid.into()),
             f::PEER_INODE if socket.family == AF_UNIX => Value::Uint(socket.peer_inode),
+            // Where not all descriptors could be read, an owner may only be unknown.
+            f::ORPHAN if self.fd.fd < 0 && self.record.flags & flag::UNREAD != 0 => {
+                Value::Missing(Missing::Unread(0))
+            }
             f::ORPHAN => Value::Bool(self.fd.fd < 0),
             _ => Value::Missing(Missing::Unset),
         }
