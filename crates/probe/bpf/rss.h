@@ -69,76 +69,93 @@ static __always_inline void learn_cpu_offsets(void)
 	}
 }
 
-static __always_inline void add_cpus(__s64 sum[MM_COUNTERS], const __u64 at[MM_COUNTERS])
+/*
+ * Sums in the making. Not on the stack: the verifier would follow each way
+ * through here to the end of the program with other bounds on them.
+ */
+static struct {
+	__s64 sum[MM_COUNTERS];
+	__u64 at[MM_COUNTERS];
+	__s32 part[MM_COUNTERS];
+} rss;
+
+static __always_inline void add_part(void)
 {
-	__u32 cpu;
+	int i;
+
+	for (i = 0; i < MM_COUNTERS; i++)
+		rss.sum[i] += rss.part[i];
+}
+
+static __always_inline void add_cpus(void)
+{
+	/* Since 6.6 the counters of one mm are allocated together. */
+	bool together = rss.at[3] - rss.at[0] == 3 * sizeof(__s32);
+	__u32 cpu, i;
 
 	for (cpu = 0; cpu < MAX_CPUS; cpu++) {
-		__s32 part[MM_COUNTERS] = {};
-		int i;
-
 		if (cpu >= config.cpus || cpu >= cpu_offsets)
 			break;
-		/* Since 6.6 the counters of one mm are allocated together. */
-		if (at[3] - at[0] == 3 * sizeof(__s32) && at[1] - at[0] == sizeof(__s32)) {
-			bpf_probe_read_kernel(part, sizeof(part), (void *)(at[0] + cpu_offset[cpu]));
+		if (together) {
+			bpf_probe_read_kernel(rss.part, sizeof(rss.part),
+					      (void *)(rss.at[0] + cpu_offset[cpu]));
 		} else {
 			for (i = 0; i < MM_COUNTERS; i++)
-				bpf_probe_read_kernel(&part[i], sizeof(part[i]),
-						      (void *)(at[i] + cpu_offset[cpu]));
+				bpf_probe_read_kernel(&rss.part[i], sizeof(rss.part[i]),
+						      (void *)(rss.at[i] + cpu_offset[cpu]));
 		}
-		for (i = 0; i < MM_COUNTERS; i++)
-			sum[i] += part[i];
+		add_part();
 	}
 }
 
 /* Until 6.1 each thread holds back up to 64 pages; those of other threads stay unknown. */
-static __always_inline void add_held_back(__s64 sum[MM_COUNTERS], struct task_struct *task)
+static __always_inline void add_held_back(struct task_struct *task)
 {
 	struct task_struct___split *split = (void *)task;
-	__s32 part[MM_COUNTERS] = {};
-	int i;
 
 	if (!bpf_core_field_exists(split->rss_stat))
 		return;
-	bpf_core_read(part, sizeof(part), &split->rss_stat.count);
-	for (i = 0; i < MM_COUNTERS; i++)
-		sum[i] += part[i];
+	bpf_core_read(rss.part, sizeof(rss.part), &split->rss_stat.count);
+	add_part();
+}
+
+static __always_inline void sum_rss(struct task_struct *task, struct mm_struct *mm)
+{
+	struct mm_struct___atomic *old = (void *)mm;
+	int i;
+
+	if (bpf_core_type_exists(struct mm_rss_stat)) {
+		bpf_probe_read_kernel(rss.sum, sizeof(rss.sum),
+				      (void *)mm + bpf_core_field_offset(old->rss_stat));
+		add_held_back(task);
+		return;
+	}
+	for (i = 0; i < MM_COUNTERS; i++) {
+		/* Not rss_stat[i]: the stride is the kernel's, not ours. */
+		struct percpu_counter *counter = (void *)mm + bpf_core_field_offset(mm->rss_stat) +
+						 i * bpf_core_type_size(struct percpu_counter);
+
+		rss.sum[i] = BPF_CORE_READ(counter, count);
+		rss.at[i] = (__u64)BPF_CORE_READ(counter, counters);
+	}
+	add_cpus();
 }
 
 static __always_inline void fill_rss(struct nabe_task *out, struct task_struct *task)
 {
 	struct mm_struct *mm = BPF_CORE_READ(task, mm);
-	__s64 sum[MM_COUNTERS] = {};
 	int i;
 
-	if (mm && bpf_core_type_exists(struct mm_rss_stat)) {
-		struct mm_struct___atomic *old = (void *)mm;
-
-		bpf_probe_read_kernel(sum, sizeof(sum),
-				      (void *)mm + bpf_core_field_offset(old->rss_stat));
-		add_held_back(sum, task);
-	} else if (mm) {
-		__u64 at[MM_COUNTERS];
-
-		for (i = 0; i < MM_COUNTERS; i++) {
-			/* Not rss_stat[i]: the stride is the kernel's, not ours. */
-			struct percpu_counter *counter =
-				(void *)mm + bpf_core_field_offset(mm->rss_stat) +
-				i * bpf_core_type_size(struct percpu_counter);
-
-			sum[i] = BPF_CORE_READ(counter, count);
-			at[i] = (__u64)BPF_CORE_READ(counter, counters);
-		}
-		add_cpus(sum, at);
-	}
+	__builtin_memset(&rss, 0, sizeof(rss));
+	if (mm)
+		sum_rss(task, mm);
+	/* Not below 0; without branches, each of which would double the verifier's work. */
 	for (i = 0; i < MM_COUNTERS; i++)
-		if (sum[i] < 0)
-			sum[i] = 0;
-	out->rss_file_pages = sum[0];
-	out->rss_anon_pages = sum[1];
-	out->swap_pages = sum[2];
-	out->rss_shmem_pages = sum[3];
+		rss.sum[i] &= ~(rss.sum[i] >> 63);
+	out->rss_file_pages = rss.sum[0];
+	out->rss_anon_pages = rss.sum[1];
+	out->swap_pages = rss.sum[2];
+	out->rss_shmem_pages = rss.sum[3];
 }
 
 #endif
