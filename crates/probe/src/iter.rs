@@ -206,7 +206,10 @@ fn collect(relocated: &Relocated, interest: &Interest, out: &mut Vec<u8>) -> Res
     let session = session_for(interest);
     let one = relocated.walks_one_task;
     let threads = needs.intersects(Needs::THREADS | Needs::THREAD_TIMES);
-    tasks(&session, &session_for, interest, &walks(interest, one, threads), out, &mut notes)?;
+    // The second round of a query has its tasks already: what it tells of them would count instead.
+    if needs.contains(Needs::TASK) {
+        tasks(&session, &session_for, interest, &walks(interest, one, threads), out, &mut notes)?;
+    }
     let before_args = out.len();
     if args::needed(needs)
         && let Err(error) =
