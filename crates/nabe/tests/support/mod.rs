@@ -79,6 +79,8 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command.env_clear().env("PATH", format!("{path}:/usr/sbin:/sbin")).env("LC_ALL", "C.UTF-8");
     command.env("TZ", "UTC").env("HOME", "/nonexistent").env("NABE_CONFIG", "/dev/null");
     command.env("NABE_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/nabe-cache"));
+    // A busy machine is no dead engine.
+    command.env("NABE_ENGINE_DEADLINE", "30s");
     if let Some(directory) = std::env::var_os("TMPDIR") {
         command.env("TMPDIR", directory);
     }
