@@ -38,14 +38,16 @@ static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *kn)
 	return BPF_CORE_READ(kn, parent);
 }
 
-/* Where the walk over a set's hierarchies and their paths is. */
-struct cgroup_place {
-	struct seq_file *seq;
+/*
+ * Where the walk over a set's hierarchies and their paths is. In memory of its
+ * own: on the stack, the verifier would need more rounds to see that it repeats.
+ */
+static struct cgroup_place {
 	struct list_head *head;
 	struct list_head *at;
 	struct kernfs_node *kn; /* NULL between two hierarchies */
-	bool failed;
-};
+	__u32 failed;
+} cgroup_place;
 
 static __always_inline void cgroup_begin(struct cgroup_place *place)
 {
@@ -94,8 +96,9 @@ static __always_inline int cgroup_end(struct seq_file *seq)
 }
 
 /* One name up, or one hierarchy on: names stand from the leaf up to the root, each with its NUL. */
-static __always_inline bool cgroup_step(struct cgroup_place *place)
+static __always_inline bool cgroup_step(struct seq_file *seq)
 {
+	struct cgroup_place *place = &cgroup_place;
 	struct kernfs_node *kn = place->kn, *parent;
 	__u64 used = cgroup_used;
 	long n;
@@ -119,7 +122,7 @@ static __always_inline bool cgroup_step(struct cgroup_place *place)
 	}
 	if (parent)
 		cgroup_record.header.flags |= NABE_FLAG_CUT;
-	place->failed |= cgroup_end(place->seq) != 0;
+	place->failed |= cgroup_end(seq);
 	place->kn = NULL;
 	return false;
 }
@@ -128,7 +131,6 @@ static __always_inline void emit_cgroups(struct seq_file *seq, struct task_struc
 {
 	struct css_set *set = BPF_CORE_READ(task, cgroups);
 	struct list_head *head = (void *)set + bpf_core_field_offset(struct css_set, cgrp_links);
-	struct cgroup_place place = { .seq = seq, .head = head };
 	__u64 key = (__u64)set;
 	__u8 told = 1;
 	int i;
@@ -136,10 +138,13 @@ static __always_inline void emit_cgroups(struct seq_file *seq, struct task_struc
 	if (!set || bpf_map_lookup_elem(&seen, &key))
 		return;
 	cgroup_record.cgroup.cgroup_set = key;
-	place.at = BPF_CORE_READ(head, next);
-	LOOP(i, CGROUP_STEPS, cgroup_step(&place));
+	cgroup_place.head = head;
+	cgroup_place.at = BPF_CORE_READ(head, next);
+	cgroup_place.kn = NULL;
+	cgroup_place.failed = 0;
+	LOOP(i, CGROUP_STEPS, cgroup_step(seq));
 	/* What overflowed the buffer is thrown away as a whole and told again. */
-	if (!place.failed)
+	if (!cgroup_place.failed)
 		bpf_map_update_elem(&seen, &key, &told, BPF_ANY);
 }
 

@@ -70,13 +70,14 @@ static __always_inline bool dentry_memfd(struct dentry *dentry, unsigned long ma
 	       BPF_CORE_READ(dentry, d_parent) == dentry;
 }
 
-struct path_place {
+/* In memory of its own, as the place of the walk over cgroups. */
+static struct path_place {
 	struct dentry *dentry;
 	struct vfsmount *mnt;
 	struct dentry *mnt_root;
 	struct dentry *stop_dentry;
 	struct vfsmount *stop_mnt;
-};
+} path_place;
 
 static __always_inline bool path_whole(struct path_text *out)
 {
@@ -117,10 +118,14 @@ static __always_inline bool path_step(struct path_text *out, struct path_place *
 static __always_inline void path_walk(struct path_text *out, struct dentry *dentry,
 				      struct vfsmount *mnt, struct path *root, bool memfd)
 {
-	struct path_place at = { dentry, mnt, NULL, root->dentry, root->mnt };
+	struct path_place *at = &path_place;
 	__u32 end;
 	int i;
 
+	at->dentry = dentry;
+	at->mnt = mnt;
+	at->stop_dentry = root->dentry;
+	at->stop_mnt = root->mnt;
 	path_begin(out);
 	if (memfd || dentry_deleted(dentry)) {
 		__builtin_memcpy(&out->text[PATH_ROOM - sizeof(deleted_mark)], deleted_mark,
@@ -132,9 +137,9 @@ static __always_inline void path_walk(struct path_text *out, struct dentry *dent
 		path_prepend(out, BPF_CORE_READ(dentry, d_name.name),
 			     BPF_CORE_READ(dentry, d_name.len));
 	} else {
-		at.mnt_root = BPF_CORE_READ(mnt, mnt_root);
+		at->mnt_root = BPF_CORE_READ(mnt, mnt_root);
 		out->cut = true;
-		LOOP(i, PATH_STEPS, path_step(out, &at));
+		LOOP(i, PATH_STEPS, path_step(out, at));
 	}
 	if (out->start == end)
 		path_prepend(out, NULL, 0);

@@ -26,6 +26,7 @@ static struct {
 static struct path_text exe_text;
 static struct path_text cwd_text;
 static char name_text[NAME_TEXT + 8];
+static __u32 name_used;
 static struct path reader_root;
 
 static __always_inline void fill_ids(struct nabe_task *out, struct task_struct *task, __u32 pid)
@@ -267,7 +268,9 @@ static __always_inline int emit_task(struct seq_file *seq, struct task_struct *t
 		fill_exe(out, task);
 	if (config.needs & NEED_CWD)
 		fill_cwd(out, task);
-	name_len = full_name(out, task);
+	/* Through memory, for the verifier: one way from here on, not one for each length. */
+	name_used = full_name(out, task);
+	name_len = *(volatile __u32 *)&name_used;
 	BOUND(name_len, 127);
 	if (name_len > NAME_TEXT)
 		name_len = 0;
