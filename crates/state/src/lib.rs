@@ -18,6 +18,7 @@ pub mod file;
 mod process;
 mod row;
 mod snapshot;
+pub mod stream;
 mod suspicion;
 
 pub use process::Process;

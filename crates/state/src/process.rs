@@ -140,7 +140,6 @@ impl<'a> Process<'a> {
         Row::alone(self)
     }
 
-
     pub(crate) fn facts(&self) -> Option<&'a Facts> {
         self.set?.facts.as_ref()
     }
@@ -314,6 +313,20 @@ impl<'a> Process<'a> {
         Value::Missing(if unread { Missing::Unread(0) } else { Missing::Unset })
     }
 
+    /// `value`, unless it was asked for and could not be read: then not the zero that stands there.
+    fn if_read<'v>(&self, is_read: bool, value: Value<'v>) -> Value<'v> {
+        let unread = !is_read && self.record.flags & flag::UNREAD != 0 && !self.kthread();
+        if unread { Value::Missing(Missing::Unread(0)) } else { value }
+    }
+
+    fn namespace(&self, inode: u32) -> Value<'_> {
+        // No namespace has inode 0.
+        if inode == 0 && self.record.flags & flag::UNREAD != 0 {
+            return Value::Missing(Missing::Unread(0));
+        }
+        Value::Int(inode.into())
+    }
+
     fn process_field(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
         let t = &self.task;
         let int = |v: u32| Value::Int(v.into());
@@ -341,8 +354,11 @@ impl<'a> Process<'a> {
                 Some(key) => self.env(key).map_or(Value::Missing(Missing::Unset), Value::Text),
                 None => Value::Map(self.environment()),
             },
-            p::EXE => Value::Text(self.exe()),
-            p::CWD => Value::Text(self.record.text(Task::SIZE, t.exe_len.into(), t.cwd_len.into())),
+            p::EXE => self.if_read(t.exe_len > 0, Value::Text(self.exe())),
+            p::CWD => {
+                let cwd = self.record.text(Task::SIZE, t.exe_len.into(), t.cwd_len.into());
+                self.if_read(t.cwd_len > 0, Value::Text(cwd))
+            }
             p::STATE => Value::Uint(folded_state(t.state)),
             p::TTY => Value::Text(self.tty()),
             p::KTHREAD => Value::Bool(self.kthread()),
@@ -384,7 +400,6 @@ impl<'a> Process<'a> {
 
     fn security_field(&self, field: FieldId) -> Value<'_> {
         let t = &self.task;
-        let int = |v: u32| Value::Int(v.into());
         match field {
             p::CAP_EFFECTIVE => Value::Uint(t.cap_effective),
             p::CAP_PERMITTED => Value::Uint(t.cap_permitted),
@@ -392,23 +407,26 @@ impl<'a> Process<'a> {
             p::CAP_BOUNDING => Value::Uint(t.cap_bounding),
             p::CAP_AMBIENT => Value::Uint(t.cap_ambient),
             p::CAP_NAMES => Value::Text(self.caps()),
-            p::NS_UTS => int(t.ns_uts),
-            p::NS_IPC => int(t.ns_ipc),
-            p::NS_MNT => int(t.ns_mnt),
-            p::NS_PID => int(t.ns_pid),
-            p::NS_PID_OWN => int(t.ns_pid_own),
-            p::NS_NET => int(t.ns_net),
-            p::NS_CGROUP => int(t.ns_cgroup),
-            p::NS_USER => int(t.ns_user),
-            p::NS_TIME => int(t.ns_time),
-            p::HOST_NAMESPACES => Value::List(self.host_namespaces()),
-            p::TRACER => int(t.tracer),
+            p::NS_UTS => self.namespace(t.ns_uts),
+            p::NS_IPC => self.namespace(t.ns_ipc),
+            p::NS_MNT => self.namespace(t.ns_mnt),
+            p::NS_PID => self.namespace(t.ns_pid),
+            p::NS_PID_OWN => self.namespace(t.ns_pid_own),
+            p::NS_NET => self.namespace(t.ns_net),
+            p::NS_CGROUP => self.namespace(t.ns_cgroup),
+            p::NS_USER => self.namespace(t.ns_user),
+            p::NS_TIME => self.namespace(t.ns_time),
+            p::HOST_NAMESPACES => match self.namespace(t.ns_mnt) {
+                Value::Missing(why) => Value::Missing(why),
+                _ => Value::List(self.host_namespaces()),
+            },
+            p::TRACER => Value::Int(t.tracer.into()),
             p::NO_NEW_PRIVS => Value::Bool(t.bits & bit::NO_NEW_PRIVS != 0),
             p::SECCOMP => Value::Uint(t.seccomp.into()),
             p::EXE_DELETED => self.exe_bit(exe::DELETED),
             p::EXE_MEMFD => self.exe_bit(exe::MEMFD),
             p::EXE_UPPER_LAYER => self.exe_bit(exe::UPPER),
-            p::EXE_INODE => Value::Uint(t.exe_inode),
+            p::EXE_INODE => self.if_read(t.exe_inode != 0, Value::Uint(t.exe_inode)),
             p::LD_PRELOAD => Value::Text(self.env(b"LD_PRELOAD").unwrap_or_default()),
             p::IMPOSTOR => Value::Bool(self.impostor()),
             p::SUSPICIOUS => {

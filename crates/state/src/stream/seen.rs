@@ -1,0 +1,147 @@
+//! An event with what is known about it: it answers every field.
+
+use nabe_event::field::{Class, FieldId};
+use nabe_event::raw::{Event, flag};
+use nabe_event::table::{Category, Flags};
+use nabe_event::{Fields, Missing, Value};
+
+use super::descriptor::Descriptor;
+use super::render::Renderer;
+use super::scratch::Scratch;
+use super::{Container, Stream, Thread};
+
+mod event;
+mod fd;
+mod metadata;
+mod process;
+
+/// An event, its thread, its descriptor and its container.
+pub struct Seen<'s> {
+    pub(crate) stream: &'s Stream,
+    pub(crate) event: Event<'s>,
+    pub(crate) thread: Option<&'s Thread>,
+    pub(crate) scratch: Scratch,
+}
+
+/// No value.
+const UNSET: Value<'static> = Value::Missing(Missing::Unset);
+
+impl<'s> Seen<'s> {
+    /// `teller` when the event is told by who knows containers, not by a thread.
+    pub(crate) fn new(stream: &'s Stream, event: Event<'s>, teller: Option<()>) -> Self {
+        let thread = if event.id.row().flags.has(Flags::SKIPPARSERESET) && event.id.name() != "procinfo" {
+            None
+        } else {
+            match teller {
+                Some(()) => Some(&stream.teller),
+                None => stream.threads.get(&event.tid),
+            }
+        };
+        Self { stream, event, thread, scratch: Scratch::default() }
+    }
+
+    /// The event as the source has it.
+    #[must_use]
+    pub fn event(&self) -> &Event<'s> {
+        &self.event
+    }
+
+    /// Its number, from 1.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.stream.number
+    }
+
+    /// The thread that it happened to.
+    #[must_use]
+    pub fn thread(&self) -> Option<&'s Thread> {
+        self.thread
+    }
+
+    /// Whether people see it: it is neither internal nor there for its effect on the state only.
+    #[must_use]
+    pub fn is_shown(&self) -> bool {
+        self.event.flags & flag::STATE_ONLY == 0
+            && !self.event.id.row().category.has(Category::INTERNAL)
+    }
+
+    /// The container of the thread.
+    #[must_use]
+    pub fn container(&self) -> Option<&'s Container> {
+        let id = &*self.thread?.container;
+        self.stream.containers.get(id)
+    }
+
+    /// Whether it works on a descriptor at all.
+    fn has_fd(&self) -> bool {
+        let flags = self.event.id.row().flags;
+        flags.has(Flags::USES_FD) || flags.has(Flags::CREATES_FD) || flags.has(Flags::DESTROYS_FD)
+    }
+
+    /// The descriptor that it works on: its number; -1 for none.
+    fn fd(&self) -> i64 {
+        self.thread.filter(|_| self.has_fd()).map_or(-1, |thread| thread.last_fd)
+    }
+
+    /// What is known of that descriptor.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<&'s Descriptor> {
+        let fd = self.fd();
+        let found = self.stream.descriptor(self.event.tid, fd).filter(|_| fd >= 0)?;
+        Some(found)
+    }
+
+    fn renderer(&self) -> Renderer<'_> {
+        Renderer { stream: self.stream, event: &self.event }
+    }
+
+    fn keep(&self, text: impl Into<Vec<u8>>) -> Value<'_> {
+        Value::Text(self.scratch.keep(text.into()))
+    }
+
+    /// A text made by `write`.
+    fn made(&self, write: impl FnOnce(&mut Vec<u8>)) -> Value<'_> {
+        let mut text = Vec::new();
+        write(&mut text);
+        self.keep(text)
+    }
+
+    /// A text that is there unless it is empty.
+    fn some(text: &str) -> Value<'_> {
+        if text.is_empty() { UNSET } else { Value::Text(text.as_bytes()) }
+    }
+}
+
+fn flag_of(value: Option<bool>) -> Value<'static> {
+    value.map_or(UNSET, Value::Bool)
+}
+
+fn unsigned(value: Option<u64>) -> Value<'static> {
+    value.map_or(UNSET, Value::Uint)
+}
+
+fn text(value: Option<&[u8]>) -> Value<'_> {
+    value.map_or(UNSET, Value::Text)
+}
+
+fn word(value: Option<&'static str>) -> Value<'static> {
+    value.map_or(UNSET, |word| Value::Text(word.as_bytes()))
+}
+
+impl Fields for Seen<'_> {
+    fn get(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
+        match field.class() {
+            Class::Event => self.of_event(field, arg),
+            Class::Thread | Class::Process => match self.thread {
+                Some(thread) => self.of_thread(thread, field, arg),
+                None => UNSET,
+            },
+            Class::Descriptor | Class::File => self.of_descriptor(field, arg),
+            Class::Container | Class::Metadata => self.of_container(field, arg),
+        }
+    }
+
+    fn related(&self, _: FieldId, _: &mut dyn FnMut(&dyn Fields) -> bool) -> Option<usize> {
+        None
+    }
+}

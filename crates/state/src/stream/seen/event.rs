@@ -1,0 +1,308 @@
+//! Fields of the event itself.
+
+use nabe_event::field::event as e;
+use nabe_event::table::{Category, Class, EventId, Flags, syscall_name};
+use nabe_event::{FieldId, Value};
+
+use super::{Seen, UNSET, unsigned, word};
+use crate::stream::descriptor::Kind;
+use crate::stream::{name, path, render, time};
+
+const SECOND: u64 = 1_000_000_000;
+
+impl Seen<'_> {
+    pub(super) fn of_event(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
+        let event = &self.event;
+        match field {
+            e::NUM => Value::Uint(self.stream.number),
+            e::CPU => Value::Int(i64::from(event.cpu)),
+            e::DIR => Value::Text(if event.id.is_enter() { b">" } else { b"<" }),
+            e::TYPE => Value::Text(self.name().as_bytes()),
+            e::SYSCALL_TYPE if event.id.is_syscall() => Value::Text(self.name().as_bytes()),
+            e::TYPE_IS => self.is_type(arg),
+            e::CATEGORY => self.category(),
+            e::ARGS | e::INFO => self.args(),
+            e::ARG => self.arg(arg),
+            e::RAWARG => self.raw_arg(arg),
+            e::BUFFER => self.position("data").and_then(|at| self.event.param(at)).map_or(UNSET, Value::Text),
+            e::COUNT | e::CNT => Value::Uint(1),
+            e::COUNT_EXIT if !event.id.is_enter() => Value::Uint(1),
+            e::SOURCE => Value::Text(b"syscall"),
+            e::HOSTNAME => Value::Text(&self.stream.hostname),
+            e::IS_ASYNC => Value::Bool(event.id.name() == "asyncevent"),
+            e::ASYNCTYPE | e::PLUGINNAME | e::PLUGININFO if event.id.name() == "asyncevent" => {
+                self.position("name").and_then(|at| event.text(at)).map_or(UNSET, Value::Text)
+            }
+            _ if self.is_of_result(field) => self.of_result(field),
+            _ if self.is_of_payload(field) => self.of_payload(field),
+            e::FS_PATH_NAME
+            | e::FS_PATH_NAMERAW
+            | e::FS_PATH_SOURCE
+            | e::FS_PATH_SOURCERAW
+            | e::FS_PATH_TARGET
+            | e::FS_PATH_TARGETRAW
+            | e::ABSPATH => self.of_path(field, arg),
+            e::IS_OPEN_READ | e::IS_OPEN_WRITE | e::IS_OPEN_EXEC | e::IS_OPEN_CREATE => self.of_open(field),
+            _ => self.of_time(field),
+        }
+    }
+
+    /// Its name; of a system call without an event of its own, that call's.
+    pub(super) fn name(&self) -> &'static str {
+        let id = self.event.id;
+        if matches!(id, EventId::GENERIC_E | EventId::GENERIC_X) {
+            let code = self.event.unsigned(0).and_then(|code| u16::try_from(code).ok());
+            return code.and_then(syscall_name).unwrap_or("<unknown>");
+        }
+        id.name()
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.event.id.row().param(name).map(|(at, _)| at)
+    }
+
+    fn is_type(&self, arg: Option<&[u8]>) -> Value<'_> {
+        let wanted = arg.and_then(|arg| core::str::from_utf8(arg).ok());
+        let matches = wanted.is_some_and(|wanted| {
+            wanted.parse() == Ok(self.event.id.number()) || wanted == self.name()
+        });
+        Value::Uint(u64::from(matches))
+    }
+
+    fn args(&self) -> Value<'_> {
+        if matches!(self.event.id, EventId::GENERIC_E | EventId::GENERIC_X) {
+            return Value::Text(b"");
+        }
+        self.made(|out| self.renderer().all(out))
+    }
+
+    fn argument(&self, arg: Option<&[u8]>) -> Option<usize> {
+        let arg = core::str::from_utf8(arg?).ok()?;
+        arg.parse().ok().or_else(|| self.position(arg))
+    }
+
+    fn arg(&self, arg: Option<&[u8]>) -> Value<'_> {
+        let texts = self.argument(arg).and_then(|at| self.renderer().at(at));
+        texts.map_or(UNSET, |texts| self.keep(texts.best()))
+    }
+
+    fn raw_arg(&self, arg: Option<&[u8]>) -> Value<'_> {
+        let Some(at) = self.argument(arg) else { return UNSET };
+        let Some(param) = self.event.id.row().params.get(at) else { return UNSET };
+        let Some(bytes) = self.event.param(at) else { return UNSET };
+        if param.ty.is_integer() {
+            return match param.ty.is_signed() {
+                true => self.event.signed(at).map_or(UNSET, Value::Int),
+                false => unsigned(self.event.unsigned(at)),
+            };
+        }
+        Value::Text(bytes.strip_suffix(b"\0").unwrap_or(bytes))
+    }
+
+    /// The result of an exit event: `res`, or the descriptor that it made.
+    pub(super) fn result(&self) -> Option<i64> {
+        let id = self.event.id;
+        if id.is_enter() {
+            return None;
+        }
+        let created = || self.position("fd").filter(|_| id.row().flags.has(Flags::CREATES_FD));
+        let at = self.position("res").or_else(created)?;
+        self.event.signed(at)
+    }
+
+    fn is_of_result(&self, field: FieldId) -> bool {
+        matches!(
+            field,
+            e::RES
+                | e::RAWRES
+                | e::FAILED
+                | e::COUNT_ERROR
+                | e::COUNT_ERROR_FILE
+                | e::COUNT_ERROR_NET
+                | e::COUNT_ERROR_MEMORY
+                | e::COUNT_ERROR_OTHER
+        )
+    }
+
+    fn of_result(&self, field: FieldId) -> Value<'_> {
+        let result = self.result();
+        let failed = result.is_some_and(|result| result < 0);
+        let counts = |is: bool| if failed && is { Value::Uint(1) } else { UNSET };
+        let class = self.event.id.row().category.class();
+        let creates = self.event.id.row().flags.has(Flags::CREATES_FD);
+        let kind = self.descriptor().map(|found| found.kind);
+        let file = matches!(class, Some(Class::File)) || matches!(kind, Some(Kind::File | Kind::Directory));
+        let net = matches!(class, Some(Class::Net))
+            || kind.is_some_and(|kind| kind.is_connection() || kind.is_server() || kind == Kind::Unix);
+        let memory = matches!(class, Some(Class::Memory));
+        match (field, result) {
+            (e::RAWRES, Some(result)) => Value::Int(result),
+            (e::RES, Some(0..)) => Value::Text(b"SUCCESS"),
+            (e::RES, Some(result)) => match name::error(result) {
+                Some(name) => Value::Text(name.as_bytes()),
+                None => self.keep(result.to_string()),
+            },
+            (e::FAILED, _) => Value::Bool(failed),
+            (e::COUNT_ERROR, _) => counts(true),
+            (e::COUNT_ERROR_FILE, _) => counts(file && (creates || !net)),
+            (e::COUNT_ERROR_NET, _) => counts(net),
+            (e::COUNT_ERROR_MEMORY, _) => counts(memory),
+            (e::COUNT_ERROR_OTHER, _) => counts(!file && !net && !memory),
+            _ => UNSET,
+        }
+    }
+
+    fn category(&self) -> Value<'_> {
+        let words = match self.event.id.row().category.class() {
+            Some(Class::Other) | None => "other",
+            Some(Class::File) => "file",
+            Some(Class::Net) => "net",
+            Some(Class::Ipc) => "ipc",
+            Some(Class::Memory) => "memory",
+            Some(Class::Process) => "process",
+            Some(Class::Sleep) => "sleep",
+            Some(Class::System) => "system",
+            Some(Class::Signal) => "signal",
+            Some(Class::User) => "user",
+            Some(Class::Time) => "time",
+            Some(Class::Processing) => "processing",
+            Some(Class::IoRead | Class::IoWrite | Class::IoOther) => return self.io_category(),
+            Some(Class::Wait) => "wait",
+            Some(Class::Scheduler) => "scheduler",
+            Some(Class::Internal) => "internal",
+        };
+        Value::Text(words.as_bytes())
+    }
+
+    fn io_category(&self) -> Value<'_> {
+        match self.event.id.row().category.class() {
+            Some(Class::IoRead) => Value::Text(b"IO-read"),
+            Some(Class::IoWrite) => Value::Text(b"IO-write"),
+            _ => Value::Text(b"IO-other"),
+        }
+    }
+
+    fn is_of_payload(&self, field: FieldId) -> bool {
+        (e::BUFLEN..=e::BUFLEN_NET_OUT).contains(&field)
+            || (e::IS_IO..=e::IS_WAIT).contains(&field)
+            || field == e::IS_SYSLOG
+    }
+
+    fn of_payload(&self, field: FieldId) -> Value<'_> {
+        let row = self.event.id.row();
+        let reads = row.flags.has(Flags::READS_FROM_FD);
+        let writes = row.flags.has(Flags::WRITES_TO_FD);
+        match field {
+            e::IS_IO => return Value::Bool(reads || writes),
+            e::IS_IO_READ => return Value::Bool(reads),
+            e::IS_IO_WRITE => return Value::Bool(writes),
+            e::IO_DIR => return word(if reads { Some("read") } else { writes.then_some("write") }),
+            e::IS_WAIT => return Value::Bool(row.flags.has(Flags::WAITS)),
+            e::IS_SYSLOG => {
+                let syslog = |found: &crate::stream::Descriptor| found.name.ends_with(b"/dev/log");
+                return Value::Bool(writes && self.descriptor().is_some_and(syslog));
+            }
+            _ => {}
+        }
+        let Some(descriptor) = self.descriptor() else { return UNSET };
+        let Some(bytes) = self.result().filter(|bytes| *bytes >= 0 && (reads || writes)) else {
+            return UNSET;
+        };
+        let file = descriptor.kind == Kind::File;
+        let net = descriptor.kind.is_connection() || descriptor.kind == Kind::Unix;
+        let wanted = match field {
+            e::BUFLEN => true,
+            e::BUFLEN_IN => reads,
+            e::BUFLEN_OUT => writes,
+            e::BUFLEN_FILE => file,
+            e::BUFLEN_FILE_IN => file && reads,
+            e::BUFLEN_FILE_OUT => file && writes,
+            e::BUFLEN_NET => net,
+            e::BUFLEN_NET_IN => net && reads,
+            _ => net && writes,
+        };
+        if wanted { Value::Uint(bytes.cast_unsigned()) } else { UNSET }
+    }
+
+    fn of_open(&self, field: FieldId) -> Value<'_> {
+        const READ: i64 = 1;
+        const WRITE: i64 = 2;
+        const CREATED: i64 = 1 << 14 | 4;
+        const TMPFILE: i64 = 1 << 13;
+        let id = self.event.id;
+        if id.is_enter() || !matches!(id.name(), "open" | "openat" | "openat2" | "creat" | "open_by_handle_at") {
+            return Value::Bool(false);
+        }
+        let number = |name: &str| self.position(name).and_then(|at| self.event.signed(at)).unwrap_or(0);
+        let (flags, mode) = (number("flags"), number("mode"));
+        let creat = id.name() == "creat";
+        Value::Bool(match field {
+            e::IS_OPEN_READ => flags & READ != 0,
+            e::IS_OPEN_WRITE => creat || flags & WRITE != 0,
+            e::IS_OPEN_EXEC => (creat || flags & (CREATED | TMPFILE) != 0) && mode & 0o111 != 0,
+            _ => creat || flags & CREATED != 0,
+        })
+    }
+
+    fn of_path(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
+        let first = |names: &[&str]| names.iter().find_map(|name| self.position(name));
+        let of = |field: FieldId| match field {
+            e::FS_PATH_SOURCE | e::FS_PATH_SOURCERAW => first(&["oldpath", "target", "special"]),
+            e::FS_PATH_TARGET | e::FS_PATH_TARGETRAW => first(&["newpath", "linkpath", "dir"]),
+            _ => first(&["name", "path", "filename", "pathname"]),
+        };
+        let field = match (field, arg) {
+            (e::ABSPATH, Some(b"src")) => e::FS_PATH_SOURCE,
+            (e::ABSPATH, Some(b"dst" | b"dest")) => e::FS_PATH_TARGET,
+            (e::ABSPATH, _) => e::FS_PATH_NAME,
+            (field, _) => field,
+        };
+        let Some(at) = of(field) else { return UNSET };
+        let Some(raw) = self.event.text(at) else { return UNSET };
+        if matches!(field, e::FS_PATH_NAMERAW | e::FS_PATH_SOURCERAW | e::FS_PATH_TARGETRAW) {
+            return Value::Text(raw);
+        }
+        let dirfd = self.event.id.row().params.get(at).and_then(|param| param.dirfd);
+        let dirfd = dirfd.and_then(|at| self.event.signed(usize::from(at))).unwrap_or(-100);
+        self.keep(path::join(&self.stream.base(self.event.tid, dirfd, raw), raw))
+    }
+
+    fn of_time(&self, field: FieldId) -> Value<'_> {
+        let (ts, offset) = (self.event.ts_ns, self.stream.style.utc_offset_s);
+        let latency = || self.thread.map_or(0, |thread| thread.latency_ns);
+        let relative = ts.saturating_sub(self.stream.first_ns);
+        let delta = ts.saturating_sub(self.stream.before_ns);
+        let span = |span: u64| Value::Int(i64::try_from(span).unwrap_or(i64::MAX));
+        match field {
+            e::TIME => self.made(|out| time::time_of_day(out, ts, offset, true)),
+            e::TIME_S => self.made(|out| time::time_of_day(out, ts, offset, false)),
+            e::DATETIME | e::DATETIME_S => self.made(|out| {
+                time::date(out, ts, offset);
+                out.push(b' ');
+                time::time_of_day(out, ts, offset, field == e::DATETIME);
+            }),
+            e::TIME_ISO8601 => self.made(|out| {
+                time::date(out, ts, 0);
+                out.push(b'T');
+                time::time_of_day(out, ts, 0, true);
+                out.extend_from_slice(b"+0000");
+            }),
+            e::OUTPUTTIME => self.made(|out| render::output_time(self.stream, ts, latency(), out)),
+            e::RAWTIME => Value::Uint(ts),
+            e::RAWTIME_S => Value::Uint(ts / SECOND),
+            e::RAWTIME_NS => Value::Uint(ts % SECOND),
+            e::RELTIME => span(relative),
+            e::RELTIME_S => span(relative / SECOND),
+            e::RELTIME_NS => span(relative % SECOND),
+            e::DELTATIME => span(delta),
+            e::DELTATIME_S => span(delta / SECOND),
+            e::DELTATIME_NS => span(delta % SECOND),
+            e::LATENCY => span(latency()),
+            e::LATENCY_S => span(latency() / SECOND),
+            e::LATENCY_NS => span(latency() % SECOND),
+            e::LATENCY_HUMAN => self.keep(time::human(latency())),
+            e::WAIT_LATENCY if self.event.id.row().category.has(Category::WAIT) => span(latency()),
+            _ => UNSET,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Fields of the descriptor that an event works on.
+
+use std::net::{IpAddr, SocketAddr};
+
+use nabe_event::field::{descriptor as d, file as f};
+use nabe_event::{FieldId, Value};
+
+use super::{Seen, UNSET, word};
+use crate::stream::descriptor::{Descriptor, Kind, Role};
+use crate::stream::path::{is_printable, join};
+
+impl Seen<'_> {
+    pub(super) fn of_descriptor(&self, field: FieldId, _arg: Option<&[u8]>) -> Value<'_> {
+        if !self.has_fd() {
+            return UNSET;
+        }
+        if field == f::FD {
+            return if self.fd() >= 0 { Value::Int(self.fd()) } else { UNSET };
+        }
+        let Some(found) = self.descriptor() else { return self.of_failed_open(field) };
+        match field {
+            d::TYPE => word(found.kind.word()),
+            d::TYPECHAR => Value::Text(found.kind.letter().as_bytes()),
+            d::NAME | f::PATH => self.keep(printable(&found.name)),
+            d::NAMERAW => Value::Text(if found.raw_name.is_empty() { &found.name } else { &found.raw_name }),
+            d::CONTAINERNAME => self.in_container(&printable(&found.name)),
+            d::DIRECTORY | d::CONTAINERDIRECTORY | d::FILENAME => self.part_of_path(field, found),
+            d::L4PROTO => word(found.protocol().word()),
+            d::SOCKFAMILY => word(match found.kind {
+                Kind::Unix => Some("unix"),
+                kind if kind.is_connection() || kind.is_server() => Some("ip"),
+                _ => None,
+            }),
+            d::IS_SERVER if found.kind.is_server() => Value::Bool(true),
+            d::IS_SERVER if found.kind.is_connection() => Value::Bool(found.role == Role::Server),
+            d::IS_SERVER => Value::Bool(false),
+            d::CONNECTED => Value::Bool(found.connected),
+            d::UID => self.keep(format!("{}{}", self.event.tid, self.fd())),
+            d::DEV if found.device != 0 => Value::Int(i64::from(found.device)),
+            d::DEV_MAJOR if found.device != 0 => Value::Int(i64::from(found.device >> 20)),
+            d::DEV_MINOR if found.device != 0 => Value::Int(i64::from(found.device & 0xf_ffff)),
+            f::INODE if found.inode != 0 => Value::Uint(found.inode),
+            d::IS_UPPER_LAYER => Value::Bool(found.open_flags & 1 << 15 != 0),
+            d::IS_LOWER_LAYER => Value::Bool(found.open_flags & 1 << 16 != 0),
+            _ => self.of_ends(field, found),
+        }
+    }
+
+    fn in_container(&self, text: &[u8]) -> Value<'_> {
+        let id = self.container_id();
+        self.keep([id, b":", text].concat())
+    }
+
+    fn part_of_path(&self, field: FieldId, found: &Descriptor) -> Value<'_> {
+        let is_file = found.kind == Kind::File;
+        if !is_file && (found.kind != Kind::Directory || field == d::FILENAME) {
+            return UNSET;
+        }
+        let name = printable(&found.name);
+        let slash = name.iter().rposition(|byte| *byte == b'/');
+        let last = slash.is_some_and(|slash| slash + 1 == name.len());
+        if field == d::FILENAME {
+            return match slash {
+                Some(slash) if !last => self.keep(name.get(slash + 1..).unwrap_or_default()),
+                Some(_) => self.keep(name),
+                None => Value::Text(b"/"),
+            };
+        }
+        let directory = match slash {
+            _ if !is_file => name.as_slice(),
+            Some(slash @ 1..) if !last => name.get(..slash).unwrap_or_default(),
+            Some(1..) => &name,
+            _ => b"/",
+        };
+        if field == d::CONTAINERDIRECTORY { self.in_container(directory) } else { self.keep(directory) }
+    }
+
+    fn of_ends(&self, field: FieldId, found: &Descriptor) -> Value<'_> {
+        let server = found.kind.is_server();
+        if !server && (!found.kind.is_connection() || found.role == Role::None) {
+            return UNSET;
+        }
+        let local = if self.is_local(found.source.ip()) { found.source } else { found.destination };
+        let remote = if local == found.source { found.destination } else { found.source };
+        let client = (!server).then_some(found.source);
+        let end = match field {
+            d::CIP | d::CNET | d::CPORT | d::CPROTO => client,
+            d::SIP | d::SNET | d::SPORT | d::SPROTO => Some(found.destination),
+            f::SRC_ADDR | f::SRC_PORT | d::LNET | d::LPROTO if !server => Some(local),
+            f::DST_ADDR | f::DST_PORT | d::RNET | d::RPROTO if !server => Some(remote),
+            _ => None,
+        };
+        let Some(end) = end else { return UNSET };
+        self.end(field, end)
+    }
+
+    fn end(&self, field: FieldId, end: SocketAddr) -> Value<'_> {
+        match field {
+            d::CPORT | d::SPORT | f::SRC_PORT | f::DST_PORT => Value::Uint(u64::from(end.port())),
+            d::CPROTO | d::SPROTO | d::LPROTO | d::RPROTO => self.keep(end.port().to_string()),
+            _ => Value::Ip(end.ip()),
+        }
+    }
+
+    /// Whether an address is one of this machine, or of the container.
+    fn is_local(&self, address: IpAddr) -> bool {
+        if address.is_loopback() || self.stream.addresses.contains(&address) {
+            return true;
+        }
+        self.container().is_some_and(|container| container.ip.parse() == Ok(address))
+    }
+
+    /// A failed open has no descriptor, but a name.
+    fn of_failed_open(&self, field: FieldId) -> Value<'_> {
+        let id = self.event.id;
+        let opens = matches!(id.name(), "open" | "openat" | "openat2" | "creat");
+        let Some((at, param)) = id.row().param("name").filter(|_| opens) else { return UNSET };
+        let Some(name) = self.event.text(at) else { return UNSET };
+        let dirfd = id.row().param("dirfd").and_then(|(at, _)| self.event.signed(at)).unwrap_or(-100);
+        let _ = param;
+        let whole = join(&self.stream.base(self.event.tid, dirfd, name), name);
+        match field {
+            d::TYPECHAR => Value::Text(b"f"),
+            d::NAME => self.keep(whole),
+            d::NAMERAW => Value::Text(name),
+            d::CONTAINERNAME => self.in_container(&whole),
+            d::DIRECTORY | d::CONTAINERDIRECTORY | d::FILENAME => {
+                self.part_of_path(field, &Descriptor::named(Kind::File, &whole))
+            }
+            _ => UNSET,
+        }
+    }
+}
+
+fn printable(name: &[u8]) -> Vec<u8> {
+    name.iter().copied().filter(|byte| is_printable(*byte)).collect()
+}

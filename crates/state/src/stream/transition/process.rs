@@ -1,0 +1,308 @@
+//! Processes and threads: their birth, their programs, their end, and what they are and may.
+
+use std::sync::Arc;
+
+use super::Step;
+use crate::stream::thread::{Thread, clone as flag};
+use crate::stream::{Account, Stream, container};
+
+/// A thread whose birth is longer ago than this when its own clone returns is another one, whose
+/// end was lost.
+const STALE_NS: u64 = 2_000_000_000;
+
+pub(crate) fn clone(stream: &mut Stream, step: &Step<'_>) {
+    let Some(result) = step.success() else { return };
+    let flags = step.number("flags").and_then(|flags| u32::try_from(flags & 0xffff_ffff).ok()).unwrap_or(0);
+    let tid = step.event.tid;
+    let (vtid, vpid) = (step.number("vtid"), step.number("vpid"));
+    let contained = flags & flag::CHILD_IN_PIDNS != 0 || vtid.is_some_and(|vtid| vtid != tid);
+    let (child, parent) = if result == 0 {
+        let ts = step.event.ts_ns;
+        let stale = |thread: &Thread| thread.started_ns != 0 && ts.saturating_sub(thread.started_ns) > STALE_NS;
+        if stream.threads.get(&tid).is_some_and(stale) {
+            stream.remove_thread(tid);
+        }
+        if let Some(thread) = stream.threads.get_mut(&tid).filter(|thread| !thread.is_unknown()) {
+            if contained {
+                thread.vtid = vtid.unwrap_or(thread.vtid);
+                thread.vpid = vpid.unwrap_or(thread.vpid);
+            }
+            return;
+        }
+        let parent = if flags & flag::THREAD == 0 { step.number("ptid") } else { step.number("pid") };
+        (tid, parent.unwrap_or(-1))
+    } else {
+        // In a container the parent knows the child only by its number there.
+        if contained || stream.threads.get(&result).is_some_and(|child| child.inverted) {
+            return;
+        }
+        stream.remove_thread(result);
+        (result, tid)
+    };
+    let mut thread = born(stream, step, child, parent, flags);
+    thread.inverted = result == 0;
+    if contained {
+        thread.vtid = vtid.unwrap_or(-1);
+        thread.vpid = vpid.unwrap_or(-1);
+    } else {
+        (thread.vtid, thread.vpid) = (thread.tid, thread.pid);
+    }
+    stream.insert(thread);
+}
+
+/// The new thread: what it inherits, and what the event says of it.
+fn born(stream: &Stream, step: &Step<'_>, tid: i64, parent: i64, flags: u32) -> Thread {
+    let is_thread = flags & flag::THREAD != 0;
+    let mut thread = match stream.threads.get(&parent) {
+        Some(parent) => {
+            let (mut child, owner) = (parent.heir(), stream.owner(parent.tid).unwrap_or(parent));
+            if !is_thread {
+                child.descriptors = owner.descriptors.clone();
+                child.cwd = owner.cwd.clone();
+            }
+            child
+        }
+        None => Thread::new(tid),
+    };
+    thread.tid = tid;
+    thread.ptid = parent;
+    thread.flags = flags;
+    thread.pid = if is_thread { step.number("pid").unwrap_or(parent) } else { tid };
+    thread.started_ns = step.event.ts_ns;
+    describe(&mut thread, step);
+    thread.uid = step.number("uid").map_or(thread.uid, low32);
+    thread.gid = step.number("gid").map_or(thread.gid, low32);
+    thread
+}
+
+/// What clone and exec both say of a thread.
+fn describe(thread: &mut Thread, step: &Step<'_>) {
+    let text = |name: &str| step.text(name).map(Arc::<[u8]>::from);
+    if let Some(exe) = text("exe") {
+        thread.exe = exe;
+    }
+    // Before 2015 there was no name of its own.
+    thread.comm = text("comm").filter(|comm| !comm.is_empty()).unwrap_or_else(|| thread.exe.clone());
+    thread.args = step.bytes("args").unwrap_or_default().into();
+    let number = |name: &str| step.number(name);
+    thread.fd_limit = number("fdlimit").unwrap_or(thread.fd_limit);
+    thread.major_faults = number("pgft_maj").map_or(thread.major_faults, i64::cast_unsigned);
+    thread.minor_faults = number("pgft_min").map_or(thread.minor_faults, i64::cast_unsigned);
+    thread.tty = number("tty").map_or(thread.tty, low32);
+    thread.pid_namespace_start_ns =
+        number("pidns_init_start_ts").map(i64::cast_unsigned).or(thread.pid_namespace_start_ns);
+    memory_of(thread, step);
+    if let Some(cgroups) = step.bytes("cgroups") {
+        thread.cgroups = cgroups.into();
+        thread.container = container::id_of(cgroups);
+    }
+}
+
+fn memory_of(thread: &mut Thread, step: &Step<'_>) {
+    for (name, field) in [
+        ("vm_size", &mut thread.vm_size_kib),
+        ("vm_rss", &mut thread.vm_rss_kib),
+        ("vm_swap", &mut thread.vm_swap_kib),
+    ] {
+        if let Some(number) = step.number(name) {
+            *field = number.cast_unsigned();
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low half is meant")]
+const fn low32(number: i64) -> u32 {
+    number as u32
+}
+
+pub(crate) fn exec(stream: &mut Stream, step: &Step<'_>) {
+    let Some(_) = step.success() else { return };
+    let tid = step.event.tid;
+    let path = step.text("trusted_exepath").filter(|path| !path.is_empty()).map(<[u8]>::to_vec);
+    let path = path.or_else(|| {
+        let name = step.text("filename").or_else(|| step.text("pathname"))?;
+        if name == b"<NA>" {
+            return Some(name.to_vec());
+        }
+        let dirfd = step.number("dirfd").unwrap_or(super::file::AT_FDCWD);
+        Some(crate::stream::path::join(&stream.base(tid, dirfd, name), name))
+    });
+    let Some(thread) = stream.threads.get_mut(&tid) else { return };
+    describe(thread, step);
+    thread.pid = step.number("pid").unwrap_or(thread.pid);
+    if thread.ptid == -1 {
+        thread.ptid = step.number("ptid").unwrap_or(-1);
+    }
+    if let Some(path) = path {
+        thread.exe_path = path.into();
+    }
+    if let Some(env) = step.bytes("env") {
+        thread.env = env.into();
+    }
+    thread.vpgid = step.number("vpgid").unwrap_or(thread.vpgid);
+    thread.pgid = step.number("pgid").unwrap_or(thread.pgid);
+    thread.login_uid = step.number("loginuid").map_or(thread.login_uid, low32);
+    thread.uid = step.number("uid").map_or(thread.uid, low32);
+    thread.gid = step.number("gid").map_or(thread.gid, low32);
+    program(thread, step);
+    // What a new program starts with.
+    thread.flags &= !(flag::FILES | flag::THREAD);
+}
+
+/// What exec says of the program's file.
+fn program(thread: &mut Thread, step: &Step<'_>) {
+    const WRITABLE: i64 = 1;
+    const UPPER_LAYER: i64 = 2;
+    const FROM_MEMFD: i64 = 4;
+    const LOWER_LAYER: i64 = 8;
+    if let Some(flags) = step.number("flags") {
+        thread.exe_writable = Some(flags & WRITABLE != 0);
+        thread.exe_upper_layer = Some(flags & UPPER_LAYER != 0);
+        thread.exe_from_memfd = Some(flags & FROM_MEMFD != 0);
+        thread.exe_lower_layer = Some(flags & LOWER_LAYER != 0);
+    }
+    let number = |name: &str| step.number(name).map(i64::cast_unsigned);
+    for (slot, name) in
+        thread.capabilities.iter_mut().zip(["cap_permitted", "cap_inheritable", "cap_effective"])
+    {
+        *slot = number(name).or(*slot);
+    }
+    thread.exe_inode = number("exe_ino").or(thread.exe_inode);
+    thread.exe_ctime_ns = number("exe_ino_ctime").or(thread.exe_ctime_ns);
+    thread.exe_mtime_ns = number("exe_ino_mtime").or(thread.exe_mtime_ns);
+}
+
+pub(crate) fn exit(stream: &mut Stream, step: &Step<'_>) {
+    stream.ending_thread = Some(step.event.tid);
+}
+
+fn change_directory(stream: &mut Stream, tid: i64, path: &[u8]) {
+    if let Some(owner) = stream.main_mut(tid) {
+        owner.change_directory(path);
+    }
+}
+
+pub(crate) fn chdir(stream: &mut Stream, step: &Step<'_>) {
+    if let (Some(_), Some(path)) = (step.success(), step.text("path")) {
+        change_directory(stream, step.event.tid, path);
+    }
+}
+
+pub(crate) fn getcwd(stream: &mut Stream, step: &Step<'_>) {
+    chdir(stream, step);
+}
+
+pub(crate) fn fchdir(stream: &mut Stream, step: &Step<'_>) {
+    let Some(_) = step.success() else { return };
+    let Some(name) = stream.descriptor(step.event.tid, step.fd).map(|found| found.name.clone()) else {
+        return;
+    };
+    change_directory(stream, step.event.tid, &name);
+}
+
+pub(crate) fn chroot(stream: &mut Stream, step: &Step<'_>) {
+    let (Some(_), Some(path)) = (step.success(), step.text("path")) else { return };
+    if let Some(thread) = stream.threads.get_mut(&step.event.tid) {
+        thread.root = crate::stream::path::join(&thread.cwd, path).into();
+    }
+}
+
+pub(crate) fn setsid(stream: &mut Stream, step: &Step<'_>) {
+    if let (Some(sid), Some(thread)) = (step.success(), stream.threads.get_mut(&step.event.tid)) {
+        thread.sid = sid;
+    }
+}
+
+pub(crate) fn setpgid(stream: &mut Stream, step: &Step<'_>) {
+    let (Some(_), Some(pid), Some(group)) = (step.success(), step.number("pid"), step.number("pgid")) else {
+        return;
+    };
+    let caller = step.event.tid;
+    let pid = if pid == 0 { caller } else { pid };
+    if let Some(thread) = stream.threads.get_mut(&pid) {
+        thread.vpgid = if group == 0 { thread.vpid } else { group };
+    }
+}
+
+pub(crate) fn setuid(stream: &mut Stream, step: &Step<'_>) {
+    become_user(stream, step, "uid");
+}
+
+pub(crate) fn setresuid(stream: &mut Stream, step: &Step<'_>) {
+    become_user(stream, step, "euid");
+}
+
+fn become_user(stream: &mut Stream, step: &Step<'_>, name: &str) {
+    let (Some(_), Some(uid)) = (step.success(), step.number(name)) else { return };
+    if let Some(main) = stream.main_mut(step.event.tid).filter(|_| low32(uid) != u32::MAX) {
+        main.uid = low32(uid);
+    }
+}
+
+pub(crate) fn setgid(stream: &mut Stream, step: &Step<'_>) {
+    become_group(stream, step, "gid");
+}
+
+pub(crate) fn setresgid(stream: &mut Stream, step: &Step<'_>) {
+    become_group(stream, step, "egid");
+}
+
+fn become_group(stream: &mut Stream, step: &Step<'_>, name: &str) {
+    let (Some(_), Some(gid)) = (step.success(), step.number(name)) else { return };
+    if let Some(main) = stream.main_mut(step.event.tid).filter(|_| low32(gid) != u32::MAX) {
+        main.gid = low32(gid);
+    }
+}
+
+pub(crate) fn prctl(stream: &mut Stream, step: &Step<'_>) {
+    const PR_SET_NAME: i64 = 15;
+    if step.success().is_none() || step.number("option") != Some(PR_SET_NAME) {
+        return;
+    }
+    if let (Some(name), Some(thread)) = (step.text("arg2_str"), stream.threads.get_mut(&step.event.tid)) {
+        thread.comm = name.get(..15).unwrap_or(name).into();
+    }
+}
+
+pub(crate) fn memory(stream: &mut Stream, step: &Step<'_>) {
+    if let Some(thread) = stream.threads.get_mut(&step.event.tid) {
+        memory_of(thread, step);
+    }
+}
+
+pub(crate) fn limit(stream: &mut Stream, step: &Step<'_>) {
+    /// The schema's RLIMIT_NOFILE.
+    const NOFILE: i64 = 7;
+    if step.success().is_none() || step.number("resource") != Some(NOFILE) {
+        return;
+    }
+    let current = step.number("newcur").or_else(|| step.number("cur")).filter(|current| *current >= 0);
+    let pid = step.number("pid").filter(|pid| *pid > 0).unwrap_or(step.event.tid);
+    if let (Some(current), Some(main)) = (current, stream.main_mut(pid)) {
+        main.fd_limit = current;
+    }
+}
+
+pub(crate) fn user_added(stream: &mut Stream, step: &Step<'_>) {
+    let (Some(uid), Some(name)) = (step.number("uid"), step.text("name")) else { return };
+    let text = |name: &str| step.text(name).unwrap_or_default().into();
+    stream.add_user(low32(uid), Account { name: name.into(), home: text("home"), shell: text("shell") });
+}
+
+pub(crate) fn user_deleted(stream: &mut Stream, step: &Step<'_>) {
+    if let Some(uid) = step.number("uid") {
+        stream.users.remove(&low32(uid));
+    }
+}
+
+pub(crate) fn group_added(stream: &mut Stream, step: &Step<'_>) {
+    if let (Some(gid), Some(name)) = (step.number("gid"), step.text("name")) {
+        stream.add_group(low32(gid), name);
+    }
+}
+
+pub(crate) fn group_deleted(stream: &mut Stream, step: &Step<'_>) {
+    if let Some(gid) = step.number("gid") {
+        stream.groups.remove(&low32(gid));
+    }
+}

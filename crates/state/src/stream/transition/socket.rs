@@ -1,0 +1,159 @@
+//! Sockets and the ends of their connections.
+
+use super::{Step, keep};
+use crate::stream::Stream;
+use crate::stream::descriptor::{Descriptor, Kind, Role, Transport, single, tuple, unix_path, unmapped};
+use crate::stream::render;
+
+const AF_UNIX: i64 = 1;
+const AF_INET: i64 = 2;
+const AF_INET6: i64 = 10;
+const AF_NETLINK: i64 = 16;
+
+pub(crate) fn socket(stream: &mut Stream, step: &Step<'_>) {
+    let Some(fd) = step.success() else { return };
+    let (Some(domain), Some(ty)) = (step.number("domain"), step.number("type")) else { return };
+    let kind = match domain {
+        AF_UNIX => Kind::Unix,
+        AF_INET => Kind::Ipv4,
+        AF_INET6 => Kind::Ipv6,
+        AF_NETLINK => Kind::Netlink,
+        // sysdig knows no others, and shows their numbers only.
+        _ => return,
+    };
+    let transport = transport(ty & 0xff, step.number("proto").unwrap_or(0));
+    keep(stream, step.event.tid, fd, Descriptor { kind, transport, ..Descriptor::default() });
+}
+
+fn transport(ty: i64, protocol: i64) -> Transport {
+    const SOCK_RAW: i64 = 3;
+    match (ty, protocol) {
+        (SOCK_RAW, 1 | 6 | 17 | 255) | (_, 255) => Transport::Raw,
+        (_, 6) | (1, 0) => Transport::Tcp,
+        (_, 17) | (2, 0) => Transport::Udp,
+        (_, 1) => Transport::Icmp,
+        _ => Transport::Unknown,
+    }
+}
+
+pub(crate) fn pair(stream: &mut Stream, step: &Step<'_>) {
+    let Some(_) = step.success() else { return };
+    for end in ["fd1", "fd2"] {
+        if let Some(fd) = step.number(end) {
+            keep(stream, step.event.tid, fd, Descriptor { kind: Kind::Unix, ..Descriptor::default() });
+        }
+    }
+}
+
+pub(crate) fn bind(stream: &mut Stream, step: &Step<'_>) {
+    let (Some(_), Some(bytes)) = (step.success(), step.bytes("addr")) else { return };
+    let Some(descriptor) = stream.descriptor_mut(step.event.tid, step.fd) else { return };
+    if let Some(local) = single(bytes).filter(|local| local.port() > 0) {
+        let plain = unmapped(local).unwrap_or(local);
+        descriptor.kind = if plain.is_ipv4() { Kind::Ipv4Server } else { Kind::Ipv6Server };
+        (descriptor.source, descriptor.destination) = (plain, plain);
+        descriptor.role = Role::Server;
+    }
+    let mut name = Vec::new();
+    render::socket_address(bytes, &mut name);
+    descriptor.name = name.into();
+}
+
+pub(crate) fn connect(stream: &mut Stream, step: &Step<'_>) {
+    const EINPROGRESS: i64 = -115;
+    let Some(result) = step.event.signed(0) else { return };
+    let Some(bytes) = step.bytes("tuple") else { return };
+    let Some(descriptor) = stream.descriptor_mut(step.event.tid, step.fd) else { return };
+    if result < 0 && result != EINPROGRESS {
+        return;
+    }
+    descriptor.connected = true;
+    match tuple(bytes) {
+        Some((kind, source, destination)) => {
+            let changed = descriptor.update_ends(kind, source, destination);
+            if changed && descriptor.role == Role::Server && descriptor.transport == Transport::Udp {
+                descriptor.swap_ends();
+            }
+            descriptor.kind = kind;
+            descriptor.name_connection();
+        }
+        None => name_unix(descriptor, bytes),
+    }
+    if descriptor.role == Role::None {
+        descriptor.role = Role::Client;
+    }
+}
+
+/// Names a socket after a tuple that is of no IP family.
+fn name_unix(descriptor: &mut Descriptor, bytes: &[u8]) {
+    let mut name = Vec::new();
+    render::socket_tuple(bytes, &mut name);
+    descriptor.name = name.into();
+}
+
+pub(crate) fn accept(stream: &mut Stream, step: &Step<'_>) {
+    let Some(fd) = step.success() else { return };
+    if let Some(thread) = stream.threads.get_mut(&step.event.tid) {
+        thread.last_fd = fd;
+    }
+    let Some(bytes) = step.bytes("tuple") else { return };
+    let mut descriptor = Descriptor { role: Role::Server, connected: true, ..Descriptor::default() };
+    match (tuple(bytes), bytes.first()) {
+        (Some((kind, source, destination)), _) => {
+            (descriptor.kind, descriptor.source, descriptor.destination) = (kind, source, destination);
+            descriptor.transport = Transport::Tcp;
+        }
+        (None, Some(1)) => descriptor.kind = Kind::Unix,
+        _ => return,
+    }
+    let mut name = Vec::new();
+    render::socket_tuple(bytes, &mut name);
+    descriptor.name = name.into();
+    keep(stream, step.event.tid, fd, descriptor);
+}
+
+pub(crate) fn send(stream: &mut Stream, step: &Step<'_>) {
+    transfer(stream, step, Role::Client);
+}
+
+pub(crate) fn receive(stream: &mut Stream, step: &Step<'_>) {
+    transfer(stream, step, Role::Server);
+}
+
+/// A datagram tells the ends of a socket that has no connection. The sender of the bytes stands
+/// first in the tuple; a connection is named from client to server.
+fn transfer(stream: &mut Stream, step: &Step<'_>, to: Role) {
+    let Some(_) = step.success() else { return };
+    let bound = |stream: &Stream, port: u16| stream.is_bound(step.event.tid, port);
+    let Some(bytes) = step.bytes("tuple") else { return };
+    let is_bound = tuple(bytes).is_some_and(|(_, _, destination)| bound(stream, destination.port()));
+    let Some(descriptor) = stream.descriptor_mut(step.event.tid, step.fd) else { return };
+    if descriptor.kind.is_connection() {
+        descriptor.connected = true;
+    }
+    if !descriptor.name.is_empty() && descriptor.protocol() == Transport::Tcp {
+        return;
+    }
+    let Some((kind, source, destination)) = tuple(bytes) else {
+        if bytes.first() == Some(&1) {
+            descriptor.kind = Kind::Unix;
+            descriptor.name = unix_path(bytes).into();
+            name_unix(descriptor, bytes);
+        }
+        return;
+    };
+    if !descriptor.update_ends(kind, source, destination) {
+        return;
+    }
+    if descriptor.transport == Transport::Unknown {
+        descriptor.transport = Transport::Udp;
+    }
+    if descriptor.role == Role::None {
+        descriptor.role = if is_bound { Role::Server } else { Role::Client };
+    }
+    if descriptor.role != to {
+        descriptor.swap_ends();
+    }
+    descriptor.name_connection();
+}
+
