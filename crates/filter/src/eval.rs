@@ -15,8 +15,8 @@ pub(crate) mod value;
 
 use value::{Dict, MAX_SIZE, OUT_OF_RANGE, Seq, V, compare, doubt, equal, float, missing};
 
-/// Items that all loops of one evaluation may visit together; beyond, the answer is undecided.
-/// Enough for every pair out of 4,000 descriptors.
+/// Items that all loops of one evaluation may visit together, and 16 bytes of text that functions
+/// may build, each; beyond, the answer is undecided. Enough for every pair out of 4,000 descriptors.
 pub(crate) const STEPS: u32 = 1 << 24;
 
 /// The steps that are left.
@@ -25,6 +25,18 @@ pub(crate) struct Steps(Cell<u32>);
 impl Steps {
     pub(crate) fn new(limit: u32) -> Self {
         Self(Cell::new(limit))
+    }
+
+    /// Takes as many as building a value costs; the value, unless there were too few.
+    fn charge<'e>(&self, value: V<'e>) -> V<'e> {
+        let cost = match &value {
+            V::Text(text) => text.len() / 16,
+            V::List(list) => list.len(),
+            _ => 0,
+        };
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(u32::try_from(cost).unwrap_or(u32::MAX)));
+        if self.0.get() == 0 { V::Missing(OUT_OF_RANGE) } else { value }
     }
 
     /// Takes one; whether there was one.
@@ -219,7 +231,7 @@ impl Operand {
 
     #[inline(never)]
     fn compute<'e>(&'e self, env: &'e Env<'e>) -> V<'e> {
-        match self {
+        let value = match self {
             Self::Math(math, sides) => arithmetic(*math, sides[0].eval(env), sides[1].eval(env)),
             Self::Negate(inner) => match inner.eval(env) {
                 V::Int(n) => V::int(n.checked_neg()),
@@ -239,7 +251,8 @@ impl Operand {
             Self::Count(each) => count(each, env),
             Self::Collect(each, body) => collect(each, body.as_deref(), env),
             _ => V::Missing(OUT_OF_RANGE),
-        }
+        };
+        env.steps.charge(value)
     }
 }
 

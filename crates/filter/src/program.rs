@@ -32,7 +32,9 @@ impl Program {
     /// # Errors
     /// When the text is no expression that is true or false, or is nested too deeply or too long.
     pub fn cel(source: &str) -> Result<Self, Diagnostic> {
-        lower(source).map(Self::new).map_err(|error| Diagnostic::new(source, *error))
+        let tree = parser::parse(source).map_err(|error| Diagnostic::new(source, *error))?;
+        let pred = tree.map_or(Ok(Pred::Const(Some(true))), |tree| Resolver::resolve(source, &tree));
+        pred.map(Self::new).map_err(|error| Diagnostic::new(source, *error))
     }
 
     /// Compiles an expression of CEL about events: fields of events are known besides those of
@@ -148,13 +150,5 @@ impl Program {
         let pushed = if pushed.is_empty() { "nothing".to_owned() } else { pushed.join("; ") };
         let _ = writeln!(out, "pushed     {pushed}");
         out
-    }
-}
-
-/// The typed form of an expression, before any pass.
-pub(crate) fn lower(source: &str) -> crate::diagnostic::Result<Pred> {
-    match parser::parse(source)? {
-        Some(tree) => Resolver::resolve(source, &tree),
-        None => Ok(Pred::Const(Some(true))),
     }
 }

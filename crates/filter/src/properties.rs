@@ -9,7 +9,6 @@ use proptest::prelude::*;
 
 use crate::eval::{Bind, Env, STEPS, Steps};
 use crate::ir::Pred;
-use crate::program::lower;
 use crate::sample::{Owned, Sample};
 use crate::{Program, compile, passes};
 
@@ -338,6 +337,12 @@ impl Choice<'_> {
 
 const SOCKET: &[FieldId] =
     &[f::FAMILY, f::TYPE, f::STATE, f::SRC_PORT, f::DST_PORT, f::SRC_ADDR, f::DST_ADDR];
+
+/// The typed form as the expression is written.
+fn lower(source: &str) -> crate::diagnostic::Result<Pred> {
+    let tree = crate::cel::parser::parse(source)?;
+    tree.map_or(Ok(Pred::Const(Some(true))), |tree| crate::resolve::Resolver::resolve_plain(source, &tree))
+}
 
 /// The verdict of the plain interpreter on the form as it was resolved.
 fn plain(pred: &Pred, subject: &dyn Fields) -> Option<bool> {

@@ -8,6 +8,7 @@ use nabe_event::field::{Arg, Class};
 use crate::cel::ast::{Binary, Kind, Literal, Node};
 use crate::diagnostic::{Error, Result};
 use crate::ir::{Absent, Const, FieldRef, Math, Operand, Order, Pred};
+use crate::passes::reduce;
 use crate::span::Span;
 use crate::types::{Ty, a};
 
@@ -60,19 +61,26 @@ pub(crate) struct Resolver<'s> {
     events: bool,
     /// Regular expressions so far.
     patterns: usize,
+    /// Whether nodes are reduced as they are made, so that constants are judged by what they come
+    /// to. Off only in tests, which compare with the form as it was written.
+    reduce: bool,
 }
 
 impl<'s> Resolver<'s> {
     /// The predicate that a tree stands for.
     pub(crate) fn resolve(source: &'s str, tree: &Node<'s>) -> Result<Pred> {
-        let mut resolver = Resolver { source, scopes: Vec::new(), events: false, patterns: 0 };
-        resolver.pred(tree)
+        Self { source, scopes: Vec::new(), events: false, patterns: 0, reduce: true }.pred(tree)
     }
 
     /// The same where subjects are events: their fields have a meaning too.
     pub(crate) fn resolve_events(source: &'s str, tree: &Node<'s>) -> Result<Pred> {
-        let mut resolver = Resolver { source, scopes: Vec::new(), events: true, patterns: 0 };
-        resolver.pred(tree)
+        Self { source, scopes: Vec::new(), events: true, patterns: 0, reduce: true }.pred(tree)
+    }
+
+    /// The predicate as it is written, nothing reduced.
+    #[cfg(test)]
+    pub(crate) fn resolve_plain(source: &'s str, tree: &Node<'s>) -> Result<Pred> {
+        Self { source, scopes: Vec::new(), events: false, patterns: 0, reduce: false }.pred(tree)
     }
 
     fn text(&self, span: Span) -> String {
@@ -80,6 +88,15 @@ impl<'s> Resolver<'s> {
     }
 
     fn pred(&mut self, node: &Node<'s>) -> Result<Pred> {
+        let mut pred = self.written(node)?;
+        if self.reduce {
+            reduce::reduce_pred(&mut pred);
+        }
+        Ok(pred)
+    }
+
+    /// The predicate as it is written.
+    fn written(&mut self, node: &Node<'s>) -> Result<Pred> {
         match &node.kind {
             Kind::And(terms) => Ok(Pred::And(self.preds(terms)?)),
             Kind::Or(terms) => Ok(Pred::Or(self.preds(terms)?)),
@@ -165,11 +182,18 @@ impl<'s> Resolver<'s> {
 
     #[inline(never)]
     fn shape(&mut self, node: &Node<'s>, want: Option<&Ty>) -> Result<Shape> {
-        match &node.kind {
+        let mut shape = match &node.kind {
             Kind::Ident(_) | Kind::Select(..) => self.path(node, want),
             Kind::Call(target, name, args) => self.call(node, target.as_deref(), *name, args),
             _ => self.compound(node, want).map(Shape::Value),
+        }?;
+        if let (Shape::Value(typed), true) = (&mut shape, self.reduce) {
+            if let Operand::Pred(pred) = &mut typed.op {
+                reduce::reduce_pred(pred);
+            }
+            reduce::reduce_operand(&mut typed.op);
         }
+        Ok(shape)
     }
 
     #[inline(never)]

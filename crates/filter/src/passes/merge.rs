@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 
 use nabe_event::FieldId;
 
+use super::reduce::join;
 use crate::ir::walk::{Rewrite, walk_operand, walk_pred};
 use crate::ir::{Absent, Const, FieldRef, Net, Operand, Order, Pred, Set, Slot};
 
@@ -19,8 +20,16 @@ struct Merge;
 impl Rewrite for Merge {
     fn pred(&mut self, pred: &mut Pred) {
         walk_pred(self, pred);
-        if let Pred::Or(terms) = pred {
-            *pred = merge(core::mem::take(terms));
+        // Terms that have become equal, or chains of their parent's kind, are joined again.
+        match pred {
+            Pred::And(terms) => *pred = join(core::mem::take(terms), true),
+            Pred::Or(terms) => {
+                *pred = join(core::mem::take(terms), false);
+                if let Pred::Or(terms) = pred {
+                    *pred = merge(core::mem::take(terms));
+                }
+            }
+            _ => {}
         }
     }
 

@@ -18,44 +18,49 @@ pub(crate) fn run(pred: &mut Pred) {
     Reduce.pred(pred);
 }
 
-/// The same for one operand: the resolver judges constants by what they come to.
-pub(crate) fn operand(operand: &mut Operand) {
-    Reduce.operand(operand);
-}
-
 struct Reduce;
 
 impl Rewrite for Reduce {
     fn pred(&mut self, pred: &mut Pred) {
         walk_pred(self, pred);
-        if !matches!(pred, Pred::Const(_)) && bound(pred) {
-            fold_pred(pred);
-        }
-        simplify(pred);
+        reduce_pred(pred);
     }
 
     fn operand(&mut self, operand: &mut Operand) {
         walk_operand(self, operand);
-        if let Operand::If(parts) = operand
-            && let Pred::Const(Some(known)) = parts.0
-        {
-            let placeholder = Operand::Const(Const::Null);
-            let chosen = if known { &mut parts.1 } else { &mut parts.2 };
-            *operand = core::mem::replace(chosen, placeholder);
-        }
-        match operand {
-            Operand::Const(_) | Operand::Field(_) | Operand::Local(_) => {}
-            Operand::Pred(pred) => match &mut **pred {
-                Pred::Const(Some(value)) => *operand = Operand::Const(Const::Bool(*value)),
-                Pred::Test(value, _) => {
-                    let value = core::mem::replace(value, Operand::Const(Const::Null));
-                    *operand = value;
-                }
-                _ => {}
-            },
-            _ if is_constant(operand, 0) => fold_operand(operand),
+        reduce_operand(operand);
+    }
+}
+
+/// Reduces one node whose children are reduced.
+pub(crate) fn reduce_pred(pred: &mut Pred) {
+    if !matches!(pred, Pred::Const(_)) && bound(pred) {
+        fold_pred(pred);
+    }
+    simplify(pred);
+}
+
+/// Reduces one node whose children are reduced.
+pub(crate) fn reduce_operand(operand: &mut Operand) {
+    if let Operand::If(parts) = operand
+        && let Pred::Const(Some(known)) = parts.0
+    {
+        let placeholder = Operand::Const(Const::Null);
+        let chosen = if known { &mut parts.1 } else { &mut parts.2 };
+        *operand = core::mem::replace(chosen, placeholder);
+    }
+    match operand {
+        Operand::Const(_) | Operand::Field(_) | Operand::Local(_) => {}
+        Operand::Pred(pred) => match &mut **pred {
+            Pred::Const(Some(value)) => *operand = Operand::Const(Const::Bool(*value)),
+            Pred::Test(value, _) => {
+                let value = core::mem::replace(value, Operand::Const(Const::Null));
+                *operand = value;
+            }
             _ => {}
-        }
+        },
+        _ if is_constant(operand, 0) => fold_operand(operand),
+        _ => {}
     }
 }
 
@@ -177,7 +182,7 @@ fn take(pred: &mut Pred) -> Pred {
 
 /// A chain without chains of the same kind in it, without what has no influence, and without terms
 /// that stand twice.
-fn join(terms: Vec<Pred>, and: bool) -> Pred {
+pub(super) fn join(terms: Vec<Pred>, and: bool) -> Pred {
     let mut flat: Vec<Pred> = Vec::with_capacity(terms.len());
     let mut add = |term: Pred| {
         let neutral = matches!(&term, Pred::Const(Some(value)) if *value == and);

@@ -8,7 +8,6 @@ use crate::cel::ast::{Kind, Literal, Node};
 use crate::cel::literal::is_number;
 use crate::diagnostic::{Error, Result};
 use crate::ir::{Absent, Const, Func, Net, Operand, Order, Pred, Set};
-use crate::passes::reduce;
 use crate::span::Span;
 use crate::types::{Ty, a};
 
@@ -49,8 +48,6 @@ impl<'s> Resolver<'s> {
     }
 
     fn compare(&self, order: Order, mut l: Typed, mut r: Typed, span: Span) -> Result<Pred> {
-        reduce::operand(&mut l.op);
-        reduce::operand(&mut r.op);
         let fits = match (&l.ty, &r.ty) {
             (Ty::Ip, Ty::Text) => {
                 r.op = super::literal::converted(Func::ToIp, r.op, r.span)?;
@@ -203,15 +200,13 @@ impl<'s> Resolver<'s> {
             Some(first) if follows => Some(self.value(first, None)?.ty),
             _ => None,
         };
-        let mut needle = self.value(left, want.as_ref())?;
-        reduce::operand(&mut needle.op);
+        let needle = self.value(left, want.as_ref())?;
         // A text in the list may be a network when addresses are looked for.
         let item_ty = if needle.ty == Ty::Ip { Ty::Net } else { needle.ty.clone() };
         let mut ops = Vec::with_capacity(items.len());
         let mut computed = false;
         for item in items {
-            let mut item = self.value(item, Some(&item_ty))?;
-            reduce::operand(&mut item.op);
+            let item = self.value(item, Some(&item_ty))?;
             let address = needle.ty == Ty::Ip && matches!(item.ty, Ty::Ip | Ty::Net);
             if !address && !self.comparable(&needle, &item) {
                 return Err(self.mismatch(Order::Eq, &needle, &item, item.span));

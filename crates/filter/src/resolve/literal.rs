@@ -9,7 +9,6 @@ use crate::cel::literal::duration;
 use crate::diagnostic::{Error, Result, quote};
 use crate::eval::call::address;
 use crate::ir::{Const, Func, Net, Operand};
-use crate::passes::reduce;
 use crate::span::Span;
 use crate::types::Ty;
 
@@ -91,8 +90,7 @@ fn no_duration(text: &str, span: Span) -> Box<Error> {
 }
 
 /// A text converted to an address or a duration: now, and checked, if it is known.
-pub(super) fn converted(func: Func, mut text: Operand, span: Span) -> Result<Operand> {
-    reduce::operand(&mut text);
+pub(super) fn converted(func: Func, text: Operand, span: Span) -> Result<Operand> {
     let Operand::Const(Const::Text(bytes)) = &text else { return Ok(Operand::Call(func, vec![text])) };
     let text = core::str::from_utf8(bytes).unwrap_or_default();
     Ok(Operand::Const(match func {

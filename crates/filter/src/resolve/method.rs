@@ -9,7 +9,6 @@ use super::{Resolver, Shape, Typed, literal, truth};
 use crate::cel::ast::{Kind, Name, Node};
 use crate::diagnostic::{Error, Result, quote};
 use crate::ir::{Absent, Const, FieldRef, Func, Loop, Operand, Over, Pattern, Pred, Quantifier, TextTest};
-use crate::passes::reduce;
 use crate::span::Span;
 use crate::types::{Ty, a};
 
@@ -142,8 +141,7 @@ impl<'s> Resolver<'s> {
 
     /// The bytes of a text that must be known now.
     fn constant_text(&mut self, node: &Node<'s>, what: &str) -> Result<(Box<[u8]>, Span)> {
-        let mut typed = self.value(node, None)?;
-        reduce::operand(&mut typed.op);
+        let typed = self.value(node, None)?;
         match typed.op {
             Operand::Const(Const::Text(text)) => Ok((text, node.span)),
             _ => {
@@ -268,7 +266,6 @@ impl<'s> Resolver<'s> {
                 Some(near) => self.wrong_argument(near, &typed, receivers),
             });
         };
-        typed.iter_mut().for_each(|typed| reduce::operand(&mut typed.op));
         check_format(found, &typed)?;
         let ty = found.result(&typed);
         let func = match (found.func, typed.first().map(|first| &first.ty)) {

@@ -179,7 +179,7 @@ impl<'s> Resolver<'s> {
         }
         let constants = CONSTANTS.iter().map(|(_, name, _)| *name);
         let groups = GROUPS.iter().map(|(name, _)| *name);
-        let plain = field::names().filter(|name| !name.contains('.'));
+        let plain = self.names().filter(|name| !name.contains('.'));
         let mut known: Vec<&str> = constants.chain(groups).chain(plain).collect();
         known.extend(self.scopes.iter().map(|scope| scope.name));
         if let Some(near) = nearest(name.text, known) {
@@ -241,10 +241,21 @@ impl Resolver<'_> {
         }
     }
 
+    /// The fields that have a meaning here.
+    fn fields(&self) -> impl Iterator<Item = &'static Field> + use<> {
+        let events = self.events;
+        field::all().filter(move |field| events || field.id.class().of_snapshot())
+    }
+
+    /// Their names and aliases.
+    fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.fields().flat_map(|field| core::iter::once(field.name).chain(field.aliases.iter().copied()))
+    }
+
     /// The field that `first.rest` was meant to be: a slip in the rest, the right name in another
     /// group, or a slip in the first part.
     fn near(&self, first: &str, rest: &str) -> Option<String> {
-        let parts = || field::names().filter_map(|name| name.split_once('.'));
+        let parts = || self.names().filter_map(|name| name.split_once('.'));
         let class = if first == "socket" { "file" } else { first };
         if parts().any(|(group, _)| group == class) {
             let last = rest.rsplit('.').next().unwrap_or(rest);
@@ -252,11 +263,11 @@ impl Resolver<'_> {
                 let name = field.name.rsplit('.').next().unwrap_or_default();
                 field.ty != Type::Relation && name.eq_ignore_ascii_case(last)
             };
-            if let Some(field) = field::all().find(same) {
+            if let Some(field) = self.fields().find(same) {
                 return Some(field.name.to_owned());
             }
             let of_class = |name: &&str| name.split_once('.').is_some_and(|(group, _)| group == class);
-            let near = nearest(&format!("{class}.{rest}"), field::names().filter(of_class))?;
+            let near = nearest(&format!("{class}.{rest}"), self.names().filter(of_class))?;
             return near.split_once('.').map(|(_, name)| format!("{first}.{name}"));
         }
         let groups =
