@@ -95,15 +95,17 @@ impl<'a> Params<'a> {
     #[must_use]
     #[inline]
     pub fn new(id: EventId, lengths: &'a [u8], data: &'a [u8]) -> Option<Self> {
-        let large = id.row().flags.has(Flags::LARGE_PAYLOAD);
-        let params = Self { lengths, data, large };
-        if !lengths.len().is_multiple_of(params.width()) {
-            return None;
-        }
         // 64 bits: as many lengths as memory holds cannot overflow it.
-        let sum: u64 = (0..params.len()).map(|position| params.length(position) as u64).sum();
+        let large = id.row().flags.has(Flags::LARGE_PAYLOAD);
+        let sum: u64 = if large {
+            let (lengths, []) = lengths.as_chunks() else { return None };
+            lengths.iter().map(|length| u64::from(u32::from_le_bytes(*length))).sum()
+        } else {
+            let (lengths, []) = lengths.as_chunks() else { return None };
+            lengths.iter().map(|length| u64::from(u16::from_le_bytes(*length))).sum()
+        };
         let data = data.get(..usize::try_from(sum).ok()?)?;
-        Some(Self { data, ..params })
+        Some(Self { lengths, data, large })
     }
 
     /// Bytes of one length.

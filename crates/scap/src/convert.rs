@@ -55,7 +55,7 @@ pub struct Stats {
 }
 
 /// Threads, and bytes of their arguments, that may wait for their exit event.
-const MAX_WAITING: usize = 1 << 16;
+const MAX_WAITING: usize = 1 << 18;
 const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// Converts the events of one capture, in their order.
@@ -66,30 +66,32 @@ pub struct Converter {
     waiting_bytes: usize,
     /// Enter events stored so far.
     stored: u64,
-    /// What the last event was made of.
-    lengths: Vec<u8>,
-    data: Vec<u8>,
+    made: Made,
     stats: Stats,
 }
 
-/// The enter event of a system call that a thread is in.
+/// The enter event of a system call that a thread is in, or room for it.
 #[derive(Debug, Default)]
 struct Waiting {
     id: Option<EventId>,
     order: u64,
-    lengths: Vec<u8>,
-    data: Vec<u8>,
+    lengths: usize,
+    /// Lengths, then values.
+    bytes: Vec<u8>,
 }
 
 impl Waiting {
-    fn event(&self) -> Option<(EventId, Params<'_>)> {
-        let id = self.id?;
-        Some((id, Params::new(id, &self.lengths, &self.data)?))
+    fn params(&self, id: EventId) -> Option<Params<'_>> {
+        let (lengths, data) = self.bytes.split_at_checked(self.lengths)?;
+        Params::new(id, lengths, data)
     }
+}
 
-    fn bytes(&self) -> usize {
-        self.lengths.len() + self.data.len()
-    }
+/// What the last event was made of.
+#[derive(Debug, Default)]
+struct Made {
+    lengths: Vec<u8>,
+    data: Vec<u8>,
 }
 
 impl Converter {
@@ -125,7 +127,7 @@ impl Converter {
         if plan.waits {
             self.store(event);
         } else if matches!(event.id, EventId::PROCEXIT_E | EventId::PROCEXIT_1_E) {
-            self.take(event.tid);
+            self.remove(event.tid);
         }
         let comes = match self.enters {
             Enters::Keep => true,
@@ -140,7 +142,7 @@ impl Converter {
         match plan.target {
             Some(target) if plan.needed(event) => {
                 self.stats.converted += 1;
-                Some(self.build(target, plan, event, None))
+                Some(self.made.event(target, plan, event, None))
             }
             _ => {
                 self.stats.current += 1;
@@ -150,20 +152,23 @@ impl Converter {
     }
 
     fn exit<'a>(&'a mut self, plan: &'static Plan, event: &Event<'a>) -> Option<Event<'a>> {
-        let waiting = self.take(event.tid);
+        // The slot stays, with its memory, for the thread's next system call.
+        let waiting = self.waiting.get_mut(&event.tid).and_then(|waiting| {
+            let id = waiting.id.take()?;
+            (id == event.id.other_side()).then_some(&*waiting)
+        });
         let target = plan.target?;
         if !plan.needed(event) {
             self.stats.current += 1;
             return Some(*event);
         }
-        let waiting = waiting.filter(|waiting| waiting.id == Some(event.id.other_side()));
         if waiting.is_none()
             && plan.sources.iter().any(|source| source.enter.is_some() && !source.given(event))
         {
             self.stats.lone_exits += 1;
         }
         self.stats.converted += 1;
-        Some(self.build(target, plan, event, waiting.as_ref()))
+        Some(self.made.event(target, plan, event, waiting))
     }
 
     fn store(&mut self, event: &Event<'_>) {
@@ -172,39 +177,42 @@ impl Converter {
         }
         self.stored += 1;
         let waiting = self.waiting.entry(event.tid).or_default();
-        self.waiting_bytes -= waiting.bytes();
+        let before = waiting.bytes.capacity();
         waiting.id = Some(event.id);
         waiting.order = self.stored;
-        waiting.lengths.clear();
-        waiting.lengths.extend_from_slice(event.params.lengths());
-        waiting.data.clear();
-        waiting.data.extend_from_slice(event.params.data());
-        self.waiting_bytes += waiting.bytes();
+        waiting.lengths = event.params.lengths().len();
+        waiting.bytes.clear();
+        waiting.bytes.extend_from_slice(event.params.lengths());
+        waiting.bytes.extend_from_slice(event.params.data());
+        self.waiting_bytes = self.waiting_bytes + waiting.bytes.capacity() - before;
     }
 
-    fn take(&mut self, tid: i64) -> Option<Waiting> {
-        if self.waiting.is_empty() {
-            return None;
+    /// The thread is gone.
+    fn remove(&mut self, tid: i64) {
+        if let Some(waiting) = self.waiting.remove(&tid) {
+            self.waiting_bytes -= waiting.bytes.capacity();
         }
-        let waiting = self.waiting.remove(&tid)?;
-        self.waiting_bytes -= waiting.bytes();
-        Some(waiting)
     }
 
-    /// Forgets the older half of those who wait: their exit events were lost.
+    /// Forgets the half of the threads that have been silent for longest.
     #[cold]
     fn forget(&mut self) {
         let mut orders: Vec<u64> = self.waiting.values().map(|waiting| waiting.order).collect();
         let middle = orders.len() / 2;
         let (_, middle, _) = orders.select_nth_unstable(middle);
-        let before = self.waiting.len();
-        self.waiting.retain(|_, waiting| waiting.order > *middle);
-        self.waiting_bytes = self.waiting.values().map(Waiting::bytes).sum();
-        self.stats.forgotten += (before - self.waiting.len()) as u64;
+        let forgotten = &mut self.stats.forgotten;
+        self.waiting.retain(|_, waiting| {
+            let stays = waiting.order > *middle;
+            *forgotten += u64::from(!stays && waiting.id.is_some());
+            stays
+        });
+        self.waiting_bytes = self.waiting.values().map(|waiting| waiting.bytes.capacity()).sum();
     }
+}
 
+impl Made {
     /// The event of `target` that `plan` makes of `event` and the event before it.
-    fn build<'a>(
+    fn event<'a>(
         &'a mut self,
         target: EventId,
         plan: &'static Plan,
@@ -214,7 +222,8 @@ impl Converter {
         self.lengths.clear();
         self.data.clear();
         let large = target.row().flags.has(Flags::LARGE_PAYLOAD);
-        let enter = waiting.and_then(Waiting::event);
+        let id = event.id.other_side();
+        let enter = waiting.and_then(|waiting| waiting.params(id)).map(|params| (id, params));
         for (param, source) in target.row().params.iter().zip(&plan.sources) {
             let start = self.data.len();
             if event.id == EventId::CONTAINER_E {
@@ -285,6 +294,10 @@ fn append_value(param: &Param, id: EventId, params: &Params<'_>, position: u8, o
     };
     // Numbers were widened and narrowed over the years.
     if value.is_empty() || !ty.is_integer() {
+        return;
+    }
+    if value.len() == width {
+        out.extend_from_slice(value);
         return;
     }
     let negative = ty.is_signed() && value.last().is_some_and(|byte| *byte >= 0x80);

@@ -313,17 +313,20 @@ impl<W: Write> Writer<W> {
             (true, true) => 0x222,
         };
         let buffer = &mut self.buffer;
-        buffer.put_u32(number);
-        buffer.put_u32(total);
-        buffer.put_u16(event.cpu);
+        buffer.reserve(total as usize);
+        // One run of fixed length each is worth a third of the time.
+        buffer.put(&joined::<10>(&[&number.to_le_bytes(), &total.to_le_bytes(), &event.cpu.to_le_bytes()]));
         if layout.flagged {
             buffer.put_u32(event.flags);
         }
-        buffer.put_u64(event.ts_ns);
-        buffer.put_i64(event.tid);
-        buffer.put_u32(len);
-        buffer.put_u16(event.id.number());
-        buffer.put_u32(u32::try_from(params.len()).unwrap_or(u32::MAX));
+        let count = u32::try_from(params.len()).unwrap_or(u32::MAX);
+        buffer.put(&joined::<HEADER>(&[
+            &event.ts_ns.to_le_bytes(),
+            &event.tid.to_le_bytes(),
+            &len.to_le_bytes(),
+            &event.id.number().to_le_bytes(),
+            &count.to_le_bytes(),
+        ]));
         buffer.put(params.lengths());
         buffer.put(params.data());
         pad(buffer, body);
@@ -431,6 +434,21 @@ impl<W: Write> Writer<W> {
 
 /// Bytes of an event's header.
 const HEADER: usize = 26;
+
+/// `parts` one after the other; they fill it.
+#[inline]
+fn joined<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut all = [0; N];
+    let mut rest = all.as_mut_slice();
+    for part in parts {
+        let Some((place, behind)) = core::mem::take(&mut rest).split_at_mut_checked(part.len()) else {
+            break;
+        };
+        place.copy_from_slice(part);
+        rest = behind;
+    }
+    all
+}
 
 /// Begins a block; its length comes with [`end`].
 fn begin(buffer: &mut Vec<u8>, kind: Kind) -> usize {

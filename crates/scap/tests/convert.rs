@@ -376,7 +376,7 @@ fn old_container_events_become_documents() {
 #[test]
 fn threads_that_never_return_are_forgotten() {
     let mut converter = Converter::new(Enters::Drop);
-    let count = 3 << 16;
+    let count = 3 << 18;
     for tid in 0..count {
         let values = vec![3_i64.to_le_bytes().to_vec()];
         assert_eq!(
@@ -384,7 +384,7 @@ fn threads_that_never_return_are_forgotten() {
             None
         );
     }
-    assert!(converter.stats().forgotten >= 2 << 16);
+    assert!(converter.stats().forgotten >= 2 << 18);
     let exit = |tid| Owned { id: EventId::SYSCALL_CLOSE_X, tid, ts_ns: 2, values: vec![vec![0; 8]] };
     assert_eq!(exit(count - 1).through(&mut converter).unwrap().values[1], 3_i64.to_le_bytes());
     assert!(exit(0).through(&mut converter).unwrap().values[1].is_empty());

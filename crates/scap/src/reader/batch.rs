@@ -1,10 +1,15 @@
 //! Items out of bytes in memory, block by block; finds the next block behind damage.
 
+use nabe_event::raw::Event;
+
 use super::{Stats, check_section};
 use crate::block::{self, EventLayout, Kind};
 use crate::decode::{self, Entry, Occurrence};
 use crate::item::{Item, Section};
 use crate::wire::Bytes;
+
+/// The number of an event of layout 2 without flags.
+const USUAL_EVENT: u32 = 0x216;
 
 /// The longest block of entries, or of a kind that we do not know, whose end is looked at first.
 const MAX_CONFIRMED: usize = 4 << 20;
@@ -65,6 +70,40 @@ impl<'a> Iterator for Batch<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Item<'a>> {
+        if let Some(event) = self.usual_event() {
+            return Some(Item::Event(event));
+        }
+        self.any()
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// Nearly every block is one of these: an event of layout 2 without flags that is whole.
+    #[inline]
+    fn usual_event(&mut self) -> Option<Event<'a>> {
+        const USUAL: EventLayout = EventLayout { flagged: false, counted: true, large: false };
+        let rest = self.bytes.get(*self.used..)?;
+        let mut bytes = Bytes::new(rest);
+        if bytes.u32()? != USUAL_EVENT || !matches!(self.place, Place::Block) {
+            return None;
+        }
+        let len = bytes.u32()? as usize;
+        let block = rest.get(..len)?;
+        let closing = block.last_chunk()?;
+        if u32::from_le_bytes(*closing) as usize != len {
+            return None;
+        }
+        let Occurrence::Event(event) = decode::event(USUAL, block.get(8..len.checked_sub(4)?)?) else {
+            return None;
+        };
+        self.count(USUAL);
+        self.stats.events += 1;
+        *self.used += len;
+        Some(event)
+    }
+
+    #[inline(never)]
+    fn any(&mut self) -> Option<Item<'a>> {
         loop {
             let rest = self.bytes.get(*self.used..).unwrap_or_default();
             let step = match *self.place {
@@ -86,10 +125,7 @@ impl<'a> Iterator for Batch<'a> {
             }
         }
     }
-}
 
-impl<'a> Batch<'a> {
-    #[inline]
     fn block(&mut self, rest: &'a [u8]) -> Step<'a> {
         let mut bytes = Bytes::new(rest);
         let (Some(number), Some(len)) = (bytes.u32(), bytes.u32()) else { return Step::Need(8) };
