@@ -343,3 +343,18 @@ fn user_is_the_effective_users_name() {
     assert_eq!(row["process.user"], "54321");
     assert_eq!((row["process.euid"].as_u64(), row["process.ruid"].as_u64()), (Some(54321), Some(54321)));
 }
+
+#[test]
+fn file_type_is_whatever_is_no_socket() {
+    let test = "file_type_is_whatever_is_no_socket";
+    let directory = support::directory();
+    let Some(stage) = Stage::play(test, "files", [directory.path()]) else { return };
+    let count = |expression: &str| {
+        rows([&format!("process.pid == {} && {expression}", stage.pid), "-o", "file.fd"]).len()
+    };
+    // psc knows files and sockets, and nothing else.
+    assert_eq!(count("file.fdType == file_type"), count("file.fdType != socket_type"));
+    assert_eq!(count("file.fdType != file_type"), count("file.fdType == socket_type"));
+    // We know more, by name.
+    assert_eq!((count("file.fdType == \"epoll\""), count("file.fdType == \"pipe\" && file.fd > 2")), (1, 2));
+}

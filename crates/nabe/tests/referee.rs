@@ -440,7 +440,10 @@ fn counts_are_the_same_whoever_counts() {
         assert_eq!(count("process.state == \"T\"", &[]), SLEEPERS + HOLDERS);
         assert_eq!(count("size(process.files) > 500", &[]), HOLDERS);
         assert_eq!(count("true", &["-o", "file.fd"]), population.descriptors);
-        assert_eq!(count("file.fdType == file_type", &["-o", "files"]), descriptors_with_a_path(&population));
+        assert_eq!(
+            count("file.fdType != socket_type", &["-o", "files"]),
+            descriptors_without_sockets(&population)
+        );
         assert_eq!(
             count("socket.type == tcp && socket.family == inet", &["-o", "sockets"]),
             HOLDERS * population::HOLDER_TCP
@@ -454,7 +457,6 @@ fn counts_are_the_same_whoever_counts() {
     }
 }
 
-/// Descriptors that are no socket.
-fn descriptors_with_a_path(population: &Population) -> usize {
+fn descriptors_without_sockets(population: &Population) -> usize {
     population.descriptors - HOLDERS * (population::HOLDER_TCP + population::HOLDER_UNIX)
 }
