@@ -7,6 +7,9 @@ use crate::Backend;
 use crate::proc::dir::Dir;
 use crate::proc::text::{bracketed, leading, number32};
 
+/// Inode of the first PID namespace: `PROC_PID_INIT_INO` of include/linux/proc_ns.h.
+const INIT_PIDNS: u32 = 0xefff_fffc;
+
 /// Appends the record. What cannot be read is zero or empty, and the record says `UNREAD` when
 /// that is so for something which is there on every host.
 pub fn host(source: Backend, out: &mut Vec<u8>) {
@@ -19,6 +22,12 @@ pub fn host(source: Backend, out: &mut Vec<u8>) {
         bracketed(text, kind).and_then(|inode| u32::try_from(inode).ok())
     };
     let reader_pidns = namespace(c"self/ns/pid", b"pid");
+    // Only whoever may trace PID 1 may read its links, and a security module may forbid even that;
+    // kthreadd, which is 2 where PIDs are the host's, is in the same ones.
+    let init = |of_1: &std::ffi::CStr, of_2: &std::ffi::CStr, kind: &[u8]| {
+        let kthreadd = || if reader_pidns == Some(INIT_PIDNS) { namespace(of_2, kind) } else { None };
+        namespace(of_1, kind).or_else(kthreadd).unwrap_or(0)
+    };
     let host = Host {
         taken_ns: clock_ns(ClockId::Realtime),
         uptime_ns: clock_ns(ClockId::Boottime),
@@ -33,9 +42,8 @@ pub fn host(source: Backend, out: &mut Vec<u8>) {
         // The kernel's names have at most 64 bytes.
         hostname_len: hostname.len().min(0xffff) as u16,
         release_len: release.len().min(0xffff) as u16,
-        // Only whoever may trace PID 1 may read these.
-        init_net: namespace(c"1/ns/net", b"net").unwrap_or(0),
-        init_mnt: namespace(c"1/ns/mnt", b"mnt").unwrap_or(0),
+        init_net: init(c"1/ns/net", c"2/ns/net", b"net"),
+        init_mnt: init(c"1/ns/mnt", c"2/ns/mnt", b"mnt"),
         reserved: 0,
     };
     let flags = if reader_pidns.is_none() { flag::UNREAD } else { 0 };
