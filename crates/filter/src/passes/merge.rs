@@ -7,34 +7,12 @@ use std::collections::hash_map::Entry;
 
 use nabe_event::FieldId;
 
-use super::reduce::join;
-use crate::ir::walk::{Rewrite, walk_operand, walk_pred};
 use crate::ir::{Absent, Const, FieldRef, Net, Operand, Order, Pred, Set, Slot};
 
-pub(crate) fn run(pred: &mut Pred) {
-    Merge.pred(pred);
-}
-
-struct Merge;
-
-impl Rewrite for Merge {
-    fn pred(&mut self, pred: &mut Pred) {
-        walk_pred(self, pred);
-        // Terms that have become equal, or chains of their parent's kind, are joined again.
-        match pred {
-            Pred::And(terms) => *pred = join(core::mem::take(terms), true),
-            Pred::Or(terms) => {
-                *pred = join(core::mem::take(terms), false);
-                if let Pred::Or(terms) = pred {
-                    *pred = merge(core::mem::take(terms));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn operand(&mut self, operand: &mut Operand) {
-        walk_operand(self, operand);
+/// Merges the alternatives of one node.
+pub(super) fn node(pred: &mut Pred) {
+    if let Pred::Or(terms) = pred {
+        *pred = merge(core::mem::take(terms));
     }
 }
 

@@ -3,25 +3,12 @@
 
 use nabe_event::Needs;
 
-use crate::ir::walk::{Rewrite, walk_operand, walk_pred};
 use crate::ir::{Const, Operand, Order, Pred, Set};
 
-pub(crate) fn run(pred: &mut Pred) {
-    ByCost.pred(pred);
-}
-
-struct ByCost;
-
-impl Rewrite for ByCost {
-    fn pred(&mut self, pred: &mut Pred) {
-        walk_pred(self, pred);
-        if let Pred::And(terms) | Pred::Or(terms) = pred {
-            terms.sort_by_cached_key(cost);
-        }
-    }
-
-    fn operand(&mut self, operand: &mut Operand) {
-        walk_operand(self, operand);
+/// Sorts the terms of one node.
+pub(super) fn node(pred: &mut Pred) {
+    if let Pred::And(terms) | Pred::Or(terms) = pred {
+        terms.sort_by_cached_key(cost);
     }
 }
 

@@ -3,6 +3,8 @@
 //! Three values decide what is redundant: `x && false` is false whatever `x` is, but `x && x` is
 //! `x`, and `!(a == b)` is not `a != b`, because both are false for a value that is unset.
 
+use std::collections::HashSet;
+
 use crate::eval::{Bind, Env, Steps};
 use crate::ir::walk::{Rewrite, walk_operand, walk_pred};
 use crate::ir::{Const, Loop, Net, Operand, Order, Over, Pred, Quantifier, Set};
@@ -11,8 +13,8 @@ use crate::ir::{Const, Loop, Net, Operand, Order, Over, Pred, Quantifier, Set};
 const STEPS: u32 = 4096;
 /// Longest text, list or map that takes the place of the expression that makes it.
 const MAX_CONSTANT: usize = 1024;
-/// Terms among which equal ones are looked for.
-const MAX_COMPARED: usize = 32;
+/// Terms that are compared each with each; of more, their texts are.
+const MAX_COMPARED: usize = 16;
 
 pub(crate) fn run(pred: &mut Pred) {
     Reduce.pred(pred);
@@ -186,8 +188,7 @@ pub(super) fn join(terms: Vec<Pred>, and: bool) -> Pred {
     let mut flat: Vec<Pred> = Vec::with_capacity(terms.len());
     let mut add = |term: Pred| {
         let neutral = matches!(&term, Pred::Const(Some(value)) if *value == and);
-        let twice = flat.len() < MAX_COMPARED && flat.contains(&term);
-        if !neutral && !twice {
+        if !neutral {
             flat.push(term);
         }
     };
@@ -199,11 +200,29 @@ pub(super) fn join(terms: Vec<Pred>, and: bool) -> Pred {
             term => add(term),
         }
     }
+    once(&mut flat);
     match flat.len() {
         0 => Pred::Const(Some(and)),
         1 => flat.swap_remove(0),
         _ if and => Pred::And(flat),
         _ => Pred::Or(flat),
+    }
+}
+
+/// Removes terms that stand twice.
+fn once(terms: &mut Vec<Pred>) {
+    if terms.len() > MAX_COMPARED {
+        let mut seen = HashSet::new();
+        terms.retain(|term| seen.insert(format!("{term:?}")));
+        return;
+    }
+    let mut at = 1;
+    while at < terms.len() {
+        if terms[..at].contains(&terms[at]) {
+            terms.remove(at);
+        } else {
+            at += 1;
+        }
     }
 }
 
