@@ -274,7 +274,11 @@ fn defect_10_a_container_of_plain_runc_has_its_id() {
     }
     let Some(engines) = support::engines::Engines::up(test, &["runc-only"]) else { return };
     let name = format!("nabe-test-runc-{}", std::process::id());
-    let Some(_) = engines.try_run(test, &["runc-run", &name]) else { return };
+    let Some(_) =
+        engines.try_run(test, &["runc-run", &name, &format!("/nabe-test-10-{}/{name}", std::process::id())])
+    else {
+        return;
+    };
     let pid: u32 = engines.run(&["pid", "runc", &name]).parse().expect("a pid");
     let row =
         engines.row_of(pid, "container.id,container.fullId,container.runtime,container.name,process.cgroup");
