@@ -235,6 +235,8 @@ podman_api() {
 bundle() { # RUNTIME NAME CGROUP
 	local path=$DIR/bundle/$1-$2
 	mkdir -p "$path"
+	# Nothing needs `up` for a runtime without a daemon.
+	remember_host
 	[ -d "$DIR/rootfs" ] || make_rootfs
 	note_cgroup "$3"
 	rm -f "$path/config.json"
@@ -306,9 +308,12 @@ dead() { ! ours "$1"; }
 
 # Shims and conmons that were started for a container of ours, by pid.
 watchers() {
-	local proc
+	local proc comm
 	for proc in /proc/[0-9]*; do
-		case $(cat "$proc/comm" 2>/dev/null) in
+		# Without a process of its own: there may be thousands to look at.
+		comm=
+		read -r comm 2>/dev/null <"$proc/comm" || true
+		case $comm in
 		containerd-shim* | conmon) ours "${proc#/proc/}" && echo "${proc#/proc/}" ;;
 		esac
 	done
