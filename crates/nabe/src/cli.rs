@@ -5,6 +5,7 @@ mod explain;
 mod fields;
 mod generate;
 mod ps;
+mod replay;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -35,6 +36,8 @@ enum Verb {
     Ps(Box<ps::Args>),
     /// Say why a process, port, file or container is there
     Explain(explain::Args),
+    /// Print the events of captures, filtered and formatted
+    Replay(replay::Args),
     /// List the fields, constants and presets of expressions and columns
     Fields(fields::Args),
     /// Say what this kernel, these privileges and these engines allow
@@ -61,6 +64,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     match cli.verb {
         Verb::Ps(args) => ps::run(&args),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Replay(args) => replay::run(&args),
         Verb::Fields(args) => fields::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Version => generate::version(),

@@ -95,6 +95,8 @@ pub struct Stream {
     /// What the event before this one ended, but still showed.
     pub(crate) ending_fd: Option<(i64, i64)>,
     pub(crate) ending_thread: Option<i64>,
+    /// Nothing but what was there has been told so far.
+    pub(crate) prologue: bool,
     pub(crate) number: u64,
     pub(crate) first_ns: u64,
     pub(crate) before_ns: u64,
@@ -123,6 +125,7 @@ impl Stream {
             losses: Losses::default(),
             ending_fd: None,
             ending_thread: None,
+            prologue: true,
             number: 0,
             first_ns: 0,
             before_ns: 0,
@@ -134,6 +137,7 @@ impl Stream {
     pub fn section(&mut self) {
         *self = Self {
             style: self.style,
+            prologue: true,
             number: self.number,
             first_ns: self.first_ns,
             before_ns: self.before_ns,
@@ -225,11 +229,12 @@ impl Stream {
         self.before_ns = if self.last_ns == 0 { shown.ts_ns } else { self.last_ns };
         self.last_ns = shown.ts_ns;
         let row = shown.id.row();
-        let is_container = shown.id.name() == "container";
-        if row.flags.has(Flags::SKIPPARSERESET) {
+        let is_container = is_container(shown.id);
+        self.prologue &= is_container || tells_accounts(shown.id);
+        if row.flags.has(Flags::SKIPPARSERESET) && !is_container {
             return Seen::new(self, *shown, None);
         }
-        if !is_container && shown.tid >= 0 {
+        if shown.id.is_syscall() && shown.tid >= 0 {
             self.enter_or_exit(shown, current);
         }
         let fd = self.threads.get(&shown.tid).map_or(-1, |thread| thread.last_fd);
@@ -256,7 +261,8 @@ impl Stream {
             thread.enter = Some(shown.id);
             thread.enter_ns = shown.ts_ns;
             thread.latency_ns = 0;
-            thread.last_fd = if uses_fd { shown.signed(0).unwrap_or(-1) } else { -1 };
+            let position = fd_position(shown.id).filter(|_| uses_fd);
+            thread.last_fd = position.and_then(|at| shown.signed(at)).map_or(-1, descriptor_number);
             return;
         }
         if thread.enter_ns != 0 {
@@ -265,7 +271,8 @@ impl Stream {
         if thread.enter != Some(shown.id.other_side()) {
             thread.last_fd = -1;
             if let Some(current) = current.filter(|current| current.id.row().flags.has(Flags::USES_FD)) {
-                thread.last_fd = fd_position(current.id).and_then(|at| current.signed(at)).unwrap_or(-1);
+                thread.last_fd =
+                    fd_position(current.id).and_then(|at| current.signed(at)).map_or(-1, descriptor_number);
             }
         }
     }
@@ -306,7 +313,11 @@ impl Stream {
     /// The thread whose descriptors `tid` uses.
     pub(crate) fn owner(&self, tid: i64) -> Option<&Thread> {
         let thread = self.threads.get(&tid)?;
-        if thread.shares_descriptors() { self.threads.get(&thread.pid).or(Some(thread)) } else { Some(thread) }
+        if thread.shares_descriptors() {
+            self.threads.get(&thread.pid).or(Some(thread))
+        } else {
+            Some(thread)
+        }
     }
 
     pub(crate) fn owner_mut(&mut self, tid: i64) -> Option<&mut Thread> {
@@ -363,6 +374,22 @@ impl Stream {
 
 const fn transition_cwd() -> i64 {
     -100
+}
+
+/// mmap's "none" came as 32 bits.
+const fn descriptor_number(number: i64) -> i64 {
+    if number == u32::MAX as i64 { -1 } else { number }
+}
+
+const fn is_container(id: EventId) -> bool {
+    matches!(id, EventId::CONTAINER_E | EventId::CONTAINER_JSON_E | EventId::CONTAINER_JSON_2_E)
+}
+
+const fn tells_accounts(id: EventId) -> bool {
+    matches!(
+        id,
+        EventId::USER_ADDED_E | EventId::USER_DELETED_E | EventId::GROUP_ADDED_E | EventId::GROUP_DELETED_E
+    )
 }
 
 /// Whether a thread that nobody knows may be the child in this event.

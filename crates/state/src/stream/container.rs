@@ -166,7 +166,9 @@ mod tests {
     #[test]
     fn cgroups_tell_containers() {
         let id = "9dbcbd0c435fa2c17a26abbfabe95506e73c3a3c65869a6dbe83223a0123abcd";
-        for path in ["/docker/ID", "/kubepods/pod1/ID", "/system.slice/docker-ID.scope", "/x/crio-ID.scope/container"] {
+        for path in
+            ["/docker/ID", "/kubepods/pod1/ID", "/system.slice/docker-ID.scope", "/x/crio-ID.scope/container"]
+        {
             let cgroups = format!("cpu=/\0memory={}\0", path.replace("ID", id));
             assert_eq!(&*id_of(cgroups.as_bytes()), b"9dbcbd0c435f", "{path}");
         }

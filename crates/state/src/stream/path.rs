@@ -10,21 +10,27 @@ pub(crate) fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
     let mut rest = path;
     loop {
         match rest {
-            [] => return out,
+            [] => {
+                // No slash at the end, but the root's.
+                if out.len() > 1 && out.last() == Some(&b'/') {
+                    out.pop();
+                }
+                return out;
+            }
             [b'.', b'.', b'/', after @ ..] => {
                 rewind(&mut out);
                 rest = after;
             }
             [b'.', b'.'] => {
                 rewind(&mut out);
-                return out;
+                rest = &[];
             }
             [b'.', b'.', after @ ..] => {
                 out.extend_from_slice(b"..");
                 rest = after;
             }
             [b'.', b'/', after @ ..] => rest = after,
-            [b'.'] => return out,
+            [b'.'] => rest = &[],
             [b'/', after @ ..] if out.last() == Some(&b'/') => rest = after,
             [byte, after @ ..] => {
                 out.push(if is_printable(*byte) { *byte } else { b'.' });
@@ -63,7 +69,9 @@ mod tests {
             ("/root/sub/", "../x", "/root/x"),
             ("/root/", "./x/../y", "/root/y"),
             ("/", "..", "/"),
-            ("/root/", ".", "/root/"),
+            ("/root/", ".", "/root"),
+            ("/", "/etc/init.d/", "/etc/init.d"),
+            ("/", ".", "/"),
             ("/root/", "", ""),
             ("/a/", "..b", "/a/..b"),
             ("/a/", "b\n", "/a/b."),

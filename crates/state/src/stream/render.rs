@@ -113,7 +113,9 @@ impl Renderer<'_> {
                 }
             }
             ParamType::Errno => {
-                let _ = write!(texts.plain, "{signed}");
+                // mmap's result is an address.
+                let format = if signed < 0 { Format::Dec } else { format };
+                formatted(format, value, signed, &mut texts.plain);
                 texts.resolved.extend_from_slice(name::error(signed).unwrap_or_default().as_bytes());
             }
             ParamType::SyscallId => {
@@ -155,7 +157,12 @@ impl Renderer<'_> {
             ParamType::Gid => {
                 account(value, u32::try_from(value).ok().and_then(|gid| self.stream.groups.get(&gid)), texts);
             }
-            _ => formatted(format, value, if ty.is_signed() { signed } else { value.cast_signed() }, &mut texts.plain),
+            _ => formatted(
+                format,
+                value,
+                if ty.is_signed() { signed } else { value.cast_signed() },
+                &mut texts.plain,
+            ),
         }
     }
 
@@ -278,7 +285,11 @@ pub(crate) fn general(number: f64) -> String {
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let trim = |text: &str| {
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text.to_owned()
+        }
     };
     if (-4..6).contains(&exponent) {
         let decimals = usize::try_from(5 - exponent).unwrap_or(0);
@@ -295,7 +306,13 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 /// Bytes as ASCII with dots for what is not printable, cut to `limit` with three dots.
 pub(crate) fn dots(bytes: &[u8], limit: usize, out: &mut Vec<u8>) {
     let cut = limit != 0 && bytes.len() > limit;
-    let shown = if cut && limit > 3 { limit - 3 } else if cut { limit } else { bytes.len() };
+    let shown = if cut && limit > 3 {
+        limit - 3
+    } else if cut {
+        limit
+    } else {
+        bytes.len()
+    };
     let printable = |byte: &u8| if byte.is_ascii_graphic() || *byte == b' ' { *byte } else { b'.' };
     out.extend(bytes.iter().take(shown).map(printable));
     if cut && limit > 3 {
@@ -361,21 +378,28 @@ pub(crate) fn output_time(stream: &Stream, ts_ns: u64, latency_ns: u64, out: &mu
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_read_as_cs_do() {
-        for (number, text) in [(0.0, "0"), (1.5, "1.5"), (0.000_05, "5e-05"), (1e6, "1e+06"), (123.456_789, "123.457"), (0.25, "0.25")] {
+        for (number, text) in [
+            (0.0, "0"),
+            (1.5, "1.5"),
+            (0.000_05, "5e-05"),
+            (1e6, "1e+06"),
+            (123.456_789, "123.457"),
+            (0.25, "0.25"),
+        ] {
             assert_eq!(general(number), text);
         }
     }
 
     #[test]
     fn bits_have_names() {
-        static SYMBOLS: Symbols = Symbols { what: "t", entries: &[(3, "RW"), (2, "W"), (1, "R"), (4, "C"), (0, "NONE")] };
+        static SYMBOLS: Symbols =
+            Symbols { what: "t", entries: &[(3, "RW"), (2, "W"), (1, "R"), (4, "C"), (0, "NONE")] };
         for (value, text) in [(3, "RW"), (7, "RW|C"), (5, "R|C"), (0, "NONE"), (8, "")] {
             let mut out = Vec::new();
             flags(Some(&SYMBOLS), value, &mut out);

@@ -61,8 +61,16 @@ impl<'s> Seen<'s> {
     /// Whether people see it: it is neither internal nor there for its effect on the state only.
     #[must_use]
     pub fn is_shown(&self) -> bool {
-        self.event.flags & flag::STATE_ONLY == 0
+        !self.is_prologue()
+            && self.event.flags & flag::STATE_ONLY == 0
             && !self.event.id.row().category.has(Category::INTERNAL)
+    }
+
+    /// Whether it only tells what was there when the capture began: captures open with events of
+    /// containers, users and groups.
+    #[must_use]
+    pub fn is_prologue(&self) -> bool {
+        self.stream.prologue
     }
 
     /// The container of the thread.

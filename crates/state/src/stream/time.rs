@@ -89,8 +89,7 @@ pub(crate) fn seconds(out: &mut Vec<u8>, span_ns: u64) {
 
 /// `10.3ms`, as `evt.latency.human` has it.
 pub(crate) fn human(span_ns: u64) -> String {
-    let units: [(u64, &str); 4] =
-        [(SECOND, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
+    let units: [(u64, &str); 4] = [(SECOND, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
     for (unit, name) in units {
         if span_ns >= unit {
             let hundredths = u128::from(span_ns) * 100 / u128::from(unit);

@@ -14,6 +14,7 @@
 //! | not UTF-8 | U+FFFD, and hex in `KEY#hex` | the bytes | `\xHH` |
 //! | control, bidi | `\uXXXX` | the bytes; escaped on a terminal | `\t`, `\n`, `\\`, `\xHH`, `\u{…}` |
 
+pub mod event;
 pub mod json;
 pub mod layout;
 pub mod palette;

@@ -48,7 +48,8 @@ impl Seen<'_> {
     }
 
     /// Its name; of a system call without an event of its own, that call's.
-    pub(super) fn name(&self) -> &'static str {
+    #[must_use]
+    pub fn name(&self) -> &'static str {
         let id = self.event.id;
         if matches!(id, EventId::GENERIC_E | EventId::GENERIC_X) {
             let code = self.event.unsigned(0).and_then(|code| u16::try_from(code).ok());
@@ -63,9 +64,8 @@ impl Seen<'_> {
 
     fn is_type(&self, arg: Option<&[u8]>) -> Value<'_> {
         let wanted = arg.and_then(|arg| core::str::from_utf8(arg).ok());
-        let matches = wanted.is_some_and(|wanted| {
-            wanted.parse() == Ok(self.event.id.number()) || wanted == self.name()
-        });
+        let matches = wanted
+            .is_some_and(|wanted| wanted.parse() == Ok(self.event.id.number()) || wanted == self.name());
         Value::Uint(u64::from(matches))
     }
 
@@ -74,6 +74,11 @@ impl Seen<'_> {
             return Value::Text(b"");
         }
         self.made(|out| self.renderer().all(out))
+    }
+
+    /// The text of the parameter with this name.
+    pub(super) fn argument_text(&self, name: &str) -> Value<'_> {
+        self.arg(Some(name.as_bytes()))
     }
 
     fn argument(&self, arg: Option<&[u8]>) -> Option<usize> {
@@ -153,33 +158,47 @@ impl Seen<'_> {
     }
 
     fn category(&self) -> Value<'_> {
-        let words = match self.event.id.row().category.class() {
-            Some(Class::Other) | None => "other",
-            Some(Class::File) => "file",
-            Some(Class::Net) => "net",
-            Some(Class::Ipc) => "ipc",
-            Some(Class::Memory) => "memory",
-            Some(Class::Process) => "process",
-            Some(Class::Sleep) => "sleep",
-            Some(Class::System) => "system",
-            Some(Class::Signal) => "signal",
-            Some(Class::User) => "user",
-            Some(Class::Time) => "time",
-            Some(Class::Processing) => "processing",
-            Some(Class::IoRead | Class::IoWrite | Class::IoOther) => return self.io_category(),
-            Some(Class::Wait) => "wait",
-            Some(Class::Scheduler) => "scheduler",
-            Some(Class::Internal) => "internal",
+        let class = self.event.id.row().category.class();
+        if matches!(self.event.id, EventId::GENERIC_E | EventId::GENERIC_X) {
+            // Since then most have an event of their own, which says what they are about.
+            let own = EventId::named(self.name()).find(|id| id.is_syscall());
+            return own
+                .and_then(|id| id.row().category.class())
+                .map_or(Value::Text(b"unknown"), |class| self.about(class));
+        }
+        class.map_or(Value::Text(b"unknown"), |class| self.about(class))
+    }
+
+    fn about(&self, class: Class) -> Value<'_> {
+        let words = match class {
+            Class::Other => "other",
+            Class::File => "file",
+            Class::Net => "net",
+            Class::Ipc => "ipc",
+            Class::Memory => "memory",
+            Class::Process => "process",
+            Class::Sleep => "sleep",
+            Class::System => "system",
+            Class::Signal => "signal",
+            Class::User => "user",
+            Class::Time => "time",
+            Class::Processing => "processing",
+            Class::IoRead | Class::IoWrite | Class::IoOther => return self.io_category(),
+            Class::Wait => "wait",
+            Class::Scheduler => "scheduler",
+            Class::Internal => "internal",
         };
         Value::Text(words.as_bytes())
     }
 
     fn io_category(&self) -> Value<'_> {
-        match self.event.id.row().category.class() {
-            Some(Class::IoRead) => Value::Text(b"IO-read"),
-            Some(Class::IoWrite) => Value::Text(b"IO-write"),
-            _ => Value::Text(b"IO-other"),
-        }
+        Value::Text(match self.descriptor().map(|found| found.kind) {
+            Some(Kind::File | Kind::Directory) => b"file",
+            Some(kind) if kind.is_connection() || kind.is_server() => b"net",
+            Some(Kind::Fifo | Kind::Unix | Kind::Event | Kind::Signal | Kind::Inotify) => b"ipc",
+            Some(_) => b"other",
+            None => b"unknown",
+        })
     }
 
     fn is_of_payload(&self, field: FieldId) -> bool {
@@ -205,7 +224,9 @@ impl Seen<'_> {
             _ => {}
         }
         let Some(descriptor) = self.descriptor() else { return UNSET };
-        let Some(bytes) = self.result().filter(|bytes| *bytes >= 0 && (reads || writes)) else {
+        // Whatever works on a descriptor counts, as in sysdig; only reads and writes have a direction.
+        let is_io = matches!(row.category.class(), Some(Class::IoRead | Class::IoWrite | Class::IoOther));
+        let Some(bytes) = self.result().filter(|bytes| *bytes >= 0 && (reads || writes || is_io)) else {
             return UNSET;
         };
         let file = descriptor.kind == Kind::File;
@@ -230,7 +251,9 @@ impl Seen<'_> {
         const CREATED: i64 = 1 << 14 | 4;
         const TMPFILE: i64 = 1 << 13;
         let id = self.event.id;
-        if id.is_enter() || !matches!(id.name(), "open" | "openat" | "openat2" | "creat" | "open_by_handle_at") {
+        if id.is_enter()
+            || !matches!(id.name(), "open" | "openat" | "openat2" | "creat" | "open_by_handle_at")
+        {
             return Value::Bool(false);
         }
         let number = |name: &str| self.position(name).and_then(|at| self.event.signed(at)).unwrap_or(0);

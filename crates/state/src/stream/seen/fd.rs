@@ -15,24 +15,33 @@ impl Seen<'_> {
             return UNSET;
         }
         if field == f::FD {
-            return if self.fd() >= 0 { Value::Int(self.fd()) } else { UNSET };
+            return Value::Int(self.fd());
         }
-        let Some(found) = self.descriptor() else { return self.of_failed_open(field) };
+        let Some(found) = self.descriptor() else { return self.of_no_descriptor(field) };
         match field {
             d::TYPE => word(found.kind.word()),
             d::TYPECHAR => Value::Text(found.kind.letter().as_bytes()),
+            d::NAME | f::PATH
+                if self.event.id.name() == "connect" && self.result().is_some_and(|res| res < 0) =>
+            {
+                // The socket is not connected: only the event says to what it was to be.
+                self.argument_text("tuple")
+            }
             d::NAME | f::PATH => self.keep(printable(&found.name)),
             d::NAMERAW => Value::Text(if found.raw_name.is_empty() { &found.name } else { &found.raw_name }),
             d::CONTAINERNAME => self.in_container(&printable(&found.name)),
             d::DIRECTORY | d::CONTAINERDIRECTORY | d::FILENAME => self.part_of_path(field, found),
-            d::L4PROTO => word(found.protocol().word()),
+            d::L4PROTO => word(Some(found.protocol().word().unwrap_or("<NA>"))),
             d::SOCKFAMILY => word(match found.kind {
                 Kind::Unix => Some("unix"),
                 kind if kind.is_connection() || kind.is_server() => Some("ip"),
                 _ => None,
             }),
             d::IS_SERVER if found.kind.is_server() => Value::Bool(true),
-            d::IS_SERVER if found.kind.is_connection() => Value::Bool(found.role == Role::Server),
+            d::IS_SERVER if found.kind.is_connection() => {
+                let address = found.destination.ip();
+                Value::Bool(address.is_unspecified() || self.is_local(address))
+            }
             d::IS_SERVER => Value::Bool(false),
             d::CONNECTED => Value::Bool(found.connected),
             d::UID => self.keep(format!("{}{}", self.event.tid, self.fd())),
@@ -47,7 +56,7 @@ impl Seen<'_> {
     }
 
     fn in_container(&self, text: &[u8]) -> Value<'_> {
-        let id = self.container_id();
+        let id = self.thread.map(|thread| &*thread.container).unwrap_or_default();
         self.keep([id, b":", text].concat())
     }
 
@@ -110,9 +119,13 @@ impl Seen<'_> {
         self.container().is_some_and(|container| container.ip.parse() == Ok(address))
     }
 
-    /// A failed open has no descriptor, but a name.
-    fn of_failed_open(&self, field: FieldId) -> Value<'_> {
+    /// What the event itself says where nothing is known of its descriptor: a failed open has none,
+    /// but a name.
+    fn of_no_descriptor(&self, field: FieldId) -> Value<'_> {
         let id = self.event.id;
+        if field == d::TYPECHAR {
+            return Value::Text(made_by(id.name()).letter().as_bytes());
+        }
         let opens = matches!(id.name(), "open" | "openat" | "openat2" | "creat");
         let Some((at, param)) = id.row().param("name").filter(|_| opens) else { return UNSET };
         let Some(name) = self.event.text(at) else { return UNSET };
@@ -120,7 +133,6 @@ impl Seen<'_> {
         let _ = param;
         let whole = join(&self.stream.base(self.event.tid, dirfd, name), name);
         match field {
-            d::TYPECHAR => Value::Text(b"f"),
             d::NAME => self.keep(whole),
             d::NAMERAW => Value::Text(name),
             d::CONTAINERNAME => self.in_container(&whole),
@@ -129,6 +141,20 @@ impl Seen<'_> {
             }
             _ => UNSET,
         }
+    }
+}
+
+/// What a system call of this name makes.
+fn made_by(name: &str) -> Kind {
+    match name {
+        "open" | "openat" | "openat2" | "creat" => Kind::File,
+        "socket" | "accept" | "accept4" => Kind::Ipv4,
+        "pipe" | "pipe2" => Kind::Fifo,
+        "eventfd" | "eventfd2" => Kind::Event,
+        "signalfd" | "signalfd4" => Kind::Signal,
+        "timerfd_create" => Kind::Timer,
+        "inotify_init" | "inotify_init1" => Kind::Inotify,
+        _ => Kind::Unsupported,
     }
 }
 

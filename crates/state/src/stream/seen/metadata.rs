@@ -51,9 +51,12 @@ impl Seen<'_> {
                 let mounts: Vec<_> = container.mounts.iter().map(mount).collect();
                 self.keep(mounts.join(","))
             }
-            m::MOUNT | m::MOUNT_SOURCE | m::MOUNT_DEST | m::MOUNT_MODE | m::MOUNT_RDWR | m::MOUNT_PROPAGATION => {
-                self.of_mount(container, field, arg)
-            }
+            m::MOUNT
+            | m::MOUNT_SOURCE
+            | m::MOUNT_DEST
+            | m::MOUNT_MODE
+            | m::MOUNT_RDWR
+            | m::MOUNT_PROPAGATION => self.of_mount(container, field, arg),
             _ => UNSET,
         }
     }

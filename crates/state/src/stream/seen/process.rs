@@ -50,7 +50,7 @@ impl<'s> Seen<'s> {
             p::NAME => Value::Text(&thread.comm),
             p::PID => Value::Int(thread.pid),
             p::TID => Value::Int(thread.tid),
-            p::PPID => self.parent(thread).map_or(UNSET, |parent| Value::Int(parent.pid)),
+            p::PPID => Value::Int(self.main(thread).unwrap_or(thread).ptid),
             p::VPID => known(thread.vpid),
             p::VTID => known(thread.vtid),
             p::SID => Value::Int(thread.sid),
@@ -71,18 +71,20 @@ impl<'s> Seen<'s> {
             t::TTY => Value::Uint(u64::from(thread.tty)),
             t::ISMAIN => Value::Bool(thread.is_main()),
             p::THREADS => Value::Int(self.siblings(thread).saturating_add(1).cast_signed()),
-            t::NCHILDS => Value::Uint(self.siblings(thread)),
+            t::NCHILDS => Value::Uint(thread.siblings),
             t::NAMETID => self.made(|out| {
                 out.extend_from_slice(&thread.comm);
                 out.extend_from_slice(format!("{}", thread.tid).as_bytes());
             }),
             t::VPGID => known(thread.vpgid),
-            t::CGROUPS => self.made(|out| {
+            t::CGROUPS if !thread.cgroups.is_empty() => self.made(|out| {
                 for (at, entry) in list(&thread.cgroups).enumerate() {
                     if at > 0 {
                         out.push(b' ');
                     }
-                    out.extend_from_slice(entry);
+                    let (subsystem, path) = subsystem(entry);
+                    out.extend_from_slice(subsystem);
+                    out.extend_from_slice(path);
                 }
             }),
             t::CGROUP => text(arg.and_then(|subsystem| thread.cgroup(subsystem))),
@@ -100,25 +102,25 @@ impl<'s> Seen<'s> {
 
     fn of_account(&self, thread: &'s Thread, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
         let main = self.main(thread).unwrap_or(thread);
-        let user = self.stream.users.get(&main.uid);
+        let user = self.stream.users.get(&thread.uid);
         match field {
-            p::EUID => Value::Uint(u64::from(main.uid)),
-            p::EGID => Value::Uint(u64::from(main.gid)),
+            p::EUID => Value::Uint(u64::from(thread.uid)),
+            p::EGID => Value::Uint(u64::from(thread.gid)),
             p::USER => text(user.map(|user| &*user.name)),
             t::HOMEDIR => text(user.map(|user| &*user.home)),
             t::SHELL => text(user.map(|user| &*user.shell)),
-            p::GROUP => text(self.stream.groups.get(&main.gid).map(|name| &**name)),
+            p::GROUP => text(self.stream.groups.get(&thread.gid).map(|name| &**name)),
             // -1 for none.
             p::LOGINUID => Value::Int(i64::from(thread.login_uid.cast_signed())),
             t::LOGINNAME => text(self.stream.users.get(&thread.login_uid).map(|user| &*user.name)),
             p::FD_COUNT => Value::Int(i64::try_from(main.descriptors.len()).unwrap_or(i64::MAX)),
             t::FDLIMIT => Value::Int(thread.fd_limit),
-            t::FDUSAGE if main.fd_limit > 0 => {
-                Value::Uint((main.descriptors.len() as u64).saturating_mul(10_000) / main.fd_limit.cast_unsigned())
-            }
-            t::VMSIZE => Value::Uint(main.vm_size_kib),
-            t::VMRSS => Value::Uint(main.vm_rss_kib),
-            t::VMSWAP => Value::Uint(main.vm_swap_kib),
+            t::FDUSAGE if main.fd_limit > 0 => Value::Uint(
+                (main.descriptors.len() as u64).saturating_mul(10_000) / main.fd_limit.cast_unsigned(),
+            ),
+            t::VMSIZE => Value::Uint(thread.vm_size_kib),
+            t::VMRSS => Value::Uint(thread.vm_rss_kib),
+            t::VMSWAP => Value::Uint(thread.vm_swap_kib),
             t::PFMAJOR => Value::Uint(thread.major_faults),
             t::PFMINOR => Value::Uint(thread.minor_faults),
             t::THREAD_VMSIZE => Value::Uint(if thread.is_main() { thread.vm_size_kib } else { 0 }),
@@ -189,7 +191,7 @@ impl<'s> Seen<'s> {
     }
 
     fn of_relative(&self, thread: &'s Thread, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
-        let parent = || self.parent(thread);
+        let parent = || self.stream.threads.get(&thread.ptid);
         let ancestor = || self.ancestor(thread, arg);
         let leader = || self.session_leader(thread);
         let group = |group: i64| self.group_leader(thread, group);
@@ -280,6 +282,19 @@ fn joined(thread: &Thread, out: &mut Vec<u8>) {
         }
         out.extend_from_slice(argument);
     }
+}
+
+/// A cgroup's subsystem by the name that its controller has today, and the rest of the entry.
+fn subsystem(entry: &[u8]) -> (&[u8], &[u8]) {
+    let end = entry.iter().position(|byte| *byte == b'=').unwrap_or(entry.len());
+    let (name, rest) = entry.split_at(end);
+    let name: &[u8] = match name {
+        b"io" | b"io_cgroup" => b"blkio",
+        b"cpu_cgroup" => b"cpu",
+        b"mem_cgroup" => b"memory",
+        name => name,
+    };
+    (name, rest)
 }
 
 /// A number that is not known is -1 in captures.

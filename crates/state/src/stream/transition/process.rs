@@ -18,7 +18,8 @@ pub(crate) fn clone(stream: &mut Stream, step: &Step<'_>) {
     let contained = flags & flag::CHILD_IN_PIDNS != 0 || vtid.is_some_and(|vtid| vtid != tid);
     let (child, parent) = if result == 0 {
         let ts = step.event.ts_ns;
-        let stale = |thread: &Thread| thread.started_ns != 0 && ts.saturating_sub(thread.started_ns) > STALE_NS;
+        let stale =
+            |thread: &Thread| thread.started_ns != 0 && ts.saturating_sub(thread.started_ns) > STALE_NS;
         if stream.threads.get(&tid).is_some_and(stale) {
             stream.remove_thread(tid);
         }
@@ -234,8 +235,8 @@ pub(crate) fn setresuid(stream: &mut Stream, step: &Step<'_>) {
 
 fn become_user(stream: &mut Stream, step: &Step<'_>, name: &str) {
     let (Some(_), Some(uid)) = (step.success(), step.number(name)) else { return };
-    if let Some(main) = stream.main_mut(step.event.tid).filter(|_| low32(uid) != u32::MAX) {
-        main.uid = low32(uid);
+    if let Some(thread) = stream.threads.get_mut(&step.event.tid).filter(|_| low32(uid) != u32::MAX) {
+        thread.uid = low32(uid);
     }
 }
 
@@ -249,8 +250,8 @@ pub(crate) fn setresgid(stream: &mut Stream, step: &Step<'_>) {
 
 fn become_group(stream: &mut Stream, step: &Step<'_>, name: &str) {
     let (Some(_), Some(gid)) = (step.success(), step.number(name)) else { return };
-    if let Some(main) = stream.main_mut(step.event.tid).filter(|_| low32(gid) != u32::MAX) {
-        main.gid = low32(gid);
+    if let Some(thread) = stream.threads.get_mut(&step.event.tid).filter(|_| low32(gid) != u32::MAX) {
+        thread.gid = low32(gid);
     }
 }
 

@@ -156,4 +156,3 @@ fn transfer(stream: &mut Stream, step: &Step<'_>, to: Role) {
     }
     descriptor.name_connection();
 }
-

@@ -1,0 +1,539 @@
+//! Events as lines and as JSON objects, in sysdig's format language.
+//!
+//! ```text
+//! format  := ['*'] { text | '%' [digits] (field | transformer '(' field ')') }
+//! field   := name [ '[' argument ']' ]      evt.arg.flags is evt.arg[flags]
+//! ```
+//! A leading `*` keeps lines in which a field has no value (`<NA>` stands for it); digits are a width
+//! to which the value is padded or cut; `\n`, `\t`, `\e` and `\\` are decoded.
+
+use std::io::Write as _;
+
+use nabe_event::field::{self, Arg, Field, Marks, nearest};
+use nabe_event::{FieldId, Fields, Type, Value};
+
+use crate::print::json;
+
+/// sysdig's default: number, time, processor, thread, direction, event, parameters.
+pub const DEFAULT: &str =
+    "*%evt.num %evt.outputtime %evt.cpu %proc.name (%thread.tid) %evt.dir %evt.type %evt.info";
+/// The same with the container (`-pc`).
+pub const CONTAINER: &str = "*%evt.num %evt.outputtime %evt.cpu %container.name (%container.id) %proc.name (%thread.tid:%thread.vtid) %evt.dir %evt.type %evt.info";
+/// The same with the pod (`-pk`).
+pub const KUBERNETES: &str = "*%evt.num %evt.outputtime %evt.cpu %k8s.pod.name (%container.id) %proc.name (%thread.tid:%thread.vtid) %evt.dir %evt.type %evt.info";
+
+/// What is wrong with a format.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// Nothing to print.
+    #[error("the format is empty")]
+    Empty,
+    /// A `%` with nothing behind it.
+    #[error("the format cannot end with `%` or a width (position {position})")]
+    Cut {
+        /// Where the `%` is, in bytes.
+        position: usize,
+    },
+    /// No field has this name.
+    #[error("unknown field `{name}` in the format (position {position})")]
+    Unknown {
+        /// What the user wrote.
+        name: String,
+        /// Where it begins, in bytes.
+        position: usize,
+        /// The known name that is nearest, if any is near.
+        nearest: Option<String>,
+    },
+    /// A field that has no value without an argument.
+    #[error("field `{name}` needs an argument in brackets (position {position})")]
+    NoArgument {
+        /// The field.
+        name: String,
+        /// Where it begins, in bytes.
+        position: usize,
+    },
+    /// A field that has no text.
+    #[error("field `{name}` is for filters only (position {position})")]
+    FilterOnly {
+        /// The field.
+        name: String,
+        /// Where it begins, in bytes.
+        position: usize,
+    },
+    /// Brackets or parentheses that do not close.
+    #[error("`{name}` is not closed (position {position})")]
+    Open {
+        /// What the user wrote.
+        name: String,
+        /// Where it begins, in bytes.
+        position: usize,
+    },
+}
+
+impl FormatError {
+    /// The name that was probably meant.
+    #[must_use]
+    pub fn nearest(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { nearest, .. } => nearest.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// What is done with a value before it is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transformer {
+    Upper,
+    Lower,
+    Base64,
+    Basename,
+    Len,
+}
+
+const TRANSFORMERS: [(&str, Transformer); 5] = [
+    ("toupper(", Transformer::Upper),
+    ("tolower(", Transformer::Lower),
+    ("b64(", Transformer::Base64),
+    ("basename(", Transformer::Basename),
+    ("len(", Transformer::Len),
+];
+
+#[derive(Clone, Debug)]
+enum Token {
+    Text(Vec<u8>),
+    Field(Item),
+}
+
+#[derive(Clone, Debug)]
+struct Item {
+    field: &'static Field,
+    arg: Option<Box<[u8]>>,
+    /// As the user wrote it: the key in JSON.
+    key: String,
+    width: usize,
+    transformers: Vec<Transformer>,
+}
+
+/// A compiled format.
+#[derive(Clone, Debug)]
+pub struct EventFormat {
+    tokens: Vec<Token>,
+    /// A value that is missing suppresses the line.
+    strict: bool,
+    /// Positions of the fields, ordered by key, for JSON.
+    keys: Vec<usize>,
+}
+
+impl EventFormat {
+    /// Compiles a format.
+    ///
+    /// # Errors
+    /// When it names what does not exist, or is not complete.
+    pub fn parse(format: &str) -> Result<Self, FormatError> {
+        let (strict, body) = match format.strip_prefix('*') {
+            Some(body) => (false, body),
+            None => (true, format),
+        };
+        if format.is_empty() {
+            return Err(FormatError::Empty);
+        }
+        let offset = format.len() - body.len();
+        let mut tokens = Vec::new();
+        let mut rest = body;
+        while !rest.is_empty() {
+            let at = rest.find('%').unwrap_or(rest.len());
+            let (text, behind) = rest.split_at(at);
+            if !text.is_empty() {
+                tokens.push(Token::Text(unescaped(text)));
+            }
+            let Some(behind) = behind.strip_prefix('%') else { break };
+            let position = offset + body.len() - behind.len() - 1;
+            let (item, after) = item(behind, position)?;
+            tokens.push(Token::Field(item));
+            rest = after;
+        }
+        let mut keys: Vec<usize> = tokens
+            .iter()
+            .enumerate()
+            .filter(|(_, token)| matches!(token, Token::Field(_)))
+            .map(|(at, _)| at)
+            .collect();
+        let key = |at: &usize| match tokens.get(*at) {
+            Some(Token::Field(item)) => item.key.as_str(),
+            _ => "",
+        };
+        keys.sort_by(|a, b| key(a).cmp(key(b)));
+        keys.dedup_by(|a, b| key(a) == key(b));
+        Ok(Self { tokens, strict, keys })
+    }
+
+    /// The fields that it reads.
+    pub fn fields(&self) -> impl Iterator<Item = FieldId> {
+        self.tokens.iter().filter_map(|token| match token {
+            Token::Field(item) => Some(item.field.id),
+            Token::Text(_) => None,
+        })
+    }
+
+    /// Appends the event as a line, without its end; returns whether it is printed at all.
+    pub fn line(&self, event: &dyn Fields, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        for token in &self.tokens {
+            match token {
+                Token::Text(text) => out.extend_from_slice(text),
+                Token::Field(item) => {
+                    let from = out.len();
+                    if !item.write(event, out) {
+                        if self.strict {
+                            out.truncate(start);
+                            return false;
+                        }
+                        out.extend_from_slice(b"<NA>");
+                    }
+                    if item.width > 0 {
+                        out.resize(from + item.width, b' ');
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Appends the event as a JSON object of its fields, without a line's end; returns whether it
+    /// is printed at all.
+    pub fn json(&self, event: &dyn Fields, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        out.push(b'{');
+        for (nth, at) in self.keys.iter().enumerate() {
+            let Some(Token::Field(item)) = self.tokens.get(*at) else { continue };
+            if nth > 0 {
+                out.push(b',');
+            }
+            json::string(out, item.key.as_bytes());
+            out.push(b':');
+            if !item.write_json(event, out) {
+                if self.strict {
+                    out.truncate(start);
+                    return false;
+                }
+                out.extend_from_slice(b"null");
+            }
+        }
+        out.push(b'}');
+        true
+    }
+}
+
+/// The field behind a `%` and what is behind it.
+fn item(text: &str, position: usize) -> Result<(Item, &str), FormatError> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (width, mut rest) = text.split_at(digits);
+    // Longer lines than this are nobody's wish.
+    let width = width.parse::<usize>().unwrap_or(0).min(1 << 16);
+    if rest.is_empty() {
+        return Err(FormatError::Cut { position });
+    }
+    let start = rest;
+    let mut transformers = Vec::new();
+    while let Some((name, transformer)) = TRANSFORMERS.iter().find(|(name, _)| rest.starts_with(name)) {
+        rest = rest[name.len()..].trim_start();
+        transformers.push(*transformer);
+    }
+    let (field, arg, mut rest) = reference(rest, position)?;
+    for _ in &transformers {
+        rest = rest
+            .trim_start()
+            .strip_prefix(')')
+            .ok_or_else(|| FormatError::Open { name: start.chars().take(32).collect(), position })?;
+    }
+    let key = start[..start.len() - rest.len()].to_owned();
+    Ok((Item { field, arg, key, width, transformers }, rest))
+}
+
+type Reference<'a> = (&'static Field, Option<Box<[u8]>>, &'a str);
+
+/// The longest field name that `text` begins with, and its argument.
+fn reference(text: &str, position: usize) -> Result<Reference<'_>, FormatError> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+    let name = &text[..text.find(|c| !is_name(c)).unwrap_or(text.len())];
+    let unknown = || FormatError::Unknown {
+        name: name.to_owned(),
+        position,
+        nearest: nearest(name, field::names()).map(str::to_owned),
+    };
+    let ends = (1..=name.len()).rev().filter(|end| {
+        *end == name.len() || !name.as_bytes()[*end].is_ascii_alphanumeric() || name.as_bytes()[*end] == b'.'
+    });
+    let (found, end) = ends
+        .filter_map(|end| field::find(&name[..end]).map(|found| (found, end)))
+        .next()
+        .ok_or_else(unknown)?;
+    if found.marks.has(Marks::FILTER_ONLY) || found.ty == Type::Relation {
+        return Err(FormatError::FilterOnly { name: found.name.to_owned(), position });
+    }
+    let mut rest = &text[end..];
+    let mut arg = None;
+    let takes = found.arg != Arg::None || found.ty == Type::Map;
+    if let Some(inner) = rest.strip_prefix('[').filter(|_| takes) {
+        let close = inner.find(']').ok_or_else(|| FormatError::Open { name: text.to_owned(), position })?;
+        let key = inner[..close].trim_matches(['"', '\'']);
+        arg = Some(key.as_bytes().into());
+        rest = &inner[close + 1..];
+    } else if let Some(inner) = rest.strip_prefix('.').filter(|_| takes) {
+        let close = inner.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(inner.len());
+        arg = Some(inner[..close].as_bytes().into());
+        rest = &inner[close..];
+    }
+    if found.arg == Arg::Required && arg.is_none() {
+        return Err(FormatError::NoArgument { name: found.name.to_owned(), position });
+    }
+    Ok((found, arg, rest))
+}
+
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        let decoded = match (byte, bytes.peek()) {
+            (b'\\', Some(b'n')) => b'\n',
+            (b'\\', Some(b't')) => b'\t',
+            (b'\\', Some(b'e')) => 0x1b,
+            (b'\\', Some(b'\\')) => b'\\',
+            _ => {
+                out.push(byte);
+                continue;
+            }
+        };
+        bytes.next();
+        out.push(decoded);
+    }
+    out
+}
+
+impl Item {
+    /// Appends the value; returns whether there is one.
+    fn write(&self, event: &dyn Fields, out: &mut Vec<u8>) -> bool {
+        let value = event.get(self.field.id, self.arg.as_deref());
+        if self.transformers.is_empty() {
+            return self.plain(&value, out);
+        }
+        let mut text = Vec::new();
+        if !self.plain(&value, &mut text) {
+            return false;
+        }
+        for transformer in self.transformers.iter().rev() {
+            text = transformer.of(&text);
+        }
+        push_clean(out, &text);
+        true
+    }
+
+    fn plain(&self, value: &Value<'_>, out: &mut Vec<u8>) -> bool {
+        let mut number = itoa::Buffer::new();
+        match value {
+            Value::Missing(_) => return false,
+            Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+            Value::Int(value) if self.field.name.ends_with(".ns") => {
+                let _ = write!(out, "{value:09}");
+            }
+            Value::Uint(value) if self.field.name.ends_with(".ns") => {
+                let _ = write!(out, "{value:09}");
+            }
+            Value::Int(value) => out.extend_from_slice(number.format(*value).as_bytes()),
+            Value::Uint(value) => out.extend_from_slice(number.format(*value).as_bytes()),
+            Value::Text(text) => push_clean(out, text),
+            Value::Ip(address) => {
+                let _ = write!(out, "{address}");
+            }
+            Value::List(list) => {
+                for at in 0..list.len() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    self.plain(&list.get(at), out);
+                }
+            }
+            Value::Map(map) => {
+                for at in 0..map.len() {
+                    let Some((key, value)) = map.entry(at) else { break };
+                    if at > 0 {
+                        out.push(b' ');
+                    }
+                    push_clean(out, key);
+                    out.push(b'=');
+                    push_clean(out, value);
+                }
+            }
+        }
+        true
+    }
+
+    fn write_json(&self, event: &dyn Fields, out: &mut Vec<u8>) -> bool {
+        let mut number = itoa::Buffer::new();
+        if self.transformers.is_empty() {
+            match event.get(self.field.id, self.arg.as_deref()) {
+                Value::Missing(_) => return false,
+                Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+                Value::Int(value) => out.extend_from_slice(number.format(value).as_bytes()),
+                Value::Uint(value) => out.extend_from_slice(number.format(value).as_bytes()),
+                Value::Text(text) => {
+                    json::string(out, text);
+                }
+                value => {
+                    let mut text = Vec::new();
+                    self.plain(&value, &mut text);
+                    json::string(out, &text);
+                }
+            }
+            return true;
+        }
+        let mut text = Vec::new();
+        if !self.write(event, &mut text) {
+            return false;
+        }
+        json::string(out, &text);
+        true
+    }
+}
+
+/// Appends hostile text: control characters become dots, so that no event writes to a terminal.
+fn push_clean(out: &mut Vec<u8>, text: &[u8]) {
+    if crate::view::escape::is_plain(text) {
+        out.extend_from_slice(text);
+    } else {
+        for chunk in text.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                let c = if crate::view::escape::is_hostile(c) { '.' } else { c };
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            out.extend(chunk.invalid().iter().map(|_| b'.'));
+        }
+    }
+}
+
+impl Transformer {
+    fn of(self, text: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Upper => text.to_ascii_uppercase(),
+            Self::Lower => text.to_ascii_lowercase(),
+            Self::Basename => text.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec(),
+            Self::Len => text.len().to_string().into_bytes(),
+            Self::Base64 => decoded_base64(text).unwrap_or_default(),
+        }
+    }
+}
+
+/// `b64()` decodes, as in libsinsp.
+fn decoded_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
+    let mut out = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut bits, mut have) = (0u32, 0u32);
+    for byte in text {
+        let digit = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(digit);
+        have += 6;
+        if have >= 8 {
+            have -= 8;
+            out.push((bits >> have & 0xff) as u8);
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nabe_event::Missing;
+    use nabe_event::field::{event as e, process as p, thread as t};
+
+    struct Event;
+
+    impl Fields for Event {
+        fn get(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
+            match (field, arg) {
+                (p::NAME, _) => Value::Text(b"cat"),
+                (e::NUM, _) => Value::Uint(7),
+                (e::RELTIME_NS, _) => Value::Int(42),
+                (e::FAILED, _) => Value::Bool(true),
+                (e::ARG, Some(b"flags")) => Value::Text(b"O_RDONLY"),
+                (e::ARG, Some(b"0")) => Value::Text(b"3"),
+                (t::EXE, _) => Value::Text(b"/bin/\x1b[31mcat"),
+                _ => Value::Missing(Missing::Unset),
+            }
+        }
+        fn related(&self, _: FieldId, _: &mut dyn FnMut(&dyn Fields) -> bool) -> Option<usize> {
+            None
+        }
+    }
+
+    #[track_caller]
+    fn check(format: &str, expect: Option<&str>) {
+        let mut out = Vec::new();
+        let printed = EventFormat::parse(format).unwrap().line(&Event, &mut out);
+        assert_eq!(printed.then(|| String::from_utf8(out).unwrap()).as_deref(), expect, "{format}");
+    }
+
+    #[test]
+    fn lines_follow_the_format() {
+        check("%evt.num:%proc.name.", Some("7:cat."));
+        check("%5proc.name|%2proc.name|", Some("cat  |ca|"));
+        check("%evt.arg.flags %evt.arg[0]", Some("O_RDONLY 3"));
+        check("%evt.reltime.ns %evt.failed", Some("000000042 true"));
+        check("%proc.pname", None);
+        check("*%proc.pname", Some("<NA>"));
+        check("%toupper(proc.name) %len(proc.name)", Some("CAT 3"));
+        check(r"a\tb\\", Some("a\tb\\"));
+        check("%proc.exe", Some("/bin/.[31mcat"));
+        check("plain", Some("plain"));
+    }
+
+    #[test]
+    fn objects_have_keys_as_written() {
+        let mut out = Vec::new();
+        assert!(
+            EventFormat::parse("*%proc.name %evt.num %proc.pname %evt.arg[0]")
+                .unwrap()
+                .json(&Event, &mut out)
+        );
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            r#"{"evt.arg[0]":"3","evt.num":7,"proc.name":"cat","proc.pname":null}"#
+        );
+    }
+
+    #[test]
+    fn wrong_formats_are_told() {
+        let error = |format: &str| EventFormat::parse(format).unwrap_err();
+        assert_eq!(error(""), FormatError::Empty);
+        assert_eq!(error("a%"), FormatError::Cut { position: 1 });
+        assert_eq!(error("*%12"), FormatError::Cut { position: 1 });
+        assert_eq!(error("%proc.nmae").nearest(), Some("proc.name"));
+        assert!(matches!(error("%evt.arg"), FormatError::NoArgument { .. }));
+        assert!(matches!(error("%fd.ip"), FormatError::FilterOnly { .. }));
+        assert!(matches!(error("%evt.arg[0"), FormatError::Open { .. }));
+        assert!(matches!(error("%toupper(proc.name"), FormatError::Open { .. }));
+    }
+
+    #[test]
+    fn the_presets_are_formats() {
+        for preset in [DEFAULT, CONTAINER, KUBERNETES] {
+            assert!(EventFormat::parse(preset).unwrap().fields().count() > 6);
+        }
+    }
+
+    #[test]
+    fn base64_is_decoded() {
+        assert_eq!(decoded_base64(b"aGVsbG8="), Some(b"hello".to_vec()));
+        assert_eq!(decoded_base64(b"aGVs"), Some(b"hel".to_vec()));
+        assert_eq!(decoded_base64(b"*"), None);
+    }
+}
