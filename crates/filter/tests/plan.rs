@@ -226,3 +226,9 @@ pushed     pid 1 2; sockets only; state 10
 ";
     assert_eq!(plan, expected);
 }
+
+#[test]
+fn programs_cross_threads() {
+    fn shared<T: Clone + Send + Sync + 'static>(_: &T) {}
+    shared(&Program::all());
+}
