@@ -430,7 +430,7 @@ fixed! {
         src_addr: [u8; 16],
         /// remote address
         dst_addr: [u8; 16],
-        /// address of the kernel's sock: an identity, never shown
+        /// an identity of the kernel's sock, no address
         cookie: u64,
         /// inode of the peer's socket (unix)
         peer_inode: u64,

@@ -137,7 +137,7 @@ static __always_inline void emit_cgroups(struct seq_file *seq, struct task_struc
 
 	if (!set || bpf_map_lookup_elem(&seen, &key))
 		return;
-	cgroup_record.cgroup.cgroup_set = key;
+	cgroup_record.cgroup.cgroup_set = opaque(set);
 	cgroup_place.head = head;
 	cgroup_place.at = BPF_CORE_READ(head, next);
 	cgroup_place.kn = NULL;

@@ -51,10 +51,17 @@ struct nabe_config {
 	__u32 anchor_fd; /* the reader's descriptor of the map cpu_anchor */
 	__u32 euids[MAX_EUIDS];
 	__u64 names[MAX_NAMES][2];
+	__u64 secret;
 };
-_Static_assert(sizeof(struct nabe_config) == 368, "the Rust side has the same size");
+_Static_assert(sizeof(struct nabe_config) == 376, "the Rust side has the same size");
 
 const volatile struct nabe_config config = {};
+
+/* An identity that does not tell the kernel's address: records are saved and shared. */
+static __always_inline __u64 opaque(const void *address)
+{
+	return (__u64)address ^ config.secret;
+}
 
 /* Wanted tgids, and from where on their arguments are wanted. Sized by the loader. */
 struct nabe_from {

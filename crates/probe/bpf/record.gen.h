@@ -267,7 +267,7 @@ struct nabe_socket {
 	__u16 peer_len; /* 14: length of the peer's unix name */
 	__u8 src_addr[16]; /* 16: local address, the first 4 bytes for IPv4 */
 	__u8 dst_addr[16]; /* 32: remote address */
-	__u64 cookie; /* 48: address of the kernel's sock: an identity, never shown */
+	__u64 cookie; /* 48: an identity of the kernel's sock, no address */
 	__u64 peer_inode; /* 56: inode of the peer's socket (unix) */
 	__u32 netns; /* 64: network namespace inode */
 	__u32 uid; /* 68: uid of the socket */

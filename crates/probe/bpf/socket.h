@@ -57,7 +57,7 @@ static __always_inline void fill_sock_common(struct nabe_socket *out, struct soc
 {
 	out->family = FIELD(skc, skc_family);
 	out->state = FIELD(skc, skc_state);
-	out->cookie = (__u64)skc;
+	out->cookie = opaque(skc);
 	out->netns = MODERN ? skc->skc_net.net->ns.inum : BPF_CORE_READ(skc, skc_net.net, ns.inum);
 	if (out->family == AF_INET) {
 		bpf_core_read(out->src_addr, 4, &skc->skc_rcv_saddr);

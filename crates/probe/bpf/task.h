@@ -261,7 +261,7 @@ static __always_inline int emit_task(struct seq_file *seq, struct task_struct *t
 	fill_state(out, task);
 	out->vm_pages = task->mm->total_vm;
 	out->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	out->cgroup_set = (__u64)task->cgroups;
+	out->cgroup_set = opaque(task->cgroups);
 	if (config.needs & NEED_RSS)
 		fill_rss(out, task);
 	if (config.needs & NEED_EXE)

@@ -1,6 +1,8 @@
 //! What the programs are told: needs and the selection that they can make themselves.
 
 use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
 
 use nabe_event::{Interest, Needs};
 
@@ -15,7 +17,7 @@ const SELECT_STATES: u32 = 64;
 const MAX_EUIDS: usize = 16;
 const MAX_NAMES: usize = 16;
 /// Size of `struct nabe_config`.
-pub(crate) const SIZE: usize = 368;
+pub(crate) const SIZE: usize = 376;
 /// Where the descriptor of the map `cpu_anchor` goes.
 pub(crate) const ANCHOR: std::ops::Range<usize> = 44..48;
 
@@ -83,9 +85,17 @@ pub(crate) fn encode(interest: &Interest, reader: Reader, with_pids: bool) -> [u
         comm.iter_mut().zip(name.iter().take(15)).for_each(|(to, from)| *to = *from);
         out.extend_from_slice(&comm);
     }
+    out.extend_from_slice(&secret().to_le_bytes());
     let mut bytes = [0; SIZE];
     bytes.iter_mut().zip(out).for_each(|(to, from)| *to = from);
     bytes
+}
+
+/// What kernel addresses are hidden with when they stand for an identity. The same in every round of
+/// this process, so that their records can be joined; another in the next.
+fn secret() -> u64 {
+    static SECRET: OnceLock<u64> = OnceLock::new();
+    *SECRET.get_or_init(|| RandomState::new().hash_one(0))
 }
 
 /// Bits of the collectors as `bpf/nabe.h` has them: the positions of `Needs::ALL`.
