@@ -69,7 +69,8 @@ pub fn of_tasks(start: usize, out: &mut Vec<u8>) {
 /// gives its name, as in the C library.
 fn entry(line: &[u8]) -> Option<(u32, &[u8])> {
     let mut fields = line.split(|byte| *byte == b':');
-    let name = fields.next().filter(|name| !name.is_empty() && !matches!(name.first(), Some(b'#' | b'+' | b'-')))?;
+    let name =
+        fields.next().filter(|name| !name.is_empty() && !matches!(name.first(), Some(b'#' | b'+' | b'-')))?;
     let id = number32(fields.nth(1)?)?;
     fields.next().map(|_| (id, name))
 }

@@ -83,7 +83,9 @@ fn answer(request: &Request<'_>, snapshot: &Snapshot) -> Result<()> {
         printer.fill(&mut out, usize::MAX);
         let hidden = printer.hidden_columns();
         if hidden > 0 {
-            eprintln!("nabe: note: {hidden} columns do not fit into this width; -o chooses, a pipe shows all");
+            eprintln!(
+                "nabe: note: {hidden} columns do not fit into this width; -o chooses, a pipe shows all"
+            );
         }
         return output::page(&out, &request.terminal, !request.args.no_pager);
     }
