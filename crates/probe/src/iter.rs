@@ -116,6 +116,7 @@ impl Error {
         match self {
             Self::Program { program, source, .. } => format!("the kernel refuses {program}: {source}"),
             Self::OldKernel { program } => format!("this kernel is too old for {program}"),
+            Self::Capability { missing, .. } => format!("bpf() needs {missing}"),
             other => chain(other),
         }
     }
@@ -124,7 +125,7 @@ impl Error {
     #[must_use]
     pub fn consequence(&self) -> String {
         let mend = match self {
-            Self::Capability { missing, .. } => format!("run as root or give it {missing}"),
+            Self::Capability { .. } => "run as root, or give nabe these capabilities".to_owned(),
             Self::NoBtf => "a kernel with CONFIG_DEBUG_INFO_BTF has it".to_owned(),
             _ => "`nabe doctor` says more".to_owned(),
         };

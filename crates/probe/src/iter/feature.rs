@@ -145,9 +145,9 @@ fn own() -> Vec<Feature> {
         Ok(session) => match session.load(program) {
             Ok(_) => Ok(()),
             Err(Error::OldKernel { .. }) => Err("this kernel has no such iterator".to_owned()),
-            Err(error) => Err(chain(&error)),
+            Err(error) => Err(error.short()),
         },
-        Err(error) => Err(chain(*error)),
+        Err(error) => Err(error.short()),
     };
     OWN.iter()
         .map(|(program, name, purpose, needs, minimum)| Feature {
@@ -181,7 +181,7 @@ fn try_tiny(tiny: &Tiny, btf: Option<&KernelBtf>) -> Result<(), String> {
 
 fn reason(error: &std::io::Error) -> String {
     match (error.raw_os_error(), super::missing_capabilities()) {
-        (Some(libc::EPERM | libc::EACCES), Some(missing)) => format!("{missing} is missing"),
+        (Some(libc::EPERM | libc::EACCES), Some(missing)) => format!("needs {missing}"),
         (Some(libc::EPERM), None) => "the kernel refuses it, whatever the privileges".to_owned(),
         _ => error.to_string(),
     }
