@@ -11,7 +11,7 @@ use super::config::{self, Reader};
 use super::object::Relocated;
 use super::run::Session;
 use super::sys::{self, Instruction, KernelBtf, MapShape, ProgramShape};
-use super::{Error, chain};
+use super::Error;
 
 /// Something that a kernel can or cannot do for nabe.
 #[derive(Clone, Debug, PartialEq, Eq)]
