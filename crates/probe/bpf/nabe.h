@@ -57,10 +57,16 @@ _Static_assert(sizeof(struct nabe_config) == 376, "the Rust side has the same si
 
 const volatile struct nabe_config config = {};
 
-/* An identity that does not tell the kernel's address: records are saved and shared. */
+/*
+ * An identity that does not tell the kernel's address: records are saved and shared. The verifier
+ * allows no arithmetic on pointers, so the number is read back from the stack.
+ */
 static __always_inline __u64 opaque(const void *address)
 {
-	return (__u64)address ^ config.secret;
+	__u64 number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), &address);
+	return number ^ config.secret;
 }
 
 /* Wanted tgids, and from where on their arguments are wanted. Sized by the loader. */

@@ -20,6 +20,12 @@ use nabe_event::record::{
 use nabe_event::{Interest, Needs, symbol};
 use nabe_probe::{Options, iter};
 
+/// Says why the test that runs cannot run here (`xtask/src/tally.rs` counts these lines).
+fn skip(reason: &str) {
+    let thread = std::thread::current();
+    eprintln!("SKIP {}: {}", thread.name().unwrap_or("iter"), reason.replace('\n', "; "));
+}
+
 /// The records of a snapshot.
 struct Snapshot {
     bytes: Vec<u8>,
@@ -41,10 +47,14 @@ impl Snapshot {
                 assert!(report.notes.is_empty() || kernel() < (5, 15), "{:?}", report.notes);
                 Some(Self { bytes })
             }
-            Err(error) => {
-                eprintln!("skipped: {}", error.consequence());
+            // Only what this machine lacks is a reason: a program that the verifier refuses is a bug.
+            Err(
+                error @ (iter::Error::NoBtf | iter::Error::Capability { .. } | iter::Error::OldKernel { .. }),
+            ) => {
+                skip(&error.consequence());
                 None
             }
+            Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
         }
     }
 
@@ -497,7 +507,7 @@ fn other_families_are_named() {
         [(&netlink, 16, 3, 0), (&packet, 17, 2, 0x0800), (&raw, 2, 3, 1), (&seqpacket, 1, 5, 0)]
     {
         let Some(fd) = fd else {
-            eprintln!("skipped: family {family} cannot be opened here");
+            skip(&format!("family {family} cannot be opened here"));
             continue;
         };
         let (socket, _) = snapshot.socket(me(), fd.as_raw_fd());
@@ -524,14 +534,14 @@ fn sockets_of_another_namespace_and_in_time_wait() {
         .stdout(Stdio::piped())
         .spawn();
     let Ok(mut child) = spawned else {
-        eprintln!("skipped: no unshare");
+        skip("no unshare");
         return;
     };
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let mut child = Kept(child);
     if line != "ready\n" {
-        eprintln!("skipped: no network namespace, ip or python3");
+        skip("no network namespace, ip or python3");
         return;
     }
     let interest = Interest {
@@ -671,7 +681,7 @@ fn resident_memory_is_exact() {
     let script = "x = bytearray(20_000_000); print('ready', flush=True); import time; time.sleep(60)";
     let spawned = Command::new("python3").args(["-c", script]).stdout(Stdio::piped()).spawn();
     let Ok(mut child) = spawned else {
-        eprintln!("skipped: no python3");
+        skip("no python3");
         return;
     };
     let mut line = String::new();
@@ -713,7 +723,7 @@ fn another_pid_namespace_has_its_own_numbers() {
         .stdin(Stdio::null())
         .spawn();
     let Ok(child) = spawned else {
-        eprintln!("skipped: no unshare");
+        skip("no unshare");
         return;
     };
     let child = Kept(child);
@@ -747,12 +757,12 @@ fn a_reader_inside_a_pid_namespace_counts_as_it_does() {
             "tcp_queues_and_ports",
         ]);
         let Ok(output) = command.output() else {
-            eprintln!("skipped: no unshare");
+            skip("no unshare");
             return;
         };
         let said = String::from_utf8_lossy(&output.stdout);
         if !said.contains("running 3 tests") {
-            eprintln!("skipped: no PID namespace: {}", String::from_utf8_lossy(&output.stderr));
+            skip(&format!("no PID namespace: {}", String::from_utf8_lossy(&output.stderr)));
             return;
         }
         assert!(output.status.success(), "{said}");

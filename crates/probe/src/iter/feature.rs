@@ -7,11 +7,11 @@ use std::path::Path;
 use libbpf_sys as bpf;
 use nabe_event::{Interest, Needs};
 
+use super::Error;
 use super::config::{self, Reader};
 use super::object::Relocated;
 use super::run::Session;
 use super::sys::{self, Instruction, KernelBtf, MapShape, ProgramShape};
-use super::Error;
 
 /// Something that a kernel can or cannot do for nabe.
 #[derive(Clone, Debug, PartialEq, Eq)]
