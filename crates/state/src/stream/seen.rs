@@ -10,6 +10,8 @@ use super::render::Renderer;
 use super::scratch::Scratch;
 use super::{Container, Stream, Thread};
 
+#[rustfmt::skip]
+mod category;
 mod event;
 mod fd;
 mod metadata;
@@ -142,6 +144,9 @@ impl Fields for Seen<'_> {
             Class::Event => self.of_event(field, arg),
             Class::Thread | Class::Process => match self.thread {
                 Some(thread) => self.of_thread(thread, field, arg),
+                None if field == nabe_event::field::process::TID && self.event.tid >= 0 => {
+                    Value::Int(self.event.tid)
+                }
                 None => UNSET,
             },
             Class::Descriptor | Class::File => self.of_descriptor(field, arg),

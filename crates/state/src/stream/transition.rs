@@ -75,6 +75,7 @@ transitions! {
     "setresuid" => process::setresuid,
     "setresgid" => process::setresgid,
     "prctl" => process::prctl,
+    "switch" => process::switch,
     "brk" => process::memory,
     "mmap" => process::memory,
     "mmap2" => process::memory,

@@ -283,8 +283,9 @@ fn reference(text: &str, position: usize) -> Result<Reference<'_>, FormatError> 
         rest = &inner[close + 1..];
     } else if let Some(inner) = rest.strip_prefix('.').filter(|_| takes) {
         let close = inner.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(inner.len());
-        arg = Some(inner[..close].as_bytes().into());
-        rest = &inner[close..];
+        let (key, behind) = inner.split_at(close);
+        arg = Some(key.as_bytes().into());
+        rest = behind;
     }
     if found.arg == Arg::Required && arg.is_none() {
         return Err(FormatError::NoArgument { name: found.name.to_owned(), position });

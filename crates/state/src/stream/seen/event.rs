@@ -160,11 +160,7 @@ impl Seen<'_> {
     fn category(&self) -> Value<'_> {
         let class = self.event.id.row().category.class();
         if matches!(self.event.id, EventId::GENERIC_E | EventId::GENERIC_X) {
-            // Since then most have an event of their own, which says what they are about.
-            let own = EventId::named(self.name()).find(|id| id.is_syscall());
-            return own
-                .and_then(|id| id.row().category.class())
-                .map_or(Value::Text(b"unknown"), |class| self.about(class));
+            return Value::Text(super::category::of(self.name()).as_bytes());
         }
         class.map_or(Value::Text(b"unknown"), |class| self.about(class))
     }
@@ -174,7 +170,7 @@ impl Seen<'_> {
             Class::Other => "other",
             Class::File => "file",
             Class::Net => "net",
-            Class::Ipc => "ipc",
+            Class::Ipc => "IPC",
             Class::Memory => "memory",
             Class::Process => "process",
             Class::Sleep => "sleep",

@@ -38,10 +38,7 @@ impl Seen<'_> {
                 _ => None,
             }),
             d::IS_SERVER if found.kind.is_server() => Value::Bool(true),
-            d::IS_SERVER if found.kind.is_connection() => {
-                let address = found.destination.ip();
-                Value::Bool(address.is_unspecified() || self.is_local(address))
-            }
+            d::IS_SERVER if found.kind.is_connection() => Value::Bool(self.is_local(found.destination.ip())),
             d::IS_SERVER => Value::Bool(false),
             d::CONNECTED => Value::Bool(found.connected),
             d::UID => self.keep(format!("{}{}", self.event.tid, self.fd())),

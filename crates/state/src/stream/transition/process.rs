@@ -41,6 +41,16 @@ pub(crate) fn clone(stream: &mut Stream, step: &Step<'_>) {
         (result, tid)
     };
     let mut thread = born(stream, step, child, parent, flags);
+    // A parent that was never told of does, for now, what its child does.
+    if parent >= 0 && stream.threads.get(&parent).is_none_or(Thread::is_unknown) {
+        let told = Thread {
+            comm: thread.comm.clone(),
+            exe: thread.exe.clone(),
+            args: thread.args.clone(),
+            ..Thread::unknown(parent)
+        };
+        stream.insert(told);
+    }
     thread.inverted = result == 0;
     if contained {
         thread.vtid = vtid.unwrap_or(-1);
@@ -87,8 +97,6 @@ fn describe(thread: &mut Thread, step: &Step<'_>) {
     thread.args = step.bytes("args").unwrap_or_default().into();
     let number = |name: &str| step.number(name);
     thread.fd_limit = number("fdlimit").unwrap_or(thread.fd_limit);
-    thread.major_faults = number("pgft_maj").map_or(thread.major_faults, i64::cast_unsigned);
-    thread.minor_faults = number("pgft_min").map_or(thread.minor_faults, i64::cast_unsigned);
     thread.tty = number("tty").map_or(thread.tty, low32);
     thread.pid_namespace_start_ns =
         number("pidns_init_start_ts").map(i64::cast_unsigned).or(thread.pid_namespace_start_ns);
@@ -99,12 +107,18 @@ fn describe(thread: &mut Thread, step: &Step<'_>) {
     }
 }
 
+/// Memory and page faults, where the event says them.
 fn memory_of(thread: &mut Thread, step: &Step<'_>) {
     for (name, field) in [
         ("vm_size", &mut thread.vm_size_kib),
         ("vm_rss", &mut thread.vm_rss_kib),
         ("vm_swap", &mut thread.vm_swap_kib),
     ] {
+        if let Some(number) = step.number(name) {
+            *field = number.cast_unsigned();
+        }
+    }
+    for (name, field) in [("pgft_maj", &mut thread.major_faults), ("pgft_min", &mut thread.minor_faults)] {
         if let Some(number) = step.number(name) {
             *field = number.cast_unsigned();
         }
@@ -268,6 +282,13 @@ pub(crate) fn prctl(stream: &mut Stream, step: &Step<'_>) {
 pub(crate) fn memory(stream: &mut Stream, step: &Step<'_>) {
     if let Some(thread) = stream.threads.get_mut(&step.event.tid) {
         memory_of(thread, step);
+    }
+}
+
+/// A switch tells the memory of the process.
+pub(crate) fn switch(stream: &mut Stream, step: &Step<'_>) {
+    if let Some(main) = stream.main_mut(step.event.tid) {
+        memory_of(main, step);
     }
 }
 
