@@ -9,7 +9,7 @@ const SOCK: N = FD_.and(N::ORPHAN_SOCKETS);
 
 super::fields! { File;
 FD = "file.fd" ["fd.num"] Type::Int, "FD", Plain, FD_, true, "Descriptor number; unset for a socket that no descriptor refers to.";
-FD_TYPE = "file.fdType" [] Type::Symbol(&symbol::FD_TYPE), "FDTYPE", Plain, FD_, true, "What it refers to: file, socket, pipe, directory, device, memfd, epoll…; `file_type` (1) covers everything with a path but sockets, as in psc.";
+FD_TYPE = "file.fdType" [] Type::Symbol(&symbol::FD_TYPE), "FDTYPE", Plain, FD_, true, "What it refers to: file, socket, pipe, directory, device, memfd, epoll…; `file_type` is whatever is no socket, as in psc.";
 PATH = "file.path" [] Type::Text, "PATH", Plain, PATH_, true, "Path, `pipe:[…]`, `anon_inode:[…]`, `socket:[…]`; ` (deleted)` when it was removed.";
 FAMILY = "file.family" [] Type::Symbol(&symbol::SOCKET_FAMILY), "FAMILY", Plain, SOCK, true, "Address family: unix, inet, inet6, netlink, packet…";
 TYPE = "file.type" [] Type::Symbol(&symbol::SOCKET_TYPE), "TYPE", Plain, SOCK, true, "Socket type. In expressions `tcp` is a stream and `udp` a datagram of any family, as in psc; printed with family and protocol: tcp, udp, stream, dgram, seqpacket, raw…";

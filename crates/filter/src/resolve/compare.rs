@@ -69,7 +69,33 @@ impl<'s> Resolver<'s> {
         }
         self.reachable(order, &l, &r)?;
         self.reachable(order.flip(), &r, &l)?;
+        let order = self.whatever_is_no_socket(order, &mut l, &mut r);
         Ok(Pred::Compare(order, Box::new([l.op, r.op]), Absent::Doubt))
+    }
+
+    /// psc knows two types of descriptor, and its `file_type` is whatever is no socket: where we know
+    /// more, its constant keeps that meaning. `"file"` in quotes, and 1, are a regular file.
+    fn whatever_is_no_socket(&self, order: Order, l: &mut Typed, r: &mut Typed) -> Order {
+        const SOCKET: Const = Const::Int(2);
+        let is_fd_type =
+            |side: &Typed| matches!(&side.op, Operand::Field(field) if field.id == file::FD_TYPE);
+        let value = if is_fd_type(l) {
+            r
+        } else if is_fd_type(r) {
+            l
+        } else {
+            return order;
+        };
+        let inverse = match order {
+            Order::Eq => Order::Ne,
+            Order::Ne => Order::Eq,
+            _ => return order,
+        };
+        if !matches!(value.op, Operand::Const(_)) || self.text(value.span) != "file_type" {
+            return order;
+        }
+        value.op = Operand::Const(SOCKET);
+        inverse
     }
 
     /// Whether values of the two can ever be equal.
