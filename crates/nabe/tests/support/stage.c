@@ -349,6 +349,25 @@ static void role_netns(void)
 	reset_on_close(server);
 }
 
+/* time_wait: leaves one socket in TIME-WAIT behind, in the namespace that it is started in; for
+ * namespaces that go with the test. */
+static void role_time_wait(void)
+{
+	in_port_t port, waiting;
+	int listener = inet_socket(SOCK_STREAM, &port), client, server;
+	char byte;
+
+	must(listen(listener, 8), "listen");
+	client = connect_to(SOCK_STREAM, port, &waiting);
+	server = must(accept(listener, NULL, NULL), "accept");
+	close(client);
+	must(read(server, &byte, 1), "read");
+	close(server);
+	say_pid(getpid());
+	printf(" time_wait=%d", waiting);
+	ready();
+}
+
 /* files DIR: one descriptor of each kind. */
 static void role_files(void)
 {
@@ -583,7 +602,7 @@ int main(int argc, char **argv)
 		{ "files", role_files },       { "longpath", role_longpath }, { "memfd", role_memfd },
 		{ "deleted", role_deleted },   { "wait", role_wait },	    { "threads", role_threads },
 		{ "traced", role_traced },     { "setuid", role_setuid },   { "kthread", role_kthread },
-		{ "nested", role_nested },     { "storm", role_storm },
+		{ "nested", role_nested },     { "storm", role_storm },	    { "time_wait", role_time_wait },
 	};
 
 	if (argc < 2)
