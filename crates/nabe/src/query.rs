@@ -78,9 +78,12 @@ impl Query {
         self.needs | self.program.needs() | threads
     }
 
-    /// Whether a socket that belongs to no process can be a row.
+    /// Whether a socket that belongs to no process can be a row: the filter drops that need when
+    /// every match must have a process.
     fn takes_ownerless(&self) -> bool {
-        self.by_descriptor && self.needs().contains(Needs::ORPHAN_SOCKETS)
+        let by_filter = self.program.needs().contains(Needs::ORPHAN_SOCKETS);
+        let by_column = self.needs.contains(Needs::ORPHAN_SOCKETS) && self.program.selects_all();
+        self.by_descriptor && (by_filter || by_column)
     }
 
     /// Calls `visit` with each row that the filter selects, processes in order of pid, sockets

@@ -52,11 +52,12 @@ pub fn take(query: &Query, origin: &mut Origin) -> Result<Taken> {
     }
     let cheap = needs.without(COSTLY);
     let first = query.program.prefilter(cheap);
-    if first.selects_all() || cheap == needs {
-        // A socket without a process has nothing that a filter on processes could select it by.
-        if !query.takes_ownerless() || !first.selects_all() {
-            wanted.needs = wanted.needs.without(Needs::ORPHAN_SOCKETS);
-        }
+    let ownerless = query.takes_ownerless();
+    if !ownerless {
+        wanted.needs = wanted.needs.without(Needs::ORPHAN_SOCKETS);
+    }
+    // What belongs to no process cannot be found by the processes of a first round.
+    if ownerless || first.selects_all() || cheap == needs {
         return at_once(wanted, needs, origin);
     }
 
