@@ -76,13 +76,29 @@ fn cut(text: &str, from: &str) -> String {
     text.split(from).next().unwrap_or_default().to_owned()
 }
 
+/// Without the name in parentheses behind the number of a parameter.
+fn without_name(text: &str, parameter: &str) -> String {
+    let Some((before, value)) = text.split_once(parameter) else { return text.to_owned() };
+    match (value.split_once('('), value.split_once(')')) {
+        (Some((number, _)), Some((_, after))) if !number.contains(' ') => {
+            format!("{before}{parameter}{number}{after}")
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// Why lines differ: sysdig's line and ours are equal after the change.
 const REASONS: &[(&str, Change)] = &[
     ("execve's process group is called vpgid today", |want, got| {
         (want.replace(" pgid=", " vpgid="), got.to_owned())
     }),
-    ("a login user of -1 is shown as none today", |want, got| {
-        (want.replace("loginuid=-1 ", "loginuid=-1(<NONE>) "), got.to_owned())
+    ("a login user has a name today", |want, got| (want.to_owned(), without_name(got, " loginuid="))),
+    ("execve's capabilities were not shown", |want, got| {
+        if got.contains(" cap_inheritable=") {
+            (want.to_owned(), format!("{} ", cut(got, " cap_inheritable=")))
+        } else {
+            both(want, got)
+        }
     }),
     ("system call 0 is called unknown today", |want, got| {
         (want.replace("<unknown>", "unknown"), got.to_owned())
@@ -94,7 +110,11 @@ const REASONS: &[(&str, Change)] = &[
         (want.to_owned(), got.replace("536870912(CLONE_CHILD_IN_PIDNS)", "536870912"))
     }),
     ("the inode of an open file was not shown", |want, got| {
-        (want.to_owned(), format!("{} ", cut(got, " ino=")))
+        if got.contains(" ino=") {
+            (want.to_owned(), format!("{} ", cut(got, " ino=")))
+        } else {
+            both(want, got)
+        }
     }),
     ("syslog messages were decoded", |want, got| {
         if want.contains(" syslog sev=") && got.contains(" data=<") {
@@ -164,17 +184,19 @@ fn field_reason(name: &str, event: &str, want: &Value, got: &Value) -> Option<&'
             "read beyond what is initialised, or from the wrong place of a newer thread entry"
         }
         _ if name.starts_with("fd.") && mapped => "mmap works on a descriptor today",
-        "fd.is_server" if event == "socket" => "an unbound socket was taken for a server's",
+        "fd.is_server" if *want == Value::from(true) => "an unbound socket was taken for a server's",
         "fd.name" | "fd.containername" | "fd.directory" if got.is_null() => {
             "a name was made up for an unknown descriptor"
         }
-        "fd.filename" if want.is_null() && event.starts_with("open") => {
-            "a failed open had a name, but no file name"
+        "fd.name" | "fd.containername" | "fd.directory" | "fd.filename"
+            if want.is_null() && event.starts_with("open") =>
+        {
+            "the file that an open asks for was not always told"
         }
         "fd.cport" if *want == Value::from(0) => "a unix socket was given a port",
         "evt.args" | "evt.type" => {
-            let (want, got) = (format!("{want}"), format!("{got}"));
-            explain(&want, &got).filter(|why| !why.is_empty()).map(|_| "as in lines")?
+            let (want, got) = (want.as_str()?, got.as_str()?);
+            explain(want, got).filter(|why| !why.is_empty()).map(|_| "as in lines")?
         }
         "evt.latency" if !["enter", "exit"].contains(&event) && event == "signaldeliver" => {
             "a signal is no system call"
@@ -252,7 +274,15 @@ fn summaries_are_sysdigs() {
             }
         }
         got.retain(|name, _| !name.starts_with("> user") && !name.starts_with("> group"));
-        assert_eq!(want, got, "{}", golden.name);
+        // sysdig prints only so many rows.
+        let fewest = want.values().min().copied().unwrap_or(0);
+        for (name, count) in &got {
+            match want.remove(name) {
+                Some(wanted) => assert_eq!(wanted, *count, "{}: {name}", golden.name),
+                None => assert!(*count <= fewest, "{}: {name} is missing there", golden.name),
+            }
+        }
+        assert!(want.is_empty(), "{}: {want:?}", golden.name);
     }
 }
 

@@ -21,11 +21,12 @@ impl Seen<'_> {
         match field {
             d::TYPE => word(found.kind.word()),
             d::TYPECHAR => Value::Text(found.kind.letter().as_bytes()),
-            d::NAME | f::PATH
-                if self.event.id.name() == "connect" && self.result().is_some_and(|res| res < 0) =>
-            {
+            d::NAME | f::PATH | d::CONTAINERNAME if self.is_failed_connect() => {
                 // The socket is not connected: only the event says to what it was to be.
-                self.argument_text("tuple")
+                match (field, self.argument_text("tuple")) {
+                    (d::CONTAINERNAME, Value::Text(tuple)) => self.in_container(tuple),
+                    (_, tuple) => tuple,
+                }
             }
             d::NAME | f::PATH => self.keep(printable(&found.name)),
             d::NAMERAW => Value::Text(if found.raw_name.is_empty() { &found.name } else { &found.raw_name }),
@@ -50,6 +51,10 @@ impl Seen<'_> {
             d::IS_LOWER_LAYER => Value::Bool(found.open_flags & 1 << 16 != 0),
             _ => self.of_ends(field, found),
         }
+    }
+
+    fn is_failed_connect(&self) -> bool {
+        self.event.id.name() == "connect" && self.result().is_some_and(|result| result < 0)
     }
 
     fn in_container(&self, text: &[u8]) -> Value<'_> {
