@@ -83,7 +83,8 @@ fn parse(text: &str) -> Result<Target> {
             _ => Err(wrong("port").hint("a port is :1 to :65535")),
         };
     }
-    if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
+    // An id of a container, short or whole, may happen to have no letter.
+    if text.bytes().all(|b| b.is_ascii_digit()) && (1..12).contains(&text.len()) {
         return match text.parse() {
             Ok(pid) if pid > 0 && pid <= i32::MAX as u32 => Ok(Target::Process(pid)),
             _ => Err(wrong("process id")),
@@ -185,6 +186,7 @@ mod tests {
         assert_eq!(parse(":80").unwrap(), Target::Port(80));
         assert_eq!(parse("/nowhere/x").unwrap(), Target::File("/nowhere/x".into()));
         assert_eq!(parse("web-1").unwrap(), Target::Container("web-1".into()));
+        assert_eq!(parse("000123456789").unwrap(), Target::Container("000123456789".into()));
         for wrong in [":0", ":x", ":70000", "99999999999", "0", " "] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
