@@ -69,8 +69,15 @@ fn docker() {
     hanging_and_dead(&engines, &id);
 }
 
-/// psc's examples about containers, on the container above.
+/// What selects the containers of this engine alone: other tests may have theirs.
+fn ours(engines: &Engines) -> String {
+    let ids = engines.run(&["docker", "ps", "-q", "--no-trunc"]);
+    format!("container.fullId in {:?}", ids.lines().collect::<Vec<_>>())
+}
+
+/// psc's examples about containers, on the containers above.
 fn expressions(engines: &Engines) {
+    let ours = ours(engines);
     for (expression, expected) in [
         ("container.name == \"shop-web-1\"", 1),
         ("container.runtime == docker && container.image.contains(\"nabe-test\")", 3),
@@ -82,7 +89,7 @@ fn expressions(engines: &Engines) {
         ("process.container.name == \"elsewhere\"", 1),
         ("container.name == \"elsewhere\" && process.pid in container.pids", 1),
     ] {
-        let rows = engines.rows(&[expression, "-o", "containers"]);
+        let rows = engines.rows(&[&ours, expression, "-o", "containers"]);
         assert_eq!(rows.len(), expected, "{expression}: {rows:#?}");
     }
     let nabe = |arguments: &[&str]| Run::of(&mut engines.nabe(arguments)).ok().text();
@@ -92,7 +99,7 @@ fn expressions(engines: &Engines) {
     assert!(tree.contains("shop-web-1") && tree.contains("sleep"), "{tree}");
     let pods = nabe(&["ps", "-o", "pods", "container.pod != \"\"", "--no-header"]);
     assert!(pods.contains("shop-6d4f") && pods.contains("prod"), "{pods}");
-    let groups = engines.rows(&["container.id != \"\"", "--group-by", "container.runtime"]);
+    let groups = engines.rows(&[&ours, "--group-by", "container.runtime"]);
     assert!(
         groups.iter().any(|group| group["container.runtime"] == "docker" && group["count"] == 3),
         "{groups:?}"
@@ -117,7 +124,12 @@ fn forty_one(engines: &Engines) {
         scope.spawn(|| engines.run(&["docker-many", "19", "left"]));
         scope.spawn(|| engines.run(&["docker-many", "19", "right"]));
     });
-    let rows = engines.rows(&["container.runtime == docker && process.name == \"sleep\"", "-o", COLUMNS]);
+    let rows = engines.rows(&[
+        &ours(engines),
+        "container.runtime == docker && process.name == \"sleep\"",
+        "-o",
+        COLUMNS,
+    ]);
     let names: BTreeSet<_> = rows.iter().map(|row| text(row, "container.name")).collect();
     assert_eq!((rows.len(), names.len()), (41, 41), "{names:?}");
     for row in &rows {
@@ -175,7 +187,8 @@ fn containerd() {
         return;
     }
     let Some(engines) = Engines::up(test, &["containerd"]) else { return };
-    let name = "svc-in-foo";
+    let name = format!("svc-{}", std::process::id());
+    let name = name.as_str();
     engines.run(&["ctr-run", "foo", name, "--label", "com.docker.compose.service=billing"]);
     let row = shown(&engines, &["ctr", name, "foo"]);
     assert_eq!(
@@ -187,7 +200,8 @@ fn containerd() {
     assert!(["billing", name].contains(&text(&row, "container.name")), "{row}");
     assert!(text(&row, "container.image").contains(IMAGE), "{row}");
     assert_eq!(row["container.labels"]["com.docker.compose.service"], "billing", "{row}");
-    let found = engines.rows(&["container.runtime == containerd", "-o", "containers"]);
+    let ours = format!("container.runtime == containerd && container.fullId == {name:?}");
+    let found = engines.rows(&[&ours, "-o", "containers"]);
     assert_eq!(found.len(), 1, "{found:?}");
     // A daemon that stands still.
     engines.run(&["containerd-hang"]);
@@ -216,7 +230,8 @@ fn podman() {
     assert_eq!(text(&row, "container.runtime"), "podman");
     assert!(text(&row, "container.image").contains(IMAGE), "{row}");
     assert_eq!(row["container.labels"]["team"], "blue", "{row}");
-    assert_eq!(engines.rows(&["container.runtime == podman", "-o", "containers"]).len(), 1);
+    let ours = format!("container.runtime == podman && container.fullId == {id:?}");
+    assert_eq!(engines.rows(&[&ours, "-o", "containers"]).len(), 1);
 }
 
 #[test]

@@ -68,7 +68,8 @@ fn a_container() {
     if !has(test, &[Need::Root]) {
         return;
     }
-    let id = format!("{:08x}", std::process::id()).repeat(8);
+    // Without a letter, so that its beginning could be taken for a pid.
+    let id = format!("{:08}", std::process::id()).repeat(8);
     let path = format!("nabe-test-explain-{}/docker/{id}", std::process::id());
     let Some(cgroup) = Cgroup::make(test, &path) else { return };
     let Some(stage) = Stage::play(test, "sleep", [""; 0]) else { return };

@@ -228,6 +228,7 @@ fn no_line_is_wider_than_the_terminal() {
         return;
     }
     let Some(_long) = Stage::play(test, "sleep", ["x".repeat(500)]) else { return };
+    let Some(_sockets) = Stage::play(test, "inet", [""; 0]) else { return };
     for columns in [40, 80, 132] {
         for arguments in
             ["", "-o files", "-o sockets", "-t", "-o security", "-t -o containers", "--suspicious"]

@@ -184,7 +184,7 @@ fn field_reason(name: &str, event: &str, want: &Value, got: &Value) -> Option<&'
             "read beyond what is initialised, or from the wrong place of a newer thread entry"
         }
         _ if name.starts_with("fd.") && mapped => "mmap works on a descriptor today",
-        "fd.is_server" if *want == Value::from(true) => "an unbound socket was taken for a server's",
+        "fd.is_server" if *want == true => "an unbound socket was taken for a server's",
         "fd.name" | "fd.containername" | "fd.directory" if got.is_null() => {
             "a name was made up for an unknown descriptor"
         }
@@ -193,7 +193,7 @@ fn field_reason(name: &str, event: &str, want: &Value, got: &Value) -> Option<&'
         {
             "the file that an open asks for was not always told"
         }
-        "fd.cport" if *want == Value::from(0) => "a unix socket was given a port",
+        "fd.cport" if *want == 0 => "a unix socket was given a port",
         "evt.args" | "evt.type" => {
             let (want, got) = (want.as_str()?, got.as_str()?);
             explain(want, got).filter(|why| !why.is_empty()).map(|_| "as in lines")?
@@ -201,7 +201,7 @@ fn field_reason(name: &str, event: &str, want: &Value, got: &Value) -> Option<&'
         "evt.latency" if !["enter", "exit"].contains(&event) && event == "signaldeliver" => {
             "a signal is no system call"
         }
-        "evt.category" if *want == Value::from("unknown") => "the descriptor's kind was not known",
+        "evt.category" if *want == "unknown" => "the descriptor's kind was not known",
         _ if event == "container" => "the thread of a container's event was not initialised",
         _ => return None,
     })
