@@ -292,6 +292,7 @@ fn subsystem(entry: &[u8]) -> (&[u8], &[u8]) {
         b"io" | b"io_cgroup" => b"blkio",
         b"cpu_cgroup" => b"cpu",
         b"mem_cgroup" => b"memory",
+        b"perf" => b"perf_event",
         name => name,
     };
     (name, rest)

@@ -1,0 +1,318 @@
+//! State out of events: each test is a short history.
+
+use nabe_event::field::{descriptor as d, event as e, file as f, process as p, thread as t};
+use nabe_event::raw::{Event, Params};
+use nabe_event::table::EventId;
+use nabe_event::{FieldId, Fields, Value};
+use nabe_state::stream::{Account, Stream, Thread};
+
+/// An event under construction: values by parameter name, absent ones empty.
+struct Made {
+    id: EventId,
+    tid: i64,
+    ts_ns: u64,
+    values: Vec<Vec<u8>>,
+    lengths: Vec<u8>,
+    data: Vec<u8>,
+}
+
+fn made(id: EventId, tid: i64) -> Made {
+    let values = vec![Vec::new(); id.row().params.len()];
+    Made { id, tid, ts_ns: 1_000_000_000, values, lengths: Vec::new(), data: Vec::new() }
+}
+
+impl Made {
+    #[track_caller]
+    fn bytes(mut self, name: &str, value: &[u8]) -> Self {
+        let (at, _) = self.id.row().param(name).unwrap_or_else(|| panic!("{:?} has no {name}", self.id));
+        self.values[at] = value.to_vec();
+        self
+    }
+
+    #[track_caller]
+    fn number(self, name: &str, value: i64) -> Self {
+        let width = self.id.row().param(name).and_then(|(_, param)| param.ty.width()).expect("a number");
+        self.bytes(name, &value.to_le_bytes()[..width])
+    }
+
+    #[track_caller]
+    fn text(self, name: &str, value: &str) -> Self {
+        self.bytes(name, format!("{value}\0").as_bytes())
+    }
+
+    fn at(mut self, ts_ns: u64) -> Self {
+        self.ts_ns = ts_ns;
+        self
+    }
+
+    /// Applies it and answers fields of it.
+    fn then(mut self, stream: &mut Stream, fields: &[FieldId]) -> Vec<String> {
+        for value in &self.values {
+            self.lengths.extend_from_slice(&u16::try_from(value.len()).unwrap().to_le_bytes());
+            self.data.extend_from_slice(value);
+        }
+        let params = Params::new(self.id, &self.lengths, &self.data).unwrap();
+        let event = Event { id: self.id, cpu: 0, flags: 0, ts_ns: self.ts_ns, tid: self.tid, params };
+        let seen = stream.apply(&event, Some(&event));
+        fields.iter().map(|field| shown(&seen.get(*field, None))).collect()
+    }
+}
+
+fn shown(value: &Value<'_>) -> String {
+    match value {
+        Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Uint(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Ip(address) => address.to_string(),
+        Value::Missing(_) => "-".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// A machine with a shell, process 10.
+fn machine() -> Stream {
+    let mut stream = Stream::new();
+    let mut shell = Thread::new(10);
+    shell.comm = (*b"bash").into();
+    shell.cwd = (*b"/root").into();
+    shell.uid = 0;
+    stream.add_thread(shell);
+    stream.add_user(0, Account { name: (*b"root").into(), ..Account::default() });
+    stream
+}
+
+fn open(tid: i64, fd: i64, name: &str) -> Made {
+    made(EventId::SYSCALL_OPENAT_2_X, tid)
+        .number("fd", fd)
+        .number("dirfd", -100)
+        .text("name", name)
+        .number("flags", 1)
+}
+
+fn fork(parent: i64, child: i64) -> Made {
+    made(EventId::SYSCALL_CLONE_20_X, parent)
+        .number("res", child)
+        .text("exe", "/bin/bash")
+        .text("comm", "bash")
+        .number("tid", parent)
+        .number("pid", parent)
+        .number("ptid", 1)
+        .number("flags", 0)
+        .number("uid", 0)
+        .number("vtid", parent)
+        .number("vpid", parent)
+}
+
+#[test]
+fn a_file_has_a_name_until_it_is_closed() {
+    let mut stream = machine();
+    let said = open(10, 3, "../etc/hosts").then(&mut stream, &[d::NAME, d::TYPE, f::FD, e::ARGS]);
+    assert_eq!(said[..3], ["/etc/hosts", "file", "3"]);
+    assert!(
+        said[3].starts_with(
+            "fd=3(<f>/etc/hosts) dirfd=-100(AT_FDCWD) name=../etc/hosts(/etc/hosts) flags=1(O_RDONLY) "
+        ),
+        "{}",
+        said[3]
+    );
+    let close = || made(EventId::SYSCALL_CLOSE_X, 10).number("res", 0).number("fd", 3);
+    assert_eq!(close().then(&mut stream, &[d::NAME]), ["/etc/hosts"], "the close still shows it");
+    assert_eq!(close().then(&mut stream, &[d::NAME]), ["-"]);
+}
+
+#[test]
+fn a_failed_open_makes_nothing() {
+    let mut stream = machine();
+    let said = open(10, -2, "x").then(&mut stream, &[d::NAME, e::RES, e::FAILED, f::FD]);
+    assert_eq!(said, ["/root/x", "ENOENT", "true", "-1"]);
+    assert_eq!(stream.thread(10).unwrap().pid, 10);
+}
+
+#[test]
+fn a_child_has_copies() {
+    let mut stream = machine();
+    open(10, 3, "/a").then(&mut stream, &[]);
+    fork(10, 20).then(&mut stream, &[]);
+    made(EventId::SYSCALL_CLOSE_X, 10).number("res", 0).number("fd", 3).then(&mut stream, &[]);
+    let read = |tid| made(EventId::SYSCALL_READ_X, tid).number("res", 0).number("fd", 3);
+    assert_eq!(
+        read(20).then(&mut stream, &[d::NAME, p::NAME, t::PNAME, p::PPID, p::USER]),
+        ["/a", "bash", "bash", "10", "root"]
+    );
+    assert_eq!(read(10).then(&mut stream, &[d::NAME]), ["-"]);
+}
+
+#[test]
+fn a_thread_shares() {
+    const THREAD_AND_FILES: i64 = 1 << 13 | 1;
+    let mut stream = machine();
+    fork(10, 11).number("flags", THREAD_AND_FILES).then(&mut stream, &[]);
+    open(11, 4, "b").then(&mut stream, &[]);
+    let read = made(EventId::SYSCALL_READ_X, 10).number("res", 1).number("fd", 4);
+    assert_eq!(read.then(&mut stream, &[d::NAME, p::THREADS]), ["/root/b", "2"]);
+    let gone = made(EventId::PROCEXIT_1_E, 11);
+    assert_eq!(gone.then(&mut stream, &[p::PID, t::ISMAIN]), ["10", "false"]);
+    assert_eq!(open(10, 5, "/c").then(&mut stream, &[p::THREADS]), ["1"]);
+    assert!(stream.thread(11).is_none());
+}
+
+#[test]
+fn a_child_in_a_container_is_learnt_from_itself() {
+    const IN_PIDNS: i64 = 1 << 29;
+    let id = "ab".repeat(32);
+    let mut stream = machine();
+    // The parent knows it as 2 only.
+    fork(10, 2).number("flags", IN_PIDNS).then(&mut stream, &[]);
+    assert!(stream.thread(2).is_none());
+    let child = fork(30, 0)
+        .number("flags", IN_PIDNS)
+        .number("ptid", 10)
+        .number("pid", 30)
+        .number("vtid", 2)
+        .number("vpid", 2)
+        .bytes("cgroups", format!("cpu=/docker/{id}\0").as_bytes());
+    let said = child.then(&mut stream, &[p::PID, p::VPID, p::PPID, nabe_event::field::container::ID]);
+    assert_eq!(said, ["30", "2", "10", "abababababab"]);
+}
+
+#[test]
+fn exec_changes_the_program() {
+    let mut stream = machine();
+    let exec = made(EventId::SYSCALL_EXECVE_19_X, 10)
+        .number("res", 0)
+        .text("exe", "./cat")
+        .bytes("args", b"-n\0/dev/null\0")
+        .number("tid", 10)
+        .number("pid", 10)
+        .text("comm", "cat")
+        .bytes("env", b"A=1\0B=2\0")
+        .text("filename", "bin/cat");
+    let said = exec.then(&mut stream, &[p::NAME, t::EXE, p::EXE, t::ARGS, p::CMDLINE, p::ENV, t::CMDNARGS]);
+    assert_eq!(said, ["cat", "./cat", "/root/bin/cat", "-n /dev/null", "cat -n /dev/null", "A=1 B=2", "2"]);
+}
+
+#[test]
+fn directories_are_followed() {
+    let mut stream = machine();
+    made(EventId::SYSCALL_CHDIR_X, 10).number("res", 0).text("path", "sub").then(&mut stream, &[]);
+    assert_eq!(open(10, 3, "x").then(&mut stream, &[d::NAME, p::CWD]), ["/root/sub/x", "/root/sub/"]);
+    open(10, 4, "/var/log/").then(&mut stream, &[]);
+    made(EventId::SYSCALL_FCHDIR_X, 10).number("res", 0).number("fd", 4).then(&mut stream, &[]);
+    assert_eq!(
+        open(10, 5, "y").then(&mut stream, &[d::NAME, d::DIRECTORY, d::FILENAME]),
+        ["/var/log/y", "/var/log", "y"]
+    );
+    let said = open(10, 6, "z").number("dirfd", 4).then(&mut stream, &[d::NAME]);
+    assert_eq!(said, ["/var/log/z"]);
+}
+
+#[test]
+fn connections_have_two_ends() {
+    let tuple = |from: [u8; 4], port: u16, to: [u8; 4], peer: u16| {
+        let mut bytes = vec![2];
+        for (address, port) in [(from, port), (to, peer)] {
+            bytes.extend(address);
+            bytes.extend(port.to_le_bytes());
+        }
+        bytes
+    };
+    let mut stream = machine();
+    stream.add_address([10, 0, 0, 1].into());
+    let socket = made(EventId::SOCKET_SOCKET_X, 10)
+        .number("fd", 3)
+        .number("domain", 2)
+        .number("type", 1)
+        .number("proto", 0);
+    assert_eq!(socket.then(&mut stream, &[d::TYPE, d::NAME, d::L4PROTO, d::CIP]), ["ipv4", "", "<NA>", "-"]);
+    let connect = made(EventId::SOCKET_CONNECT_X, 10)
+        .number("res", 0)
+        .bytes("tuple", &tuple([10, 0, 0, 1], 4000, [1, 2, 3, 4], 80))
+        .number("fd", 3);
+    let said = connect.then(
+        &mut stream,
+        &[d::NAME, d::L4PROTO, d::CIP, d::SIP, d::SPORT, f::SRC_PORT, f::DST_ADDR, d::IS_SERVER],
+    );
+    assert_eq!(
+        said,
+        ["10.0.0.1:4000->1.2.3.4:80", "tcp", "10.0.0.1", "1.2.3.4", "80", "4000", "1.2.3.4", "false"]
+    );
+    let accept = made(EventId::SOCKET_ACCEPT_5_X, 10)
+        .number("fd", 4)
+        .bytes("tuple", &tuple([9, 9, 9, 9], 5000, [10, 0, 0, 1], 8080));
+    let said = accept.then(&mut stream, &[d::NAME, d::IS_SERVER, f::SRC_PORT, e::RES]);
+    assert_eq!(said, ["9.9.9.9:5000->10.0.0.1:8080", "true", "8080", "SUCCESS"]);
+}
+
+#[test]
+fn copies_of_a_descriptor_live_on() {
+    let mut stream = machine();
+    open(10, 3, "/a").then(&mut stream, &[]);
+    let dup = made(EventId::SYSCALL_DUP3_X, 10).number("res", 7).number("oldfd", 3).number("newfd", 7);
+    assert_eq!(dup.then(&mut stream, &[d::NAME, f::FD]), ["/a", "7"]);
+    made(EventId::SYSCALL_CLOSE_X, 10).number("res", 0).number("fd", 3).then(&mut stream, &[]);
+    let range =
+        made(EventId::SYSCALL_CLOSE_RANGE_X, 10).number("res", 0).number("first", 8).number("last", -1);
+    range.then(&mut stream, &[]);
+    let read = || made(EventId::SYSCALL_READ_X, 10).number("res", 0).number("fd", 7);
+    assert_eq!(read().then(&mut stream, &[d::NAME]), ["/a"]);
+    let range =
+        made(EventId::SYSCALL_CLOSE_RANGE_X, 10).number("res", 0).number("first", 3).number("last", -1);
+    range.then(&mut stream, &[]);
+    assert_eq!(read().then(&mut stream, &[d::NAME]), ["-"]);
+}
+
+#[test]
+fn users_come_and_go() {
+    let mut stream = machine();
+    let added = made(EventId::USER_ADDED_E, -1)
+        .number("uid", 5)
+        .number("gid", 5)
+        .text("name", "eve")
+        .text("home", "/h");
+    added.then(&mut stream, &[]);
+    made(EventId::SYSCALL_SETUID_X, 10).number("res", 0).number("uid", 5).then(&mut stream, &[]);
+    assert_eq!(open(10, 3, "/a").then(&mut stream, &[p::EUID, p::USER, t::HOMEDIR]), ["5", "eve", "/h"]);
+    made(EventId::USER_DELETED_E, -1).number("uid", 5).then(&mut stream, &[]);
+    assert_eq!(open(10, 3, "/a").then(&mut stream, &[p::USER]), ["-"]);
+}
+
+#[test]
+fn times_are_told() {
+    let mut stream = machine();
+    open(10, 3, "/a").at(5_000_000_000).then(&mut stream, &[]);
+    let said =
+        open(10, 3, "/a").at(7_000_000_001).then(&mut stream, &[e::NUM, e::RELTIME, e::DELTATIME, e::TIME]);
+    assert_eq!(said, ["2", "2000000001", "2000000001", "00:00:07.000000001"]);
+    stream.section();
+    assert_eq!(open(10, 3, "/a").then(&mut stream, &[e::NUM, p::NAME]), ["3", "<NA>"]);
+}
+
+#[test]
+fn circles_of_parents_end() {
+    let mut stream = machine();
+    for (tid, ptid) in [(100, 101), (101, 100)] {
+        let mut thread = Thread::new(tid);
+        thread.ptid = ptid;
+        thread.comm = (*b"sh").into();
+        stream.add_thread(thread);
+    }
+    let said = open(100, 3, "/a").then(&mut stream, &[t::LOGINSHELLID, t::SNAME]);
+    assert!(said.iter().all(|said| !said.is_empty()), "{said:?}");
+}
+
+#[test]
+fn any_event_with_any_bytes_is_taken() {
+    let mut stream = machine();
+    let fields: Vec<FieldId> = nabe_event::field::all().map(|field| field.id).collect();
+    for id in EventId::all().filter(|id| !id.row().flags.has(nabe_event::table::Flags::LARGE_PAYLOAD)) {
+        for byte in [0, 1, 2, 10, 0x2f, 0xff] {
+            for len in [0usize, 1, 2, 4, 8, 13, 37] {
+                let mut made = made(id, 10);
+                made.values.iter_mut().for_each(|value| *value = vec![byte; len]);
+                let answered = made.then(&mut stream, if byte == 0xff { &fields } else { &[] });
+                assert!(answered.len() <= fields.len());
+            }
+        }
+    }
+}
