@@ -1,6 +1,7 @@
 //! Taking the snapshot that a query needs, in at most two rounds: what the filter can decide with
 //! cheap facts is decided first, and costly collectors run only for the processes that are left.
 
+use nabe_event::record::task;
 use nabe_event::{Interest, Needs};
 use nabe_filter::Program;
 use nabe_probe::{Options, proc};
@@ -66,9 +67,10 @@ pub fn take(query: &Query, origin: &mut Origin) -> Result<Taken> {
     notes.extend(nabe_probe::snapshot(&round, &origin.options, &mut bytes)?.notes);
     let (mut snapshot, filled) = fill_gaps(Snapshot::new(bytes)?, &round)?;
     name_containers(&mut snapshot, needs, &mut origin.containers, &mut notes);
-    let pids = left(&snapshot, &first, query.threads);
+    wanted.needs = needs.without(cheap).without(Needs::ORPHAN_SOCKETS);
+    let only_memory = (Needs::ARGS | Needs::ENV).contains(wanted.needs);
+    let pids = left(&snapshot, &first, query.threads, only_memory);
     if !pids.is_empty() {
-        wanted.needs = needs.without(cheap).without(Needs::ORPHAN_SOCKETS);
         wanted.pids = Some(pids.clone());
         let mut bytes = snapshot.into_bytes();
         notes.extend(nabe_probe::snapshot(&wanted, &origin.options, &mut bytes)?.notes);
@@ -89,11 +91,14 @@ fn at_once(wanted: Interest, needs: Needs, origin: &mut Origin) -> Result<Taken>
     Ok(Taken { snapshot, notes })
 }
 
-/// Processes that the cheap part of the filter leaves.
-fn left(snapshot: &Snapshot, first: &Program, threads: bool) -> Vec<u32> {
+/// Processes that the cheap part of the filter leaves; with `only_memory` those that have memory of
+/// their own, where arguments and environment are.
+fn left(snapshot: &Snapshot, first: &Program, threads: bool, only_memory: bool) -> Vec<u32> {
     let mut pids: Vec<u32> = snapshot
         .processes()
-        .filter(|process| (threads || process.tid() == process.pid()) && first.matches(&process.alone()))
+        .filter(|process| threads || process.tid() == process.pid())
+        .filter(|process| !only_memory || process.task().bits & task::HAS_MM != 0)
+        .filter(|process| first.matches(&process.alone()))
         .map(|process| process.pid())
         .collect();
     pids.sort_unstable();
