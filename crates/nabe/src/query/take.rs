@@ -4,7 +4,7 @@
 use nabe_event::record::task;
 use nabe_event::{Interest, Needs};
 use nabe_filter::Program;
-use nabe_probe::{Options, proc};
+use nabe_probe::{Options, proc, user};
 use nabe_state::Snapshot;
 
 use super::{Containers, Query};
@@ -130,7 +130,11 @@ fn fill_gaps(snapshot: Snapshot, wanted: &Interest) -> Result<(Snapshot, Vec<u32
         return Ok((snapshot, Vec::new()));
     }
     let mut bytes = snapshot.into_bytes();
+    let start = bytes.len();
     missing.retain(|pid| proc::one(*pid, wanted.needs, &mut bytes));
+    if wanted.needs.contains(Needs::USER) {
+        user::of_tasks(start, &mut bytes);
+    }
     Ok((Snapshot::new(bytes)?, missing))
 }
 
