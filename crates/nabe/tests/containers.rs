@@ -319,7 +319,7 @@ fn an_engine_that_may_not_be_asked() {
     std::fs::set_permissions(engine.socket(), std::fs::Permissions::from_mode(0o600)).expect("its mode");
     let directory = support::directory();
     let program = directory.path().join("nabe");
-    std::fs::copy(support::NABE, &program).expect("a copy");
+    support::copy_program(support::NABE, &program);
     let mut command = support::command("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&program);
     command.args([

@@ -293,7 +293,7 @@ fn defect_11_a_missing_label_is_false() {
     assert_ne!(before.text().trim(), "0");
     for expression in ["container.labels[\"no-such-label\"] == \"x\"", "container.labels.nope == \"x\""] {
         let run = ps([expression, "--count"]).ok();
-        assert_eq!((run.text().as_str(), run.stderr.as_str()), ("0\n", ""), "{expression}");
+        assert_eq!((run.text().as_str(), run.complaints().as_str()), ("0\n", ""), "{expression}");
     }
     let run =
         ps(["process.pid == 2 && (process.pid == 2 || container.labels[\"x\"] == \"y\")", "--count"]).ok();
@@ -353,7 +353,7 @@ fn defect_14_without_root_the_same_schema_and_a_note() {
     // Where nobody may run it: the build directory need not be open to everyone.
     let directory = support::directory();
     let program = directory.path().join("nabe");
-    std::fs::copy(support::NABE, &program).expect("a copy");
+    support::copy_program(support::NABE, &program);
     let nobody = |arguments: &[&str]| {
         let mut command = support::command("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&program);

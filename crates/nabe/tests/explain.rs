@@ -92,7 +92,7 @@ fn what_is_not_there() {
     ] {
         let run = nabe(["explain", target]);
         assert_eq!((run.status, run.text().as_str()), (Some(1), ""), "{target}: {}", run.stderr);
-        assert!(run.stderr.starts_with(&format!("nabe: error: {words}")), "{}", run.stderr);
+        assert!(run.complaints().starts_with(&format!("nabe: error: {words}")), "{}", run.stderr);
     }
     for target in [":0", ":x", ":70000", "", "99999999999"] {
         assert_eq!(nabe(["explain", target]).status, Some(2), "{target}");

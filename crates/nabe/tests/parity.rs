@@ -299,7 +299,7 @@ fn nabe_ps_understands_pscs_verbs() {
 #[test]
 fn nothing_that_matches_is_no_failure() {
     let run = psc(&["process.pid == 0"]).ok();
-    assert_eq!((run.lines().len(), run.stderr.as_str()), (1, ""), "{run:?}");
+    assert_eq!((run.lines().len(), run.complaints().as_str()), (1, ""), "{run:?}");
     assert_eq!(ps(["false", "-o", "files", "--no-header"]).ok().text(), "");
 }
 

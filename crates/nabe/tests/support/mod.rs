@@ -66,10 +66,20 @@ impl Run {
         read.unwrap_or_else(|error| panic!("{error}: {}\nstderr: {}", self.text(), self.stderr))
     }
 
+    /// What stands on stderr beside notes: other tests may have containers just now that are worth one.
+    pub(crate) fn complaints(&self) -> String {
+        complaints(&self.stderr)
+    }
+
     /// Sentences on stderr that begin with `nabe: note:`.
     pub(crate) fn notes(&self) -> Vec<String> {
         self.stderr.lines().filter_map(|line| line.strip_prefix("nabe: note: ")).map(str::to_owned).collect()
     }
+}
+
+/// What stands in `stderr` beside notes.
+pub(crate) fn complaints(stderr: &str) -> String {
+    stderr.lines().filter(|line| !line.starts_with("nabe: note: ")).collect::<Vec<_>>().join("\n")
 }
 
 /// A command in the environment of the tests.
@@ -194,6 +204,13 @@ pub(crate) fn directory() -> tempfile::TempDir {
     let directory = tempfile::Builder::new().prefix("nabe-test-").tempdir().expect("a temporary directory");
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("its mode");
     directory
+}
+
+/// A copy of a program that can be run at once. By another process: while we have it open for
+/// writing, so has each child that another thread forks, and the kernel says "text file busy".
+pub(crate) fn copy_program(from: impl AsRef<OsStr>, to: &Path) {
+    let status = command("cp").arg(from).arg(to).status().expect("cp runs");
+    assert!(status.success(), "{} is not copied", to.display());
 }
 
 /// A program that plays a role until it is dropped.
