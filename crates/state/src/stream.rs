@@ -15,6 +15,7 @@ use nabe_event::table::{EventId, Flags};
 pub mod container;
 pub mod descriptor;
 mod name;
+mod number;
 mod path;
 mod render;
 mod scratch;
@@ -29,6 +30,7 @@ pub use seen::Seen;
 pub use thread::Thread;
 pub use time::Clock;
 
+use number::Numbered;
 use transition::Step;
 
 /// Threads that are kept at once, as many as the kernel allows by default.
@@ -82,7 +84,7 @@ impl Default for Style {
 pub struct Stream {
     /// How values are shown.
     pub style: Style,
-    pub(crate) threads: HashMap<i64, Thread>,
+    pub(crate) threads: Numbered<Thread>,
     pub(crate) users: HashMap<u32, Account>,
     pub(crate) groups: HashMap<u32, Arc<[u8]>>,
     pub(crate) containers: HashMap<Box<[u8]>, Container>,
@@ -115,7 +117,7 @@ impl Stream {
     pub fn new() -> Self {
         Self {
             style: Style::default(),
-            threads: HashMap::new(),
+            threads: Numbered::default(),
             users: HashMap::new(),
             groups: HashMap::new(),
             containers: HashMap::new(),

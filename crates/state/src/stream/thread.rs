@@ -1,17 +1,17 @@
 //! Threads as events tell of them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use nabe_event::table::EventId;
 
 use super::descriptor::Descriptor;
+use super::number::Numbered;
 
 /// Descriptors that one process may have before further ones are not kept.
 const MAX_DESCRIPTORS: usize = 1 << 18;
 
 /// Descriptors by number.
-pub(crate) type Descriptors = HashMap<i64, Arc<Descriptor>>;
+pub(crate) type Descriptors = Numbered<Arc<Descriptor>>;
 
 /// A thread. Texts are bytes as the kernel had them, without a closing NUL; lists keep the NULs
 /// between their elements. Clones share their texts.
@@ -162,7 +162,7 @@ impl Thread {
             exe_inode: None,
             exe_ctime_ns: None,
             exe_mtime_ns: None,
-            descriptors: Descriptors::new(),
+            descriptors: Descriptors::default(),
             siblings: 0,
             inverted: false,
             enter: None,
