@@ -50,6 +50,10 @@ fn rewind(out: &mut Vec<u8>) {
     while out.last().is_some_and(|last| *last != b'/') {
         out.pop();
     }
+    // Nothing is above the root.
+    if out.is_empty() {
+        out.push(b'/');
+    }
 }
 
 /// What sysdig leaves as it is in names: bytes above 127 are kept, control characters are not.
