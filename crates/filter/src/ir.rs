@@ -36,7 +36,6 @@ pub(crate) enum Absent {
     /// there, or its value unread or pending.
     Doubt,
     /// sysdig: false whatever the reason.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the dialect that comes next"))]
     False,
 }
 
@@ -354,6 +353,8 @@ pub(crate) enum Func {
     Minutes,
     Seconds,
     Milliseconds,
+    /// Of sysdig's language only.
+    Sysdig(crate::sysdig::transform::Transform),
 }
 
 impl Pred {

@@ -20,6 +20,7 @@ mod diagnostic;
 mod eval;
 mod interest;
 mod ir;
+mod lang;
 mod passes;
 mod program;
 #[cfg(test)]
@@ -28,10 +29,12 @@ mod resolve;
 #[doc(hidden)]
 pub mod sample;
 mod span;
+pub mod sysdig;
 mod types;
 mod weaken;
 
 pub use diagnostic::Diagnostic;
+pub use lang::Lang;
 pub use program::Program;
 pub use span::Span;
 

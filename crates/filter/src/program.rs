@@ -24,6 +24,8 @@ struct Plan {
     pred: Pred,
     code: Code,
     needs: Needs,
+    /// The canonical text, when it was written in another language than CEL.
+    text: Option<String>,
 }
 
 impl Program {
@@ -54,9 +56,14 @@ impl Program {
         Self::new(Pred::Const(Some(true)))
     }
 
-    fn new(mut pred: Pred) -> Self {
+    fn new(pred: Pred) -> Self {
+        Self::with_text(pred, None)
+    }
+
+    /// The same with the canonical text of another language than CEL.
+    pub(crate) fn with_text(mut pred: Pred, text: Option<String>) -> Self {
         passes::run(&mut pred);
-        Self(Arc::new(Plan { code: compile(&pred), needs: interest::collectors(&pred), pred }))
+        Self(Arc::new(Plan { code: compile(&pred), needs: interest::collectors(&pred), pred, text }))
     }
 
     /// Whether the subject is selected; an undecided one is not.
@@ -127,10 +134,12 @@ impl Program {
         Self::new(weaken::weaken(&self.0.pred, readable))
     }
 
-    /// The filter as canonical CEL: what it was compiled to. Compiles to an equal filter.
+    /// The filter as canonical text. Of CEL it is what the filter was compiled to, of sysdig's
+    /// language the filter as it was read; either compiles to an equal filter. What has been derived
+    /// from a filter of sysdig's language is shown as CEL, which says nothing of absent values.
     #[must_use]
     pub fn canonical(&self) -> String {
-        print::print(&self.0.pred)
+        self.0.text.clone().unwrap_or_else(|| print::print(&self.0.pred))
     }
 
     /// The plan for people: canonical text, fields with types, collectors, what the kernel decides.

@@ -304,6 +304,11 @@ impl Printer {
         let fits =
             |args: usize| move |function: &&crate::resolve::function::Function| function.args.len() >= args;
         let Some(function) = FUNCTIONS.iter().filter(|f| f.func == wanted).find(fits(args.len())) else {
+            // CEL has no such function: this text is for people only.
+            if let Func::Sysdig(transform) = func {
+                self.put(transform.name());
+                self.list('(', args, ')');
+            }
             return;
         };
         let mut args = args.iter().zip(function.args);

@@ -14,6 +14,7 @@ pub(crate) fn call<'e>(func: Func, args: &[V<'e>]) -> V<'e> {
         return V::Missing(why);
     }
     let result = match (func, args) {
+        (Func::Sysdig(transform), args) => crate::sysdig::transform::apply(transform, args),
         (Func::Size, [of]) => size(of),
         (Func::Greatest | Func::Least, args) => extreme(func, args),
         (Func::Abs, [V::Int(n)]) => Some(V::int(n.checked_abs())),

@@ -1,0 +1,117 @@
+//! The languages of filters, and which of them a text is written in.
+
+use crate::diagnostic::Diagnostic;
+use crate::sysdig::{self, Ast, Definitions};
+use crate::{Program, cel};
+
+/// The language of a filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lang {
+    /// The one that the text is written in. A text that CEL's grammar takes is CEL, also where
+    /// sysdig's takes it too (`proc.pid > 1`); any other is sysdig's (`proc.pid = 1`). One exception:
+    /// `proc.name in (bash)` is a list to sysdig and a name in brackets to CEL; where such a text
+    /// has no meaning as CEL and has one as sysdig's it is sysdig's.
+    #[default]
+    Auto,
+    /// The Common Expression Language, as psc has it.
+    Cel,
+    /// sysdig's and Falco's.
+    Sysdig,
+}
+
+impl Program {
+    /// Compiles a filter of sysdig's language about events; the fields of snapshots are known too.
+    ///
+    /// # Errors
+    /// When the text is no filter, names what is not there or compares what does not compare.
+    /// Macros and lists by name are such errors: there are none.
+    pub fn sysdig(source: &str) -> Result<Self, Diagnostic> {
+        Self::sysdig_about(source, true)
+    }
+
+    /// Compiles a filter that [`sysdig::parse`] has read, with the macros and lists of `names`.
+    /// `source` is the text that the tree was read from, for messages.
+    ///
+    /// # Errors
+    /// As those of [`Self::sysdig`], but for names that `names` knows.
+    pub fn of_sysdig(ast: &Ast, source: &str, names: &dyn Definitions) -> Result<Self, Diagnostic> {
+        Self::lowered(ast, source, names, true)
+    }
+
+    /// Compiles a filter about subjects of a snapshot.
+    ///
+    /// # Errors
+    /// As those of [`Self::cel`] and [`Self::sysdig`], and for fields that only events have.
+    pub fn compile(source: &str, lang: Lang) -> Result<Self, Diagnostic> {
+        Self::in_language(source, lang, false)
+    }
+
+    /// Compiles a filter about events.
+    ///
+    /// # Errors
+    /// As those of [`Self::cel`] and [`Self::sysdig`].
+    pub fn compile_of_events(source: &str, lang: Lang) -> Result<Self, Diagnostic> {
+        Self::in_language(source, lang, true)
+    }
+
+    fn in_language(source: &str, lang: Lang, events: bool) -> Result<Self, Diagnostic> {
+        match lang {
+            Lang::Cel => Self::cel_about(source, events),
+            Lang::Sysdig => Self::sysdig_about(source, events),
+            Lang::Auto => {
+                let as_cel = Self::cel_about(source, events);
+                let grammatical = cel::parser::parse(source).is_ok();
+                if as_cel.is_ok() || grammatical && !has_bracketed_list(source) {
+                    return as_cel;
+                }
+                match Self::sysdig_about(source, events) {
+                    Err(_) if grammatical => as_cel,
+                    // Neither grammar takes it: whose errors help depends on whose signs it bears.
+                    Err(error) if sysdig::parse(source).is_ok() || bears_signs(source) => Err(error),
+                    Err(_) => as_cel,
+                    found => found,
+                }
+            }
+        }
+    }
+
+    fn cel_about(source: &str, events: bool) -> Result<Self, Diagnostic> {
+        if events { Self::cel_of_events(source) } else { Self::cel(source) }
+    }
+
+    fn sysdig_about(source: &str, events: bool) -> Result<Self, Diagnostic> {
+        if source.trim().is_empty() {
+            return Ok(Self::all());
+        }
+        Self::lowered(&sysdig::parse(source)?, source, &(), events)
+    }
+
+    fn lowered(ast: &Ast, source: &str, names: &dyn Definitions, events: bool) -> Result<Self, Diagnostic> {
+        let pred = sysdig::lower(ast, names, events).map_err(|error| Diagnostic::new(source, *error))?;
+        Ok(Self::with_text(pred, Some(ast.to_string())))
+    }
+}
+
+/// Whether a list in round brackets seems to follow `in`, which CEL reads as one value.
+fn has_bracketed_list(source: &str) -> bool {
+    source.match_indices("in").any(|(at, word)| {
+        let before = source[..at].chars().next_back().is_some_and(char::is_whitespace);
+        before && source[at + word.len()..].trim_start().starts_with('(')
+    })
+}
+
+/// Whether a text that no grammar takes has words between blanks that only sysdig's language has.
+fn bears_signs(source: &str) -> bool {
+    let word = |word: &str| {
+        let operators = sysdig::Op::ALL.iter().map(|op| op.word());
+        word == "and" || word == "or" || word == "not" || word == "exists" || {
+            operators.into_iter().any(|known| known == word && known != "in" && !"!<=>".contains(&known[..1]))
+        }
+    };
+    let text = source.split(['"', '\'']).step_by(2).collect::<Vec<_>>().join(" ");
+    let assigns = text.match_indices('=').any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        !matches!(before, Some('=' | '!' | '<' | '>')) && !text[at + 1..].starts_with('=')
+    });
+    assigns || text.split_whitespace().any(word)
+}
