@@ -81,8 +81,11 @@ fn through_pager(text: &[u8]) -> bool {
         .stdin(Stdio::piped())
         .spawn();
     let Ok(mut child) = child else { return false };
+    // A pager that is left, or was never there, must not take us with it.
+    nabe_probe::own::ignore_sigpipe();
     let written = child.stdin.take().map(|mut stdin| stdin.write_all(text));
     let status = child.wait();
+    nabe_probe::own::default_sigpipe();
     // A pager that cannot be started is 127 of the shell, and has shown nothing.
     written.is_some() && status.is_ok_and(|status| status.code() != Some(127))
 }

@@ -21,3 +21,12 @@ pub fn default_sigpipe() {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }
+
+/// Leaves SIGPIPE without effect, so that writing to a pager that has gone is an error and not the
+/// end. [`default_sigpipe`] takes it back.
+pub fn ignore_sigpipe() {
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+    }
+}
