@@ -33,6 +33,8 @@ pub use time::Clock;
 use number::Numbered;
 use transition::Step;
 
+/// The schema's AT_FDCWD: a path is seen from the current directory.
+pub(crate) const AT_FDCWD: i64 = -100;
 /// Threads that are kept at once, as many as the kernel allows by default.
 const MAX_THREADS: usize = 1 << 18;
 /// Users and groups that are kept.
@@ -230,16 +232,13 @@ impl Stream {
         }
         self.before_ns = if self.last_ns == 0 { shown.ts_ns } else { self.last_ns };
         self.last_ns = shown.ts_ns;
-        let row = shown.id.row();
         let is_container = is_container(shown.id);
         self.prologue &= is_container || tells_accounts(shown.id);
-        if row.flags.has(Flags::SKIPPARSERESET) && !is_container {
+        if shown.id.row().flags.has(Flags::SKIPPARSERESET) && !is_container {
             return Seen::new(self, *shown, None);
         }
-        if shown.id.is_syscall() && shown.tid >= 0 {
-            self.enter_or_exit(shown, current);
-        }
-        let fd = self.threads.get(&shown.tid).map_or(-1, |thread| thread.last_fd);
+        let fd =
+            if shown.id.is_syscall() && shown.tid >= 0 { self.enter_or_exit(shown, current) } else { -1 };
         if let Some(event) = current
             && let Some(transition) = transition::of(event.id)
         {
@@ -248,16 +247,21 @@ impl Stream {
         Seen::new(self, *shown, is_container.then_some(()))
     }
 
-    /// Notes which system call the thread is in, how long it took, and its descriptor.
+    /// Notes which system call the thread is in, how long it took, and its descriptor, which it
+    /// gives back; -1 for none.
     #[inline]
-    fn enter_or_exit(&mut self, shown: &Event<'_>, current: Option<&Event<'_>>) {
-        if !self.threads.contains_key(&shown.tid) {
-            if is_birth(shown) {
-                return;
+    fn enter_or_exit(&mut self, shown: &Event<'_>, current: Option<&Event<'_>>) -> i64 {
+        let thread = match self.threads.get_mut(&shown.tid) {
+            Some(thread) => thread,
+            None if is_birth(shown) => return -1,
+            None => {
+                self.insert(Thread::unknown(shown.tid));
+                match self.threads.get_mut(&shown.tid) {
+                    Some(thread) => thread,
+                    None => return -1,
+                }
             }
-            self.insert(Thread::unknown(shown.tid));
-        }
-        let Some(thread) = self.threads.get_mut(&shown.tid) else { return };
+        };
         let uses_fd = shown.id.row().flags.has(Flags::USES_FD);
         if shown.id.is_enter() {
             thread.enter = Some(shown.id);
@@ -265,7 +269,7 @@ impl Stream {
             thread.latency_ns = 0;
             let position = fd_position(shown.id).filter(|_| uses_fd);
             thread.last_fd = position.and_then(|at| shown.signed(at)).map_or(-1, descriptor_number);
-            return;
+            return thread.last_fd;
         }
         if thread.enter_ns != 0 {
             thread.latency_ns = shown.ts_ns.saturating_sub(thread.enter_ns);
@@ -277,6 +281,7 @@ impl Stream {
                     fd_position(current.id).and_then(|at| current.signed(at)).map_or(-1, descriptor_number);
             }
         }
+        thread.last_fd
     }
 
     fn end_what_ended(&mut self) {
@@ -358,7 +363,7 @@ impl Stream {
         if name.first() == Some(&b'/') {
             return Vec::new();
         }
-        if dirfd == transition_cwd() {
+        if dirfd == AT_FDCWD {
             return self.main(tid).map(|main| main.cwd.to_vec()).unwrap_or_default();
         }
         match self.descriptor(tid, dirfd) {
@@ -372,10 +377,6 @@ impl Stream {
         let Some(owner) = self.owner(tid) else { return false };
         owner.descriptors.values().any(|found| found.kind.is_server() && found.source.port() == port)
     }
-}
-
-const fn transition_cwd() -> i64 {
-    -100
 }
 
 /// mmap's "none" came as 32 bits.

@@ -168,7 +168,7 @@ impl Renderer<'_> {
 
     fn fd(&self, fd: i64, texts: &mut Texts) {
         let _ = write!(texts.plain, "{fd}");
-        if fd == super::transition_cwd() {
+        if fd == super::AT_FDCWD {
             texts.resolved.extend_from_slice(b"AT_FDCWD");
         } else if fd < 0 {
             texts.resolved.extend_from_slice(name::error(fd).unwrap_or_default().as_bytes());
@@ -185,11 +185,11 @@ impl Renderer<'_> {
         }
         let dirfd = param.dirfd.and_then(|at| self.event.signed(usize::from(at)));
         let base = match dirfd {
-            Some(fd) if fd != super::transition_cwd() => {
+            Some(fd) if fd != super::AT_FDCWD => {
                 let directory = self.stream.descriptor(self.event.tid, fd);
                 directory.map(|directory| [&*directory.name, b"/"].concat()).unwrap_or_default()
             }
-            _ => self.stream.base(self.event.tid, super::transition_cwd(), path),
+            _ => self.stream.base(self.event.tid, super::AT_FDCWD, path),
         };
         texts.resolved = join(&base, path);
     }

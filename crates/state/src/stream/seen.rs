@@ -111,7 +111,8 @@ impl<'s> Seen<'s> {
 
     /// A text made by `write`.
     fn made(&self, write: impl FnOnce(&mut Vec<u8>)) -> Value<'_> {
-        let mut text = Vec::new();
+        // Most lines of parameters are shorter than this.
+        let mut text = Vec::with_capacity(192);
         write(&mut text);
         self.keep(text)
     }

@@ -6,7 +6,7 @@ use nabe_event::{FieldId, Value};
 
 use super::{Seen, UNSET, unsigned, word};
 use crate::stream::descriptor::Kind;
-use crate::stream::{name, path, render, time};
+use crate::stream::{AT_FDCWD, name, path, render, time};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -282,7 +282,7 @@ impl Seen<'_> {
             return Value::Text(raw);
         }
         let dirfd = self.event.id.row().params.get(at).and_then(|param| param.dirfd);
-        let dirfd = dirfd.and_then(|at| self.event.signed(usize::from(at))).unwrap_or(-100);
+        let dirfd = dirfd.and_then(|at| self.event.signed(usize::from(at))).unwrap_or(AT_FDCWD);
         self.keep(path::join(&self.stream.base(self.event.tid, dirfd, raw), raw))
     }
 

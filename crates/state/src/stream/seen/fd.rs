@@ -6,6 +6,7 @@ use nabe_event::field::{descriptor as d, file as f};
 use nabe_event::{FieldId, Value};
 
 use super::{Seen, UNSET, word};
+use crate::stream::AT_FDCWD;
 use crate::stream::descriptor::{Descriptor, Kind, Role};
 use crate::stream::path::{is_printable, join};
 
@@ -131,7 +132,7 @@ impl Seen<'_> {
         let opens = matches!(id.name(), "open" | "openat" | "openat2" | "creat");
         let Some((at, param)) = id.row().param("name").filter(|_| opens) else { return UNSET };
         let Some(name) = self.event.text(at) else { return UNSET };
-        let dirfd = id.row().param("dirfd").and_then(|(at, _)| self.event.signed(at)).unwrap_or(-100);
+        let dirfd = id.row().param("dirfd").and_then(|(at, _)| self.event.signed(at)).unwrap_or(AT_FDCWD);
         let _ = param;
         let whole = join(&self.stream.base(self.event.tid, dirfd, name), name);
         match field {

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use super::{Step, keep};
 use crate::stream::descriptor::{Descriptor, Kind};
-use crate::stream::{Stream, path};
+use crate::stream::{AT_FDCWD, Stream, path};
 
 /// The schema's O_DIRECTORY.
 const O_DIRECTORY: u32 = 1 << 10;
-/// The schema's AT_FDCWD.
-pub(crate) const AT_FDCWD: i64 = -100;
 
 pub(crate) fn open(stream: &mut Stream, step: &Step<'_>) {
     let Some(fd) = step.success() else { return };

@@ -139,7 +139,7 @@ pub(crate) fn exec(stream: &mut Stream, step: &Step<'_>) {
         if name == b"<NA>" {
             return Some(name.to_vec());
         }
-        let dirfd = step.number("dirfd").unwrap_or(super::file::AT_FDCWD);
+        let dirfd = step.number("dirfd").unwrap_or(crate::stream::AT_FDCWD);
         Some(crate::stream::path::join(&stream.base(tid, dirfd, name), name))
     });
     let Some(thread) = stream.threads.get_mut(&tid) else { return };
