@@ -222,8 +222,16 @@ impl Stream {
         self.threads.len()
     }
 
+    /// Whether [`Self::apply`] wants this event in the current layout; nothing is learnt from others.
+    #[must_use]
+    #[inline]
+    pub fn wants(id: EventId) -> bool {
+        transition::is_wanted(id)
+    }
+
     /// Takes an event in: `shown` as the source has it, `current` the same in the current layout
-    /// (`None` for an enter event that has none). Gives it back with what is known about it.
+    /// (`None` for an enter event that has none, and where it is not [wanted](Self::wants)). Gives it
+    /// back with what is known about it.
     pub fn apply<'s>(&'s mut self, shown: &Event<'s>, current: Option<&Event<'_>>) -> Seen<'s> {
         self.end_what_ended();
         self.number += 1;
@@ -276,7 +284,8 @@ impl Stream {
         }
         if thread.enter != Some(shown.id.other_side()) {
             thread.last_fd = -1;
-            if let Some(current) = current.filter(|current| current.id.row().flags.has(Flags::USES_FD)) {
+            let current = current.unwrap_or(shown);
+            if current.id.row().flags.has(Flags::USES_FD) {
                 thread.last_fd =
                     fd_position(current.id).and_then(|at| current.signed(at)).map_or(-1, descriptor_number);
             }

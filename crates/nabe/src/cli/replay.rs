@@ -13,6 +13,7 @@ use nabe_state::stream::descriptor::{Kind, Role, Transport};
 use nabe_state::stream::{Account, Clock, Descriptor, Seen, Stream, Style, Thread};
 use nabe_ui::print::event::{self as preset, EventFormat, FormatError};
 
+use super::language::Language;
 use crate::error::{CliError, Result};
 
 /// Print what captures hold.
@@ -21,6 +22,7 @@ use crate::error::{CliError, Result};
 Examples:
   nabe replay a.scap
   nabe replay a.scap 'evt.type == \"openat\" && fd.name.contains(\"etc\")'
+  nabe replay a.scap 'evt.type = openat and fd.name contains etc'
   nabe replay a.scap -p '%evt.time %proc.name %fd.name'
   nabe replay a.scap --json -p '%evt.num %evt.type' | jq .
   nabe replay a.scap --count 'evt.failed'
@@ -31,9 +33,12 @@ Enter and exit events are shown as the file has them; times are UTC.
 
 Exit status: 0 done (also when nothing matches), 1 failed, 2 wrong usage or expression.")]
 pub struct Args {
-    /// Captures (.scap, plain or compressed; - for standard input), then the filter, a CEL expression
+    /// Captures (.scap, plain or compressed; - for standard input), then the filter, in CEL or sysdig's language
     #[arg(value_name = "FILE… [FILTER]", required = true)]
     words: Vec<String>,
+    /// Language of the filter
+    #[arg(long, value_enum, default_value_t)]
+    lang: Language,
     /// Format of a line, or a preset: c (with containers), k (with pods)
     #[arg(short = 'p', long = "print", value_name = "FORMAT", allow_hyphen_values = true)]
     print: Option<String>,
@@ -129,7 +134,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut output = Output {
         args,
         format: EventFormat::parse(format)?,
-        program: Program::cel_of_events(filter)?,
+        program: Program::compile_of_events(filter, args.lang.into())?,
         buffer: Vec::with_capacity(2 * CHUNK),
         matched: 0,
         counts: HashMap::new(),
@@ -216,7 +221,7 @@ impl Output<'_> {
     /// Takes an event in; returns whether to go on.
     #[inline]
     fn event(&mut self, stream: &mut Stream, converter: &mut Converter, event: &Event<'_>) -> Result<bool> {
-        let current = converter.convert(event);
+        let current = if Stream::wants(event.id) { converter.convert(event) } else { None };
         let seen = stream.apply(event, current.as_ref());
         if self.args.summary
             && !seen.is_prologue()

@@ -138,6 +138,14 @@ static TABLE: LazyLock<Box<[Option<Transition>]>> = LazyLock::new(|| {
         .collect()
 });
 
+/// Whether events of this name change anything, so that both sides of them are wanted.
+#[inline]
+pub(crate) fn is_wanted(id: EventId) -> bool {
+    static WANTED: LazyLock<Box<[bool]>> =
+        LazyLock::new(|| EventId::all().map(|id| NAMED.iter().any(|(name, _)| *name == id.name())).collect());
+    WANTED.get(usize::from(id.number())).copied().unwrap_or(false)
+}
+
 /// The transition of an event.
 #[inline]
 pub(crate) fn of(id: EventId) -> Option<Transition> {
