@@ -228,7 +228,7 @@ fn sockets_that_cannot_be_opened() {
     assert!(message.starts_with(&format!("docker: {} {refused}", dead.display())), "{message}");
 
     if rustix::process::geteuid().is_root() {
-        eprintln!("skip: root may open every socket");
+        eprintln!("SKIP sockets: root may open every socket");
         return;
     }
     use std::os::unix::fs::PermissionsExt;

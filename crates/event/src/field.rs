@@ -256,14 +256,22 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     all().flat_map(|field| core::iter::once(field.name).chain(field.aliases.iter().copied()))
 }
 
-/// The known name nearest to `wrong`, if one is near enough to be a slip of the keyboard.
+/// The known name nearest to `wrong`, if one is near enough to be a slip of the keyboard. What both
+/// share up to a dot is no sign of nearness: `process.foo` is not near to `process.pid`.
 #[must_use]
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (wrong.chars().count() / 3).clamp(1, 4);
+    let wrong = wrong.to_ascii_lowercase();
     known
         .into_iter()
-        .map(|name| (distance(&wrong.to_ascii_lowercase(), &name.to_ascii_lowercase()), name))
-        .filter(|(distance, _)| *distance <= limit)
+        .filter_map(|name| {
+            let lower = name.to_ascii_lowercase();
+            let same = wrong.bytes().zip(lower.bytes()).take_while(|(a, b)| a == b).count();
+            let shared =
+                wrong.as_bytes().get(..same)?.iter().rposition(|b| *b == b'.').map_or(0, |dot| dot + 1);
+            let (wrong, lower) = (wrong.get(shared..)?, lower.get(shared..)?);
+            let distance = distance(wrong, lower);
+            (distance <= (wrong.chars().count() / 3).clamp(1, 4)).then_some((distance, name))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
@@ -361,5 +369,6 @@ mod tests {
         assert_eq!(nearest("process.pidd", names()), Some("process.pid"));
         assert_eq!(nearest("process.nmae", names()), Some("process.name"));
         assert_eq!(nearest("frobnicate", names()), None);
+        assert_eq!(nearest("process.foo", names()), None);
     }
 }

@@ -94,10 +94,14 @@ pub static PRESETS: &[Preset] = &[
     },
 ];
 
-/// The columns of the default table; the container is shown after the command line when any
+/// The columns of the default table, psc's; the container is shown after the command line when any
 /// process is in one.
 pub static DEFAULT: &[FieldId] =
-    &[p::USER, p::PID, p::PPID, p::STATE, p::CPU, p::VSZ, p::RSS, p::START_TIME, p::NAME, p::CMDLINE];
+    &[p::USER, p::PID, p::TID, p::PPID, p::STATE, p::CPU, p::VSZ, p::RSS, p::START_TIME, p::NAME, p::CMDLINE];
+
+/// Titles that only the default table has.
+pub static DEFAULT_TITLES: &[(FieldId, &str)] =
+    &[(p::STATE, "S"), (p::START_TIME, "START"), (p::NAME, "COMM")];
 
 /// The preset called `name`.
 #[must_use]

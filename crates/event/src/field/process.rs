@@ -23,8 +23,8 @@ ARGS = "process.args" [] Type::List(Element::Text), "ARGS", Plain, Needs::TASK.a
 ENV = "process.env" ["proc.env"] Type::Map, "ENV", Plain, Needs::TASK.and(Needs::ENV), true, "Environment at the time of exec: `process.env[\"PATH\"]`.";
 EXE = "process.exe" ["proc.exepath"] Type::Text, "EXE", Plain, Needs::TASK.and(Needs::EXE), true, "Path of the executable as the kernel knows it; ` (deleted)` when it was removed.";
 CWD = "process.cwd" ["proc.cwd"] Type::Text, "CWD", Plain, Needs::TASK.and(Needs::CWD), true, "Current directory, as the reader's mount namespace or the process's own shows it.";
-STATE = "process.state" [] Type::Symbol(&symbol::PROCESS_STATE), "S", Plain, Needs::TASK, true, "State: R running, S sleeping, D uninterruptible, I idle kernel thread, T stopped, t traced, Z zombie, X dead, P parked. A number or a name: `process.state == \"Z\"`.";
-START_TIME = "process.startTime" [] Type::Uint, "START", BootTime, Needs::TASK, true, "Start, in nanoseconds since boot.";
+STATE = "process.state" [] Type::Symbol(&symbol::PROCESS_STATE), "STATE", Plain, Needs::TASK, true, "State: R running, S sleeping, D uninterruptible, I idle kernel thread, T stopped, t traced, Z zombie, X dead, P parked. A number or a name: `process.state == \"Z\"`.";
+START_TIME = "process.startTime" [] Type::Uint, "STARTTIME", BootTime, Needs::TASK, true, "Start, in nanoseconds since boot.";
 AGE = "process.age" ["age", "proc.duration"] Type::Duration, "AGE", Span, Needs::TASK, true, "Time since start.";
 UTIME = "process.utime" [] Type::Uint, "UTIME", Span, Needs::TASK.and(Needs::THREAD_TIMES), true, "CPU time in user mode of all threads, dead ones included.";
 STIME = "process.stime" [] Type::Uint, "STIME", Span, Needs::TASK.and(Needs::THREAD_TIMES), true, "CPU time in kernel mode of all threads, dead ones included.";

@@ -4,7 +4,7 @@ mod roundtrip;
 mod tree;
 
 use nabe_event::field::{file, process};
-use nabe_event::{Missing, Value, preset};
+use nabe_event::{Missing, Value};
 
 use crate::fixture::{Ints, Own, Pairs, Row, Texts, context, printed, table};
 use crate::print::{Format, Options, Palette, Printer, print};
@@ -50,11 +50,8 @@ fn processes() -> Vec<Row> {
     ]
 }
 
-const DEFAULT: &str = "process.user,process.pid,process.ppid,process.state,process.cpu,process.vsz,process.rss,\
-                       process.startTime,process.name,process.cmdline";
-
 fn default_table() -> Table {
-    let mut columns = Column::parse_list(DEFAULT).unwrap();
+    let mut columns = Column::default_table();
     columns.push(Column::container());
     let mut table = Table::new(columns);
     processes().iter().for_each(|row| table.push(row));
@@ -256,7 +253,7 @@ fn rows_are_sorted() {
     assert_eq!(sorted("-rss", "pid", &rows), "26441 26442 1 2 30000", "equal rows stay, unread last");
     assert_eq!(sorted("rss", "pid", &rows), "2 1 26441 26442 30000");
     assert_eq!(sorted("user,-PID", "pid", &rows), "30000 26441 2 1 26442");
-    assert_eq!(sorted("S,process.rss,-pid", "pid", &rows), "2 1 26442 26441 30000");
+    assert_eq!(sorted("state,process.rss,-pid", "pid", &rows), "2 1 26442 26441 30000");
     let name = |text: &str| process(1, text, "root", "");
     let rows = [name("eth10"), name("eth2"), name("eth02"), name("eth"), name("eth2a")];
     assert_eq!(sorted("name", "name", &rows), "eth eth02 eth2 eth2a eth10");
@@ -416,7 +413,7 @@ fn columns_are_parsed() {
     assert_eq!(error("pid[x]").to_string(), "field `pid` takes no key in brackets");
     assert_eq!(error("labels[x").to_string(), "`labels[x` has brackets that are not closed");
     assert_eq!(error("pid,,rss").to_string(), "empty column in `pid,,rss`");
-    let sort = |spec: &str| SortKey::parse_list(spec, &Column::list(preset::DEFAULT));
+    let sort = |spec: &str| SortKey::parse_list(spec, &Column::default_table());
     assert_eq!(sort("-rs").unwrap_err().to_string(), "unknown sort key `rs`");
     assert!(sort("%cpu,-start,container.name").is_ok());
     let shown = SortKey::parse_shown("rss", &[Column::count()]).unwrap_err();

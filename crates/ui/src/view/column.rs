@@ -73,6 +73,19 @@ impl Column {
         ids.iter().copied().map(Self::new).collect()
     }
 
+    /// The columns of the default table under its own titles, without the container.
+    #[must_use]
+    pub fn default_table() -> Vec<Self> {
+        let mut columns = Self::list(preset::DEFAULT);
+        for column in &mut columns {
+            let own = preset::DEFAULT_TITLES.iter().find(|(id, _)| column.source == Source::Field(*id));
+            if let Some((_, title)) = own {
+                column.title = (*title).into();
+            }
+        }
+        columns
+    }
+
     /// The container in short.
     #[must_use]
     pub fn container() -> Self {
