@@ -66,6 +66,17 @@ impl Program {
         Self(Arc::new(Plan { code: compile(&pred), needs: interest::collectors(&pred), pred, text }))
     }
 
+    /// The filter that selects what both select.
+    #[must_use]
+    pub fn both(&self, other: &Self) -> Self {
+        let text = match (self, other) {
+            (all, one) | (one, all) if all.selects_all() => return one.clone(),
+            (one, other) => one.0.text.as_ref().zip(other.0.text.as_ref()),
+        };
+        let text = text.map(|(one, other)| format!("({one} and {other})"));
+        Self::with_text(Pred::And(vec![self.0.pred.clone(), other.0.pred.clone()]), text)
+    }
+
     /// Whether the subject is selected; an undecided one is not.
     #[must_use]
     pub fn matches(&self, subject: &dyn Fields) -> bool {

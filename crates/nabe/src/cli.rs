@@ -4,6 +4,7 @@ mod doctor;
 mod explain;
 mod fields;
 mod generate;
+mod language;
 mod ps;
 mod replay;
 

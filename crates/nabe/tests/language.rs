@@ -66,7 +66,7 @@ fn wrong_expressions_are_explained() {
         &["process.name == "],
         &["process.name == \"bash"],
         &["(process.pid == 1"],
-        &["process.pid = 1"],
+        &["--lang", "cel", "process.pid = 1"],
         &["process.pid == 1 &&\n  process.foo == 2"],
         &["process.pid == 1", "process.foo == 2"],
         &["process.\x1b[31mname\u{202e} == 1"],
@@ -77,10 +77,24 @@ fn wrong_expressions_are_explained() {
 fn other_languages_are_recognized() {
     golden!(transcript(&[
         &["proc.name=bash and evt.type contains open"],
-        &["proc.name contains bash"],
-        &["process.pid == 1 and process.ppid == 2"],
+        &["--lang", "cel", "proc.name contains bash"],
+        &["--lang", "cel", "process.pid == 1 and process.ppid == 2"],
+        &["proc.name contains bash and proc.nmae = x"],
+        &["--lang", "sysdig", "process.pid == 1 && true"],
         &["process.pid == 1 | process.pid == 2"],
     ]));
+}
+
+#[test]
+fn sysdigs_language_is_understood() {
+    for (expressions, count) in [
+        (&["proc.pid = 2 or proc.pid=3"][..], "2\n"),
+        (&["proc.pid in (2, 3)", "process.name == \"kthreadd\""], "1\n"),
+        (&["--lang", "sysdig", "proc.pid > 1 and proc.pid < 4 and not proc.name = kthreadd"], "1\n"),
+        (&["proc.name = kthreadd and fd.num > 3"], "0\n"),
+    ] {
+        assert_eq!(ps(expressions.iter().copied().chain(["--count"])).ok().text(), count, "{expressions:?}");
+    }
 }
 
 #[test]

@@ -54,9 +54,7 @@ pub(super) fn parse(source: &str, depth: u32) -> Result<Ast> {
     let mut parser = Parser { cursor: Cursor { source, at: 0 }, open: 0, depth };
     let root = parser.or()?;
     if parser.cursor.at < source.len() {
-        return Err(parser
-            .error("unexpected text behind a complete filter")
-            .expected("`and`, `or` or the end"));
+        return Err(parser.trailing());
     }
     Ok(Ast { root })
 }
@@ -84,6 +82,17 @@ struct Parser<'s> {
 impl Parser<'_> {
     fn error(&self, message: impl Into<String>) -> Box<Error> {
         Error::new(self.cursor.here(), message)
+    }
+
+    /// What to say of text behind a complete filter.
+    fn trailing(&self) -> Box<Error> {
+        let error = self.error("unexpected text behind a complete filter").expected("`and`, `or` or the end");
+        match self.cursor.rest() {
+            [b'&', b'&', ..] | [b'|', b'|', ..] => {
+                error.hint("this looks like CEL, which `--lang cel` asks for; here it is `and`, `or`, `not`")
+            }
+            _ => error,
+        }
     }
 
     /// Opens a rule. An error ends the whole reading, so only what succeeds closes it again.

@@ -17,6 +17,7 @@ use nabe_probe::{Backend, Options as ProbeOptions};
 use nabe_ui::view::SortKey;
 use nabe_ui::{Column, Format, Options, Palette};
 
+use super::language::Language;
 use crate::config;
 use crate::error::Result;
 use crate::output::{self, Color, Terminal};
@@ -34,6 +35,7 @@ Examples:
   nabe ps 'container.name == \"web\"' --tree             a container with its ancestors
   nabe ps 'container.labels[\"app\"] == \"web\"' -o containers
   nabe ps 'process.files.exists(f, f.path.startsWith(\"/etc\"))'
+  nabe ps 'proc.name = nginx and fd.num > 3'           sysdig's language does too
   nabe ps --group-by container.name --sort -count      processes per container
   nabe ps --suspicious                                 what deserves a look, and why
   nabe ps --watch 2 'process.cpu > 5000'               more than 50 % of a CPU, every two seconds
@@ -47,9 +49,12 @@ Exit status: 0 done (also when nothing matches), 1 failed, 2 wrong usage or expr
 Environment: NO_COLOR, NABE_PAGER, PAGER, NABE_CACHE, NABE_CONFIG, NABE_ENGINE_SOCKETS,
 NABE_ENGINE_ROOTS, NABE_ENGINE_DEADLINE, DOCKER_HOST, CONTAINERD_ADDRESS, CONTAINER_HOST.")]
 pub struct Args {
-    /// CEL expression; several are joined with &&
+    /// Expression in CEL or in sysdig's language; of several, all must hold
     #[arg(value_name = "EXPR")]
     expressions: Vec<String>,
+    /// Language of the expressions
+    #[arg(long, value_enum, default_value_t)]
+    lang: Language,
     /// Show a tree with containers, pods and units; ancestors of matches are kept
     #[arg(short, long)]
     tree: bool,
@@ -186,11 +191,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 impl<'a> Request<'a> {
     fn new(args: &'a Args) -> Result<Self> {
-        let mut expressions = args.expressions.clone();
-        if args.suspicious {
-            expressions.push("size(process.suspicious) > 0".to_owned());
+        let mut program = Program::all();
+        for expression in &args.expressions {
+            program = program.both(&Program::compile(expression, args.lang.into())?);
         }
-        let program = Program::cel(&joined(&expressions))?;
+        if args.suspicious {
+            program = program.both(&Program::cel("size(process.suspicious) > 0")?);
+        }
         let color = if args.no_color { Color::Never } else { args.color };
         let format = if args.json { Format::Json } else { args.format.into() };
         let groups = args.group_by.as_deref().map(Column::parse_list).transpose()?.unwrap_or_default();
@@ -223,17 +230,6 @@ impl<'a> Request<'a> {
             palette: if self.terminal.color { Palette::ANSI } else { Palette::NONE },
             ascii: !output::utf8(),
             terminal: self.terminal.height.is_some(),
-        }
-    }
-}
-
-/// Several expressions hold together.
-fn joined(expressions: &[String]) -> String {
-    match expressions {
-        [one] => one.clone(),
-        several => {
-            let kept: Vec<_> = several.iter().filter(|text| !text.trim().is_empty()).collect();
-            kept.iter().map(|text| format!("({text})")).collect::<Vec<_>>().join(" && ")
         }
     }
 }
