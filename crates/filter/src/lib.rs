@@ -38,11 +38,12 @@ pub use lang::Lang;
 pub use program::Program;
 pub use span::Span;
 
-/// The work of a fuzz target: compiles the bytes as CEL and does with the result whatever can be
-/// done, on a fixed subject.
+/// The work of a fuzz target: compiles the bytes as sysdig's language and as CEL and does with the
+/// result whatever can be done, on a fixed subject.
 #[doc(hidden)]
 pub fn exercise(bytes: &[u8]) {
     let source = String::from_utf8_lossy(bytes);
+    exercise_sysdig(&source);
     let program = match Program::cel(&source) {
         Ok(program) => program,
         Err(error) => {
@@ -53,6 +54,21 @@ pub fn exercise(bytes: &[u8]) {
     let canonical = program.canonical();
     let again = Program::cel(&canonical);
     assert!(again.is_ok_and(|again| again.canonical() == canonical), "{source} is {canonical}");
+    let subject = sample::fixed();
+    let selected = program.matches(&subject);
+    let weaker = program.prefilter(nabe_event::Needs::TASK);
+    assert!(!selected || weaker.matches(&subject), "{source} is not weakened by {}", weaker.canonical());
+    assert!(!selected || program.process_part().matches(&subject), "{source}");
+    let _ = (program.interest(), program.explain());
+}
+
+fn exercise_sysdig(source: &str) {
+    let Ok(tree) = sysdig::parse(source) else { return };
+    let canonical = tree.to_string();
+    // Brackets that precedence had made needless may add depth.
+    let again = sysdig::parse_within(&canonical, sysdig::RULE_DEPTH);
+    assert!(again.is_ok_and(|again| again == tree), "{source} is {canonical}");
+    let Ok(program) = Program::of_sysdig(&tree, source, &()) else { return };
     let subject = sample::fixed();
     let selected = program.matches(&subject);
     let weaker = program.prefilter(nabe_event::Needs::TASK);

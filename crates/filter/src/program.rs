@@ -147,7 +147,8 @@ impl Program {
 
     /// The filter as canonical text. Of CEL it is what the filter was compiled to, of sysdig's
     /// language the filter as it was read; either compiles to an equal filter. What has been derived
-    /// from a filter of sysdig's language is shown as CEL, which says nothing of absent values.
+    /// from a filter of sysdig's language is shown as CEL, which says nothing of absent values. Text
+    /// of a filter nested near the limit may be beyond it: see [`crate::sysdig::parse_within`].
     #[must_use]
     pub fn canonical(&self) -> String {
         self.0.text.clone().unwrap_or_else(|| print::print(&self.0.pred))

@@ -550,6 +550,7 @@ proptest! {
     #[test]
     fn token_soup_does_no_harm(pieces in proptest::collection::vec(proptest::sample::select(SOUP), 0..24)) {
         let source = pieces.concat();
+        nabe_filter::exercise(source.as_bytes());
         for lang in [Lang::Auto, Lang::Sysdig] {
             let Ok(program) = Program::compile_of_events(&source, lang) else { continue };
             if program.selects_all() {
@@ -566,6 +567,7 @@ proptest! {
 
     #[test]
     fn any_text_does_no_harm(source in "\\PC{0,60}") {
+        nabe_filter::exercise(source.as_bytes());
         if let Ok(tree) = sysdig::parse(&source) {
             let text = tree.to_string();
             prop_assert_eq!(sysdig::parse(&text), Ok(tree), "{}", text);
@@ -573,6 +575,105 @@ proptest! {
         let _ = Program::sysdig(&source);
     }
 }
+
+/// A filter made of checks, and how its verdict follows from theirs.
+#[derive(Clone, Debug)]
+enum Built {
+    Check(&'static str),
+    Not(Box<Built>),
+    And(Vec<Built>),
+    Or(Vec<Built>),
+}
+
+impl Built {
+    fn text(&self) -> String {
+        let join = |terms: &[Self], word: &str| {
+            format!("({})", terms.iter().map(Self::text).collect::<Vec<_>>().join(word))
+        };
+        match self {
+            Self::Check(text) => (*text).to_owned(),
+            Self::Not(inner) => format!("not({})", inner.text()),
+            Self::And(terms) => join(terms, " and "),
+            Self::Or(terms) => join(terms, " or "),
+        }
+    }
+
+    fn verdict(&self, row: &Sample) -> bool {
+        match self {
+            Self::Check(text) => Program::sysdig(text).unwrap().verdict(row) == Some(true),
+            Self::Not(inner) => !inner.verdict(row),
+            Self::And(terms) => terms.iter().all(|term| term.verdict(row)),
+            Self::Or(terms) => terms.iter().any(|term| term.verdict(row)),
+        }
+    }
+}
+
+fn built() -> impl Strategy<Value = Built> {
+    let check = proptest::sample::select(CHECKS).prop_map(Built::Check);
+    check.prop_recursive(4, 16, 4, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|inner| Built::Not(Box::new(inner))),
+            proptest::collection::vec(inner.clone(), 2..4).prop_map(Built::And),
+            proptest::collection::vec(inner, 2..4).prop_map(Built::Or),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// No pass changes a verdict, and what is weaker lets through all that is selected.
+    #[test]
+    fn verdicts_follow_from_those_of_the_parts(built in built(), absent in proptest::collection::vec(0..5_usize, 0..4)) {
+        let mut row = opened();
+        for at in absent {
+            row = row.with([p::NAME, p::PID, e::TYPE, d::NAME, f::FD][at], Missing::Subject);
+        }
+        let text = built.text();
+        let program = Program::sysdig(&text).unwrap();
+        prop_assert_eq!(program.verdict(&row), Some(built.verdict(&row)), "{}", text);
+        if program.matches(&row) {
+            prop_assert!(program.prefilter(nabe_event::Needs::TASK).matches(&row), "{}", text);
+            prop_assert!(program.process_part().matches(&row), "{}", text);
+        }
+        // What the kernel is asked for does not leave the row out.
+        let interest = program.interest();
+        if let (true, Some(pids)) = (program.matches(&row), &interest.pids) {
+            prop_assert!(pids.contains(&1234), "{}", text);
+        }
+    }
+}
+
+static CHECKS: &[&str] = &[
+    "proc.name = nginx",
+    "proc.name != nginx",
+    "proc.name in (sh, nginx)",
+    "proc.name contains gin",
+    "proc.name exists",
+    "proc.name glob n*",
+    "proc.pid = 1234",
+    "proc.pid in (1, 2)",
+    "proc.pid > 5",
+    "proc.pid != 7",
+    "proc.pid = val(proc.ppid)",
+    "evt.type = openat",
+    "evt.type = open",
+    "evt.type != anyof (open, openat)",
+    "fd.name pmatch (/etc)",
+    "fd.name icontains SHADOW",
+    "fd.num >= 3",
+    "fd.num = 4",
+    "fd.ip = 10.0.0.7",
+    "fd.ip != 10.0.0.7",
+    "fd.types in (file)",
+    "fd.types intersects (file)",
+    "container.id = host",
+    "container.image != x",
+    "proc.cwd = /",
+    "evt.is_open_write = true",
+    "evt.is_open_write = false",
+    "len(fd.name) > 3",
+];
 
 static SOUP: &[&str] = &[
     " ",

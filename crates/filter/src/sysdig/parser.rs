@@ -491,7 +491,7 @@ impl Parser<'_> {
         loop {
             self.cursor.blank();
             let at = self.cursor.at;
-            match self.text()? {
+            match self.deeper(Self::text)? {
                 Some(text) => items.push(Value { text, place: Place(self.cursor.since(at)) }),
                 None if items.is_empty() && self.cursor.rest().first() == Some(&b')') => {}
                 None => return Err(self.no_text("a text")),
