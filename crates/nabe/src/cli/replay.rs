@@ -117,6 +117,8 @@ struct Output<'a> {
     args: &'a Args,
     format: EventFormat,
     program: Program,
+    /// Whether the filter selects everything.
+    all: bool,
     buffer: Vec<u8>,
     matched: u64,
     counts: HashMap<(&'static str, bool), u64>,
@@ -131,10 +133,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some("k" | "kubernetes") => preset::KUBERNETES,
         Some(format) => format,
     };
+    let program = Program::compile_of_events(filter, args.lang.into())?;
     let mut output = Output {
         args,
         format: EventFormat::parse(format)?,
-        program: Program::compile_of_events(filter, args.lang.into())?,
+        all: program.selects_all(),
+        program,
         buffer: Vec::with_capacity(2 * CHUNK),
         matched: 0,
         counts: HashMap::new(),
@@ -223,13 +227,10 @@ impl Output<'_> {
     fn event(&mut self, stream: &mut Stream, converter: &mut Converter, event: &Event<'_>) -> Result<bool> {
         let current = if Stream::wants(event.id) { converter.convert(event) } else { None };
         let seen = stream.apply(event, current.as_ref());
-        if self.args.summary
-            && !seen.is_prologue()
-            && (self.program.selects_all() || self.program.matches(&seen))
-        {
+        if self.args.summary && !seen.is_prologue() && (self.all || self.program.matches(&seen)) {
             *self.counts.entry((seen.name(), event.id.is_enter())).or_default() += 1;
         }
-        if seen.is_shown() && (self.program.selects_all() || self.program.matches(&seen)) {
+        if seen.is_shown() && (self.all || self.program.matches(&seen)) {
             self.shown(&seen)?;
         }
         // The limit counts hidden events too, as sysdig's does.
