@@ -24,7 +24,9 @@ impl Seen<'_> {
             e::ARGS | e::INFO => self.args(),
             e::ARG => self.arg(arg),
             e::RAWARG => self.raw_arg(arg),
-            e::BUFFER => self.position("data").and_then(|at| self.event.param(at)).map_or(UNSET, Value::Text),
+            e::BUFFER => {
+                self.position("data").and_then(|at| self.event.params.get(at)).map_or(UNSET, Value::Text)
+            }
             e::COUNT | e::CNT => Value::Uint(1),
             e::COUNT_EXIT if !event.id.is_enter() => Value::Uint(1),
             e::SOURCE => Value::Text(b"syscall"),
