@@ -1,16 +1,20 @@
 //! The languages of filters, and which of them a text is written in.
 
+use nabe_event::field;
+
 use crate::diagnostic::Diagnostic;
-use crate::sysdig::{self, Ast, Definitions};
+use crate::span::Span;
+use crate::sysdig::{self, Ast, Definitions, Expr, ExprKind, Right, Value};
 use crate::{Program, cel};
 
 /// The language of a filter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lang {
     /// The one that the text is written in. A text that CEL's grammar takes is CEL, also where
-    /// sysdig's takes it too (`proc.pid > 1`); any other is sysdig's (`proc.pid = 1`). One exception:
-    /// `proc.name in (bash)` is a list to sysdig and a name in brackets to CEL; where such a text
-    /// has no meaning as CEL and has one as sysdig's it is sysdig's.
+    /// sysdig's takes it too (`proc.pid > 1`); any other is sysdig's (`proc.pid = 1`). Three
+    /// exceptions are sysdig's, where they have no meaning as CEL and have one there: a text without
+    /// quotes (`evt.type != open`), a list in round brackets (`proc.name in (bash)`), and a number
+    /// beside a raw parameter (`evt.rawarg.res < 0`).
     #[default]
     Auto,
     /// The Common Expression Language, as psc has it.
@@ -58,21 +62,27 @@ impl Program {
         match lang {
             Lang::Cel => Self::cel_about(source, events),
             Lang::Sysdig => Self::sysdig_about(source, events),
-            Lang::Auto => {
-                let as_cel = Self::cel_about(source, events);
-                let grammatical = cel::parser::parse(source).is_ok();
-                if as_cel.is_ok() || grammatical && !has_bracketed_list(source) {
-                    return as_cel;
-                }
-                match Self::sysdig_about(source, events) {
-                    Err(_) if grammatical => as_cel,
-                    // Neither grammar takes it: whose errors help depends on whose signs it bears.
-                    Err(error) if sysdig::parse(source).is_ok() || bears_signs(source) => Err(error),
-                    Err(_) => as_cel,
-                    found => found,
-                }
-            }
+            Lang::Auto => Self::recognised(source, events),
         }
+    }
+
+    fn recognised(source: &str, events: bool) -> Result<Self, Diagnostic> {
+        let error = match Self::cel_about(source, events) {
+            Ok(program) => return Ok(program),
+            Err(error) => error,
+        };
+        let tree = sysdig::parse(source);
+        if cel::parser::parse(source).is_ok() {
+            let may = tree.is_ok_and(|tree| is_bare_text(&tree.root, source, error.span));
+            // Raw parameters are texts to CEL and what they are compared with to sysdig.
+            let found = may || has_bracketed_list(source) || source.contains("evt.rawarg");
+            return Self::sysdig_about(source, events).ok().filter(|_| found).ok_or(error);
+        }
+        // Where neither grammar takes it, its signs say whose errors help.
+        if tree.is_err() && !bears_signs(source) {
+            return Err(error);
+        }
+        Self::sysdig_about(source, events)
     }
 
     fn cel_about(source: &str, events: bool) -> Result<Self, Diagnostic> {
@@ -89,6 +99,30 @@ impl Program {
     fn lowered(ast: &Ast, source: &str, names: &dyn Definitions, events: bool) -> Result<Self, Diagnostic> {
         let pred = sysdig::lower(ast, names, events).map_err(|error| Diagnostic::new(source, *error))?;
         Ok(Self::with_text(pred, Some(ast.to_string())))
+    }
+}
+
+/// Whether what CEL does not know is, to sysdig's language, a text without quotes: a word on the
+/// right, no number, and no name that looks like a field's.
+fn is_bare_text(expr: &Expr, source: &str, unknown: Span) -> bool {
+    let is_word = |value: &Value| {
+        let Ok(text) = core::str::from_utf8(&value.text) else { return false };
+        let looks_like_a_field = text
+            .split_once('.')
+            .is_some_and(|(group, _)| field::names().any(|name| name.split('.').next() == Some(group)));
+        value.place.0 == unknown
+            && source.get(unknown.start..unknown.end) == Some(text)
+            && text.starts_with(|first: char| first.is_ascii_alphabetic())
+            && !looks_like_a_field
+    };
+    match &expr.kind {
+        ExprKind::And(terms) | ExprKind::Or(terms) => {
+            terms.iter().any(|term| is_bare_text(term, source, unknown))
+        }
+        ExprKind::Not(inner) => is_bare_text(inner, source, unknown),
+        ExprKind::Check { right: Right::Value(value), .. } => is_word(value),
+        ExprKind::Check { right: Right::List(values, _), .. } => values.iter().any(is_word),
+        _ => false,
     }
 }
 

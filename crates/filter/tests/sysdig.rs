@@ -411,6 +411,10 @@ fn languages_are_recognised() {
         "proc.name = bash",
         "proc.name in (bash)",
         "proc.name in (bash, sh)",
+        "evt.type != open",
+        "container.id!=host",
+        "evt.type == openat",
+        "evt.rawarg.res < 0",
         "not fd.name contains /etc",
         "evt.type exists",
         "proc.pid < 3 or proc.pid > 3000",
@@ -431,7 +435,10 @@ fn languages_are_recognised() {
     let error = |source: &str| Program::compile(source, Lang::Auto).unwrap_err().message;
     assert!(error("proc.name = bash and proc.nmae = x").contains("unknown field `proc.nmae`"));
     assert!(error("proc.name = bash and").contains("`and` goes on"));
-    assert!(error("process.name == bash").contains("unknown name `bash`"));
+    assert!(error("process.name == container.nam").contains("unknown field `container.nam`"));
+    assert!(error("process.pid == bash").contains("unknown name `bash`"));
+    assert!(error("process.name == 12").contains("int"));
+    assert!(error("process.pid == \"12\"").contains("string"));
     assert!(
         error("process.name == \"bash\" &&").contains("expected")
             || !error("process.name == \"bash\" &&").is_empty()
