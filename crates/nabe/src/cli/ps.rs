@@ -11,7 +11,6 @@ use std::process::ExitCode;
 
 use nabe_container::Config as Engines;
 use nabe_event::field::{container as c, process as p};
-use nabe_event::preset::DEFAULT;
 use nabe_filter::Program;
 use nabe_probe::{Backend, Options as ProbeOptions};
 use nabe_ui::view::SortKey;
@@ -199,12 +198,13 @@ impl<'a> Request<'a> {
             program = program.both(&Program::cel("size(process.suspicious) > 0")?);
         }
         let color = if args.no_color { Color::Never } else { args.color };
+        let terminal = Terminal::detect(color);
         let format = if args.json { Format::Json } else { args.format.into() };
         let groups = args.group_by.as_deref().map(Column::parse_list).transpose()?.unwrap_or_default();
         let columns = match args.output.as_deref() {
             Some(list) => Column::parse_list(list)?,
             None if args.tree && !format.is_machine() => Vec::new(),
-            None => default_columns(args, format),
+            None => default_columns(args, format, &terminal),
         };
         let sort = match (args.sort.as_deref(), groups.is_empty()) {
             (Some(spec), true) => SortKey::parse_list(spec, &columns)?,
@@ -217,7 +217,7 @@ impl<'a> Request<'a> {
             query.ancestors = true;
             query.also(tree::needs());
         }
-        Ok(Self { args, query, columns, sort, groups, terminal: Terminal::detect(color), format })
+        Ok(Self { args, query, columns, sort, groups, terminal, format })
     }
 
     /// How rows are printed.
@@ -235,20 +235,20 @@ impl<'a> Request<'a> {
 }
 
 /// What is shown when nobody says what: for machines also what people see in parentheses.
-fn default_columns(args: &Args, format: Format) -> Vec<Column> {
-    let mut fields = DEFAULT.to_vec();
-    if args.threads {
-        fields.insert(2, p::TID);
-    }
+fn default_columns(args: &Args, format: Format, terminal: &Terminal) -> Vec<Column> {
     if args.suspicious {
         return Column::list(&[p::USER, p::PID, p::PPID, p::NAME, c::NAME, p::EXE, p::SUSPICIOUS]);
     }
-    if format.is_machine() {
-        fields.extend([c::ID, c::NAME, c::IMAGE, c::RUNTIME]);
-        return Column::list(&fields);
+    let mut columns = Column::default_table();
+    // psc's scripts count on TID; people have better use for its place, as it repeats the PID.
+    if terminal.width.is_some() && !args.threads && !format.is_machine() {
+        columns.retain(|column| column.field().is_none_or(|field| field.id != p::TID));
     }
-    let mut columns = Column::list(&fields);
-    columns.push(Column::container());
+    if format.is_machine() {
+        columns.extend(Column::list(&[c::ID, c::NAME, c::IMAGE, c::RUNTIME]));
+    } else {
+        columns.push(Column::container());
+    }
     columns
 }
 
