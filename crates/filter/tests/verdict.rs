@@ -180,6 +180,7 @@ fn kinds_compare_across_types() {
             ("age.getHours() == 3", T),
             ("string(1h30m) == \"5400s\"", T),
             ("socket.srcAddr == \"127.0.0.1\"", T),
+            ("socket.srcAddr == b\"\\x7f\\x00\\x00\\x01\"", T),
             ("socket.srcAddr == ip(\"::ffff:127.0.0.1\")", T),
             ("socket.srcAddr in cidr(\"127.0.0.0/8\")", T),
             ("socket.srcAddr in [\"10.0.0.0/8\", \"127.0.0.1\"]", T),

@@ -1,5 +1,7 @@
 //! Literals, and what a text means where a state, an address or a span of time is wanted.
 
+use core::net::IpAddr;
+
 use nabe_event::field::nearest;
 use nabe_event::symbol::Symbols;
 
@@ -21,11 +23,28 @@ impl Resolver<'_> {
             Literal::Int(value) => (Const::Int(*value), Ty::Int),
             Literal::Float(value) => (Const::Float(*value), Ty::Float),
             Literal::Duration(ns) => (Const::Int((*ns).into()), Ty::Duration),
+            // psc has addresses as bytes.
+            Literal::Bytes(bytes) if matches!(want, Some(Ty::Ip)) => match raw_address(bytes) {
+                Some(ip) => (Const::Ip(ip), Ty::Ip),
+                None => {
+                    return Err(Error::new(
+                        span,
+                        format!("an address has 4 or 16 bytes, not {}", bytes.len()),
+                    )
+                    .expected("an address such as \"127.0.0.1\" or \"::1\""));
+                }
+            },
             Literal::Bytes(bytes) => (Const::Text(bytes.as_slice().into()), Ty::Text),
             Literal::Text(bytes) => wanted(bytes, span, want)?,
         };
         Ok(Typed { op: Operand::Const(value), ty, span })
     }
+}
+
+/// An address in network byte order.
+fn raw_address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+    four.or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
 }
 
 /// A text as a value of the type that is wanted; as itself for types that no text can mean.
