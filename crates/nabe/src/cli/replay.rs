@@ -99,14 +99,10 @@ impl From<FormatError> for CliError {
     }
 }
 
-impl From<nabe_scap::Error> for CliError {
-    fn from(error: nabe_scap::Error) -> Self {
-        let failed = Self::failed(&error);
-        match std::error::Error::source(&error) {
-            Some(cause) => failed.because(cause),
-            None => failed,
-        }
-    }
+/// A capture that cannot be read, by its name.
+fn unreadable(path: &Path, error: &nabe_scap::Error) -> CliError {
+    let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
+    CliError::failed(format_args!("cannot read the capture {}", output::plain(name.as_bytes()))).because(error)
 }
 
 /// Bytes of output that are gathered before they are written.
@@ -171,11 +167,12 @@ fn split(words: &[String]) -> (Vec<PathBuf>, &str) {
 impl Output<'_> {
     /// Reads one capture; returns whether to go on.
     fn file(&mut self, stream: &mut Stream, path: &Path) -> Result<bool> {
-        let mut reader =
-            if path == Path::new("-") { Reader::new(std::io::stdin())? } else { Reader::open(path)? };
+        let about = |error: nabe_scap::Error| unreadable(path, &error);
+        let opened = if path == Path::new("-") { Reader::new(std::io::stdin()) } else { Reader::open(path) };
+        let mut reader = opened.map_err(about)?;
         let mut converter = Converter::new(Enters::Drop);
         let mut first = true;
-        while let Some(batch) = reader.batch()? {
+        while let Some(batch) = reader.batch().map_err(about)? {
             for item in batch {
                 match item {
                     Item::Event(event) => {
