@@ -15,6 +15,7 @@ use nabe_ui::print::event::{self as preset, EventFormat, FormatError};
 
 use super::language::Language;
 use crate::error::{CliError, Result};
+use crate::output;
 
 /// Print what captures hold.
 #[derive(Debug, clap::Args)]
