@@ -103,7 +103,8 @@ impl From<FormatError> for CliError {
 /// A capture that cannot be read, by its name.
 fn unreadable(path: &Path, error: &nabe_scap::Error) -> CliError {
     let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
-    CliError::failed(format_args!("cannot read the capture {}", output::plain(name.as_bytes()))).because(error)
+    CliError::failed(format_args!("cannot read the capture {}", output::plain(name.as_bytes())))
+        .because(error)
 }
 
 /// Bytes of output that are gathered before they are written.
