@@ -58,15 +58,21 @@ _Static_assert(sizeof(struct nabe_config) == 376, "the Rust side has the same si
 const volatile struct nabe_config config = {};
 
 /*
- * An identity that does not tell the kernel's address: records are saved and shared. The verifier
- * allows no arithmetic on pointers, so the number is read back from the stack.
+ * An address as a number: the verifier allows no arithmetic on a pointer that it
+ * knows by its type, so the pointer is read back from the stack.
  */
-static __always_inline __u64 opaque(const void *address)
+static __always_inline __u64 number_of(const void *address)
 {
 	__u64 number = 0;
 
 	bpf_probe_read_kernel(&number, sizeof(number), &address);
-	return number ^ config.secret;
+	return number;
+}
+
+/* An identity that does not tell the kernel's address: records are saved and shared. */
+static __always_inline __u64 opaque(const void *address)
+{
+	return number_of(address) ^ config.secret;
 }
 
 /* Wanted tgids, and from where on their arguments are wanted. Sized by the loader. */
@@ -158,7 +164,7 @@ static __always_inline __u32 reader_nr(struct pid *pid)
 	level = BPF_CORE_READ(reader, thread_pid, level);
 	if (!pid || BPF_CORE_READ(pid, level) < level)
 		return 0;
-	nr = pid_at(pid, level, &ns);
+	nr = pid_at((void *)number_of(pid), level, &ns);
 	return BPF_CORE_READ(ns, ns.inum) == config.reader_pidns ? nr : 0;
 }
 
