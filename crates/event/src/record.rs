@@ -152,8 +152,6 @@ pub enum Kind {
     Note = 9,
     /// The last record of a file: [`End`].
     End = 10,
-    /// A finding of the hidden-process check: [`Hidden`], then text.
-    Hidden = 11,
 }
 
 impl Kind {
@@ -171,7 +169,6 @@ impl Kind {
             8 => Self::User,
             9 => Self::Note,
             10 => Self::End,
-            11 => Self::Hidden,
             _ => return None,
         })
     }
@@ -489,14 +486,6 @@ fixed! {
         name_len: u16,
     }
 
-    /// What the hidden-process check found of one process.
-    struct Hidden("nabe_hidden") {
-        /// tgid
-        pid: u32,
-        /// bits of who sees it: 1 iterator, 2 readdir of /proc, 4 /proc/PID by name, 8 pidfd_open, 16 cgroup.procs
-        seen: u32,
-    }
-
     /// End of a file.
     struct End("nabe_end") {
         /// records before this one
@@ -565,6 +554,13 @@ pub enum ContainerText {
 impl ContainerText {
     /// How many there are.
     pub const COUNT: usize = 11;
+}
+
+/// No fixed part: the record is its text.
+impl Fixed for () {
+    const SIZE: usize = 0;
+    fn decode(_: &[u8]) -> Self {}
+    fn encode(&self, _: &mut Vec<u8>) {}
 }
 
 /// A record, not yet decoded.

@@ -17,6 +17,7 @@ mod parser;
 pub use ast::{Ast, Expr, ExprKind, Modifier, Op, Place, Right, Term, TermKind, Transformer, Value};
 pub(crate) use lower::lower;
 pub use parser::{DEPTH, RULE_DEPTH};
+pub use transform::decode_base64;
 
 use crate::diagnostic::Diagnostic;
 

@@ -435,6 +435,20 @@ fn a_snapshot_answers_like_the_machine() {
 }
 
 #[test]
+fn what_could_not_be_seen_is_told_by_the_file() {
+    use nabe_event::record::{self, Kind, User};
+    let mut records = Vec::new();
+    record::write(&mut records, Kind::User, 0, &User { id: 0, is_group: 0, name_len: 4 }, &[b"root"]);
+    record::write(&mut records, Kind::Note, 0, &(), &["7 processes were \x1b[31mnot read".as_bytes()]);
+    let directory = support::directory();
+    let file = directory.path().join("a.nabe");
+    std::fs::write(&file, nabe_state::file::write(&records)).expect("written");
+    let run = ps(["--count", "--load", file.to_str().expect("ASCII")]);
+    assert_eq!((run.status, run.text().as_ref()), (Some(0), "0\n"));
+    assert_eq!(run.stderr, "nabe: note: 7 processes were \\x1b[31mnot read\n");
+}
+
+#[test]
 fn environments_are_not_saved() {
     let test = "environments_are_not_saved";
     let mut command = support::command(support::stage());

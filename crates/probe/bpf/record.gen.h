@@ -336,14 +336,6 @@ _Static_assert(__builtin_offsetof(struct nabe_user, id) == 0, "layout");
 _Static_assert(__builtin_offsetof(struct nabe_user, is_group) == 4, "layout");
 _Static_assert(__builtin_offsetof(struct nabe_user, name_len) == 6, "layout");
 
-struct nabe_hidden {
-	__u32 pid; /* 0: tgid */
-	__u32 seen; /* 4: bits of who sees it: 1 iterator, 2 readdir of /proc, 4 /proc/PID by name, 8 pidfd_open, 16 cgroup.procs */
-};
-_Static_assert(sizeof(struct nabe_hidden) == 8, "layout");
-_Static_assert(__builtin_offsetof(struct nabe_hidden, pid) == 0, "layout");
-_Static_assert(__builtin_offsetof(struct nabe_hidden, seen) == 4, "layout");
-
 struct nabe_end {
 	__u64 records; /* 0: records before this one */
 	__u64 bytes; /* 8: bytes of the records before this one */

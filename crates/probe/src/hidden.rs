@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 
-use nabe_event::record::{self, Hidden, Kind};
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
@@ -151,14 +150,6 @@ pub struct Finding {
     pub comm: Vec<u8>,
     /// For people: how it hides and who sees it.
     pub text: String,
-}
-
-impl Finding {
-    /// Appends the record.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let fixed = Hidden { pid: self.pid, seen: self.seen };
-        record::write(out, Kind::Hidden, 0, &fixed, &[self.text.as_bytes()]);
-    }
 }
 
 /// Why there is nothing to compare.
@@ -577,10 +568,6 @@ mod tests {
                 .text
                 .contains("seen by the kernel's task iterator, the list of /proc, pidfd_open, cgroup.procs")
         );
-        let mut out = Vec::new();
-        found.write(&mut out);
-        let record = record::Records::new(&out).next().unwrap().unwrap();
-        assert_eq!(<Hidden as record::Fixed>::decode(record.body), Hidden { pid: 7, seen: ASKED & !NAME });
         let all = finding(7, ASKED, ASKED, Hiding::Preload, Vec::new());
         assert!(!all.text.contains("not by"));
     }

@@ -123,12 +123,6 @@ impl<'a> Process<'a> {
         self.set
     }
 
-    /// Whether the command line was longer than what was read.
-    #[must_use]
-    pub fn cmdline_cut(&self) -> bool {
-        self.entry.argv_cut
-    }
-
     /// Its open descriptors, by number.
     pub fn descriptors(&self) -> impl Iterator<Item = Row<'_>> {
         self.snapshot.descriptors(self.entry).map(|descriptor| Row::of(self, descriptor))

@@ -406,6 +406,12 @@ impl Snapshot {
         Some((*used, self.host.uptime_ns.saturating_sub(before.uptime_ns)))
     }
 
+    /// Number of processes whose arguments or environment are longer than what was read.
+    #[must_use]
+    pub fn cut_arguments(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.argv_cut).count()
+    }
+
     /// Sentences about what could not be seen when it was taken.
     pub fn notes(&self) -> impl Iterator<Item = &[u8]> {
         self.notes.iter().map(Vec::as_slice)

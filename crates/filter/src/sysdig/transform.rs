@@ -1,5 +1,7 @@
 //! What transformers compute, beside the functions that CEL has too.
 
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
 use std::borrow::Cow;
 
 use nabe_event::Missing;
@@ -56,7 +58,7 @@ impl From<Transform> for Func {
 /// The result; `None` when there is none for these arguments.
 pub(crate) fn apply(transform: Transform, args: &[V<'_>]) -> Option<V<'static>> {
     match (transform, args) {
-        (Transform::B64, [V::Text(text)]) => decode(text).map(V::text),
+        (Transform::B64, [V::Text(text)]) => decode_base64(text).map(V::text),
         (Transform::Basename, [V::Text(text)]) => {
             let from = memchr::memrchr(b'/', text).map_or(0, |at| at + 1);
             Some(V::text(text[from..].to_vec()))
@@ -130,30 +132,13 @@ fn entries(map: &Dict<'_>, between: &[u8], behind: &[u8]) -> V<'static> {
 }
 
 /// Base64 with the usual alphabet; padding may be missing. `None` when it is none.
-fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let end = text.iter().rposition(|byte| *byte != b'=').map_or(0, |at| at + 1);
-    let text = &text[..end];
-    if text.len() % 4 == 1 {
-        return None;
-    }
-    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    for byte in text {
-        let six = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        (bits, held) = (bits << 6 | u32::from(six), held + 6);
-        if held >= 8 {
-            held -= 8;
-            out.push(u8::try_from(bits >> held & 0xff).ok()?);
-        }
-    }
-    Some(out)
+#[must_use]
+pub fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+    ENGINE.decode(text).ok()
 }
 
 /// Reads arguments as getopt(3) does with this text of options: a list of options and their values,
@@ -228,7 +213,11 @@ mod tests {
             ("Y", None),
             ("Y*==", None),
         ] {
-            assert_eq!(decode(text.as_bytes()), expected.map(|text| text.as_bytes().to_vec()), "{text}");
+            assert_eq!(
+                decode_base64(text.as_bytes()),
+                expected.map(|text| text.as_bytes().to_vec()),
+                "{text}"
+            );
         }
     }
 

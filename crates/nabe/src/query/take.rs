@@ -36,6 +36,16 @@ pub struct Taken {
     pub notes: Vec<String>,
 }
 
+impl Taken {
+    fn new(snapshot: Snapshot, mut notes: Vec<String>) -> Self {
+        let cut = snapshot.cut_arguments();
+        if cut > 0 {
+            notes.push(format!("arguments or environments of {cut} processes are too long and are cut"));
+        }
+        Self { snapshot, notes }
+    }
+}
+
 /// Takes the snapshot that `query` needs.
 pub fn take(query: &Query, origin: &mut Origin) -> Result<Taken> {
     let needs = query.needs();
@@ -79,7 +89,7 @@ pub fn take(query: &Query, origin: &mut Origin) -> Result<Taken> {
         }
         snapshot = Snapshot::new(bytes)?;
     }
-    Ok(Taken { snapshot, notes })
+    Ok(Taken::new(snapshot, notes))
 }
 
 /// Takes everything in one round.
@@ -88,7 +98,7 @@ fn at_once(wanted: Interest, needs: Needs, origin: &mut Origin) -> Result<Taken>
     let mut notes = nabe_probe::snapshot(&wanted, &origin.options, &mut bytes)?.notes;
     let (mut snapshot, _) = fill_gaps(Snapshot::new(bytes)?, &wanted)?;
     name_containers(&mut snapshot, needs, &mut origin.containers, &mut notes);
-    Ok(Taken { snapshot, notes })
+    Ok(Taken::new(snapshot, notes))
 }
 
 /// Processes that the cheap part of the filter leaves; with `only_memory` those that have memory of

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use nabe_event::Needs;
 use nabe_event::field::{file as f, process as p};
+use nabe_event::record::{self, Kind};
 use nabe_state::{Snapshot, file};
 use nabe_ui::print::Printer;
 use nabe_ui::view::{Groups, SortKey};
@@ -27,7 +28,11 @@ pub fn run(request: &Request<'_>) -> Result<ExitCode> {
     let start = Instant::now();
     let args = request.args;
     let taken = match &args.load {
-        Some(path) => Taken { snapshot: load(path)?, notes: Vec::new() },
+        Some(path) => {
+            let snapshot = load(path)?;
+            let notes = snapshot.notes().map(output::plain).collect();
+            Taken { snapshot, notes }
+        }
         None => {
             let mut query = request.query.clone();
             if args.save.is_some() {
@@ -39,7 +44,7 @@ pub fn run(request: &Request<'_>) -> Result<ExitCode> {
     };
     let taken_at = start.elapsed();
     if let Some(path) = &args.save {
-        save(&taken.snapshot, path)?;
+        save(&taken, path)?;
     }
     output::notes(&taken.notes);
     // Who only saves does not want the table as well.
@@ -146,9 +151,14 @@ fn saved() -> Needs {
     all.without(Needs::ENV)
 }
 
-fn save(snapshot: &Snapshot, path: &Path) -> Result<()> {
+/// Writes the snapshot with the notes about it: who loads it must know what could not be seen.
+fn save(taken: &Taken, path: &Path) -> Result<()> {
     let wrong = |error: std::io::Error| CliError::file("write", path, &error);
-    let bytes = file::write(snapshot.bytes());
+    let mut records = taken.snapshot.bytes().to_vec();
+    for note in &taken.notes {
+        record::write(&mut records, Kind::Note, 0, &(), &[note.as_bytes()]);
+    }
+    let bytes = file::write(&records);
     if path == Path::new("/dev/stdout") {
         return output::write(&bytes);
     }
