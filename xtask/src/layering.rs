@@ -18,6 +18,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nabe-flow", &["nabe-event", "nabe-filter"]),
     ("nabe-sandbox", &["nabe-event", "nabe-filter"]),
     ("nabe-ui", &["nabe-event", "nabe-filter"]),
+    // Chisels: keyed aggregation of events into tables, and their scripts.
+    ("nabe-chisel", &["nabe-event", "nabe-filter"]),
+    // Events in other tools' formats.
+    ("nabe-export", &["nabe-event"]),
+    // Alerts to channels: files, programs, HTTP, queues.
+    ("nabe-output", &["nabe-event"]),
+    // Kubernetes audit events and other JSON as events.
+    ("nabe-audit", &["nabe-event"]),
     ("nabe-image", &[]),
     ("nabe-runtime", &[]),
     // Reads the record layouts and the field catalogue for code generation.

@@ -12,18 +12,23 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alert;
 pub mod constant;
 pub mod field;
 pub mod interest;
+pub mod item;
 pub mod need;
 pub mod preset;
 pub mod raw;
 pub mod record;
+pub mod source;
 pub mod symbol;
 pub mod table;
 pub mod value;
 
 pub use field::{Field, FieldId};
 pub use interest::Interest;
+pub use item::Item;
 pub use need::Needs;
+pub use source::Source;
 pub use value::{Fields, Missing, Type, Value};

@@ -29,7 +29,6 @@ pub mod convert;
 mod decode;
 mod error;
 mod exercise;
-pub mod item;
 mod reader;
 mod wire;
 mod writer;
@@ -39,6 +38,6 @@ pub use convert::{Converter, Enters};
 pub use error::Error;
 #[doc(hidden)]
 pub use exercise::exercise;
-pub use item::Item;
+pub use nabe_event::item::{self, Item};
 pub use reader::{Batch, Ending, Reader, Stats};
 pub use writer::{Size, Writer};

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use nabe_event::source::{Account, Cause, Lost};
+
 use crate::block::{self, Kind};
 use crate::compression::{Compression, Input};
 use crate::error::Error;
@@ -106,6 +108,25 @@ pub struct Reader {
     ending: Ending,
     /// The input has no more.
     dry: Option<Ending>,
+}
+
+impl nabe_event::Source for Reader {
+    type Error = Error;
+
+    fn batch(&mut self) -> Result<Option<impl Iterator<Item = crate::Item<'_>>>, Error> {
+        Self::batch(self)
+    }
+
+    fn account(&self) -> Account {
+        let broken = self.stats.broken_events;
+        let lost = Lost { cause: Cause::Broken, cpu: None, events: broken };
+        Account {
+            seen: self.stats.events + broken,
+            delivered: self.stats.events,
+            filtered: 0,
+            lost: if broken > 0 { vec![lost] } else { Vec::new() },
+        }
+    }
 }
 
 impl Reader {

@@ -14,7 +14,7 @@ use nabe_event::raw::Event;
 use crate::block::{self, EventLayout, Kind};
 use crate::compression::{Compression, Output};
 use crate::error::Error;
-use crate::item::{Class, Descriptor, Group, Interface, Item, Machine, Section, Target, Thread, User};
+use crate::item::{Descriptor, Group, Interface, Item, Machine, Section, Target, Thread, User};
 use crate::wire::Put;
 
 /// Bytes that are gathered before the compressor or the file gets them.
@@ -558,12 +558,4 @@ fn put_appended(buffer: &mut Vec<u8>, thread: &Thread<'_>) {
         known = known.max(start + 30);
     }
     buffer.truncate(known);
-}
-
-impl Class {
-    /// libscap's number.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        self as u8
-    }
 }

@@ -1,4 +1,5 @@
-//! What a capture holds: the section it begins with, the state of the machine when it began, events.
+//! What a stream of events holds, from the probe and from a capture alike: the section it begins
+//! with, the state of the machine when it began, then events.
 //!
 //! Texts are bytes as the kernel had them, without a closing NUL; lists (arguments, environment,
 //! cgroups) keep the NULs between and after their elements. Numbers that a file is too old to have
@@ -6,7 +7,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use nabe_event::raw::Event;
+use crate::raw::Event;
 
 /// One thing out of a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +47,13 @@ impl<'a> Section<'a> {
 
     /// The options: code and value. 1 is a comment, 2 the hardware, 3 the system, 4 the program.
     pub fn options(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
-        let mut rest = crate::wire::Bytes::new(self.raw_options);
+        let mut rest = self.raw_options;
         core::iter::from_fn(move || {
-            let (code, len) = (rest.u16().filter(|code| *code != 0)?, rest.u16()?);
-            let value = rest.bytes(usize::from(len))?;
-            rest.bytes(usize::from(len).wrapping_neg() % 4)?;
+            let (head, after) = rest.split_first_chunk()?;
+            let [a, b, c, d] = *head;
+            let (code, len) = (u16::from_le_bytes([a, b]), usize::from(u16::from_le_bytes([c, d])));
+            let (value, after) = after.split_at_checked(len).filter(|_| code != 0)?;
+            rest = after.get(len.wrapping_neg() % 4..)?;
             Some((code, value))
         })
     }
@@ -316,6 +319,12 @@ macro_rules! numbered {
         pub enum $name { $( #[doc = $vdoc] $variant = $number, )* }
 
         impl $name {
+            /// Its number in captures.
+            #[must_use]
+            pub const fn number(self) -> u8 {
+                self as u8
+            }
+
             /// The one with this number.
             #[must_use]
             pub const fn from_number(number: u8) -> Option<Self> {
