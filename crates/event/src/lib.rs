@@ -14,6 +14,7 @@
 
 pub mod alert;
 pub mod constant;
+pub mod convert;
 pub mod field;
 pub mod interest;
 pub mod item;

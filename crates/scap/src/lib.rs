@@ -1,5 +1,4 @@
-//! Reads and writes `.scap` captures, sysdig's and Falco's file format, and brings old events to the
-//! current schema.
+//! Reads and writes `.scap` captures, sysdig's and Falco's file format.
 //!
 //! In: bytes, plain or compressed with gzip, zstd or lz4. Out: [`Item`]s (the section, the machine,
 //! its interfaces, users, threads and descriptors, then events) and, through [`Writer`], bytes again.
@@ -25,7 +24,6 @@
 
 pub mod block;
 mod compression;
-pub mod convert;
 mod decode;
 mod error;
 mod exercise;
@@ -34,10 +32,10 @@ mod wire;
 mod writer;
 
 pub use compression::Compression;
-pub use convert::{Converter, Enters};
 pub use error::Error;
 #[doc(hidden)]
 pub use exercise::exercise;
+pub use nabe_event::convert::{self, Converter, Enters};
 pub use nabe_event::item::{self, Item};
 pub use reader::{Batch, Ending, Reader, Stats};
 pub use writer::{Size, Writer};

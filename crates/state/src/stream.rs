@@ -9,11 +9,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use nabe_event::convert::{Converter, Enters};
 use nabe_event::raw::Event;
 use nabe_event::table::{EventId, Flags};
 
 pub mod container;
 pub mod descriptor;
+mod item;
 mod name;
 mod number;
 mod path;
@@ -105,6 +107,7 @@ pub struct Stream {
     pub(crate) first_ns: u64,
     pub(crate) before_ns: u64,
     last_ns: u64,
+    converter: Converter,
 }
 
 impl Default for Stream {
@@ -134,6 +137,7 @@ impl Stream {
             first_ns: 0,
             before_ns: 0,
             last_ns: 0,
+            converter: Converter::new(Enters::Drop),
         }
     }
 
@@ -233,6 +237,30 @@ impl Stream {
     /// (`None` for an enter event that has none, and where it is not [wanted](Self::wants)). Gives it
     /// back with what is known about it.
     pub fn apply<'s>(&'s mut self, shown: &Event<'s>, current: Option<&Event<'_>>) -> Seen<'s> {
+        self.advance(shown, current);
+        self.seen(shown)
+    }
+
+    /// Takes an event in, of any age of the schema, and gives it back with what is known about it.
+    #[inline]
+    pub fn event<'s>(&'s mut self, event: &Event<'s>) -> Seen<'s> {
+        if Self::wants(event.id) {
+            let mut converter = core::mem::take(&mut self.converter);
+            let current = converter.convert(event);
+            self.advance(event, current.as_ref());
+            self.converter = converter;
+        } else {
+            self.advance(event, None);
+        }
+        self.seen(event)
+    }
+
+    /// The event that was taken in last, with what is known about it.
+    fn seen<'s>(&'s self, event: &Event<'s>) -> Seen<'s> {
+        Seen::new(self, *event, is_container(event.id).then_some(()))
+    }
+
+    fn advance(&mut self, shown: &Event<'_>, current: Option<&Event<'_>>) {
         self.end_what_ended();
         self.number += 1;
         if self.first_ns == 0 {
@@ -243,7 +271,7 @@ impl Stream {
         let is_container = is_container(shown.id);
         self.prologue &= is_container || tells_accounts(shown.id);
         if shown.id.row().flags.has(Flags::SKIPPARSERESET) && !is_container {
-            return Seen::new(self, *shown, None);
+            return;
         }
         let fd =
             if shown.id.is_syscall() && shown.tid >= 0 { self.enter_or_exit(shown, current) } else { -1 };
@@ -252,7 +280,6 @@ impl Stream {
         {
             transition(self, &Step { event, fd });
         }
-        Seen::new(self, *shown, is_container.then_some(()))
     }
 
     /// Notes which system call the thread is in, how long it took, and its descriptor, which it

@@ -5,7 +5,7 @@
 //! replaced by longer ones under new numbers. A [`Converter`] gives every event in the layout of
 //! today: it keeps each thread's last enter event and fills the exit event from it.
 //!
-//! The [event table](nabe_event::table) says nearly all of it: the current version of an event is
+//! The [event table](crate::table) says nearly all of it: the current version of an event is
 //! the one of the same name and direction that is not flagged old, and a parameter of it comes from
 //! the parameter of the same name of the old event, else of its enter event. The exceptions are in
 //! [`plan`]. The results are those of the 253 hand-written rules of libs `converter/table.cpp`, but
@@ -19,8 +19,8 @@ mod plan;
 
 use std::collections::HashMap;
 
-use nabe_event::raw::{Event, Params};
-use nabe_event::table::{EventId, Flags, Param, ParamType};
+use crate::raw::{Event, Params};
+use crate::table::{EventId, Flags, Param, ParamType};
 
 use plan::{Plan, Source};
 

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use nabe_event::raw::Event;
-use nabe_event::table::{EventId, Flags};
+use crate::raw::Event;
+use crate::table::{EventId, Flags};
 
 /// What becomes of an event.
 #[derive(Debug)]
