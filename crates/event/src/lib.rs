@@ -19,6 +19,7 @@ pub mod field;
 pub mod interest;
 pub mod item;
 pub mod need;
+pub mod payload;
 pub mod preset;
 pub mod raw;
 pub mod record;

@@ -9,6 +9,9 @@ use crate::table::{EventId, Flags, Param};
 pub mod flag {
     /// The event is there only for the state that it changes: it is not shown, counted or judged.
     pub const STATE_ONLY: u32 = 1;
+    /// The writer made the event for readers of older schemas, out of the one behind it: whoever knows
+    /// this bit leaves it out. Stands beside [`STATE_ONLY`].
+    pub const SYNTHESISED: u32 = 1 << 31;
 }
 
 /// An event.

@@ -75,11 +75,14 @@ pub struct Style {
     pub utc_offset_s: i64,
     /// The longest text of a byte buffer in `evt.args`; 0 for no limit.
     pub buffer_limit: usize,
+    /// The form of a byte buffer in `evt.args`.
+    pub payload: nabe_event::payload::Form,
 }
 
 impl Default for Style {
     fn default() -> Self {
-        Self { clock: Clock::TimeOfDay, utc_offset_s: 0, buffer_limit: 80 }
+        let payload = nabe_event::payload::Form::Dots;
+        Self { clock: Clock::TimeOfDay, utc_offset_s: 0, buffer_limit: 80, payload }
     }
 }
 

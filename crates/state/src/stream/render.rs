@@ -79,7 +79,10 @@ impl Renderer<'_> {
         match ty {
             ParamType::CharBuf => texts.plain.extend_from_slice(until_nul(bytes)),
             ParamType::FsPath | ParamType::FsRelPath => self.path(param, bytes, texts),
-            ParamType::ByteBuf => dots(bytes, self.stream.style.buffer_limit, &mut texts.plain),
+            ParamType::ByteBuf => {
+                let style = &self.stream.style;
+                style.payload.write(bytes, style.buffer_limit, &mut texts.plain);
+            }
             ParamType::CharBufArray | ParamType::CharBufPairArray => {
                 dots(bytes.strip_suffix(b"\0").unwrap_or(bytes), 0, &mut texts.plain);
             }

@@ -48,6 +48,12 @@ impl<'s> Seen<'s> {
         &self.event
     }
 
+    /// The state just behind the event.
+    #[must_use]
+    pub fn state(&self) -> &'s Stream {
+        self.stream
+    }
+
     /// Its number, from 1.
     #[must_use]
     pub fn number(&self) -> u64 {
