@@ -45,6 +45,8 @@ const MAX_ACCOUNTS: usize = 1 << 16;
 /// A user of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
+    /// Its group; `None` when it was told by an event without it.
+    pub gid: Option<u32>,
     /// Its name.
     pub name: Arc<[u8]>,
     /// Its home directory.
@@ -96,6 +98,8 @@ pub struct Stream {
     pub(crate) groups: HashMap<u32, Arc<[u8]>>,
     pub(crate) containers: HashMap<Box<[u8]>, Container>,
     pub(crate) hostname: Box<[u8]>,
+    pub(crate) host: item::Machine,
+    pub(crate) interfaces: Vec<item::Interface>,
     /// Addresses of this machine.
     pub(crate) addresses: Vec<core::net::IpAddr>,
     /// Stands for whoever tells of containers.
@@ -130,6 +134,8 @@ impl Stream {
             groups: HashMap::new(),
             containers: HashMap::new(),
             hostname: Box::default(),
+            host: item::Machine::default(),
+            interfaces: Vec::new(),
             addresses: Vec::new(),
             teller: Thread { pid: -1, vtid: -2, vpid: -2, ..Thread::new(-1) },
             losses: Losses::default(),

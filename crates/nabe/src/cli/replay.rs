@@ -296,8 +296,12 @@ fn state(stream: &mut Stream, item: &Item<'_>) {
         Item::Machine(machine) => stream.machine(machine.hostname),
         Item::Interface(interface) => stream.add_address(interface.address),
         Item::User(user) => {
-            let account =
-                Account { name: user.name.into(), home: user.home.into(), shell: user.shell.into() };
+            let account = Account {
+                gid: Some(user.gid),
+                name: user.name.into(),
+                home: user.home.into(),
+                shell: user.shell.into(),
+            };
             stream.add_user(user.uid, account);
         }
         Item::Group(group) => stream.add_group(group.gid, group.name),

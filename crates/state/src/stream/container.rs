@@ -41,6 +41,8 @@ pub struct Container {
     pub labels: Vec<(String, String)>,
     /// Its mounts: source, destination, mode, writable, propagation.
     pub mounts: Vec<Mount>,
+    /// The document that told of it.
+    pub document: Box<[u8]>,
 }
 
 /// A mount of a container.
@@ -77,9 +79,10 @@ const RUNTIMES: &[(i64, &str)] = &[
 impl Container {
     /// Out of the document of a container event.
     #[must_use]
-    pub fn parse(document: &[u8]) -> Option<Self> {
-        let document: Value = serde_json::from_slice(document).ok()?;
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let document: Value = serde_json::from_slice(text).ok()?;
         let of = document.get("container").unwrap_or(&document);
+        let document = text.into();
         let text = |key: &str| of.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let number = of.get("type").and_then(Value::as_i64).unwrap_or(0);
         let labels = of.get("labels").and_then(Value::as_object);
@@ -105,6 +108,7 @@ impl Container {
             is_sandbox: of.get("is_pod_sandbox").and_then(Value::as_bool).unwrap_or(false),
             labels,
             mounts: mounts.into_iter().flatten().map(mount).collect(),
+            document,
         })
     }
 

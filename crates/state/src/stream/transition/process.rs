@@ -308,7 +308,9 @@ pub(crate) fn limit(stream: &mut Stream, step: &Step<'_>) {
 pub(crate) fn user_added(stream: &mut Stream, step: &Step<'_>) {
     let (Some(uid), Some(name)) = (step.number("uid"), step.text("name")) else { return };
     let text = |name: &str| step.text(name).unwrap_or_default().into();
-    stream.add_user(low32(uid), Account { name: name.into(), home: text("home"), shell: text("shell") });
+    let gid = step.number("gid").map(low32);
+    let account = Account { gid, name: name.into(), home: text("home"), shell: text("shell") };
+    stream.add_user(low32(uid), account);
 }
 
 pub(crate) fn user_deleted(stream: &mut Stream, step: &Step<'_>) {

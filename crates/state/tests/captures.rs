@@ -1,0 +1,93 @@
+//! The state of real captures: taken out as items and taken in again, it is the same.
+
+#[path = "../../scap/tests/shared/mod.rs"]
+mod shared;
+
+use nabe_event::field::{descriptor as d, event as e, process as p, thread as t};
+use nabe_event::{FieldId, Fields, Item, Value};
+use nabe_scap::{Compression, Reader, Writer};
+use nabe_state::stream::Stream;
+
+/// The state as the bytes of a capture.
+fn written(stream: &Stream) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), Compression::None).expect("a writer");
+    stream.items(|_| true, &mut |item| writer.item(&item).expect("an item"));
+    writer.finish().expect("the end").0
+}
+
+fn read(bytes: Vec<u8>, stream: &mut Stream) {
+    each(Reader::new(std::io::Cursor::new(bytes)).expect("a capture"), |item| {
+        stream.item(item);
+    });
+}
+
+fn each(mut reader: Reader, mut take: impl FnMut(&Item<'_>)) {
+    while let Some(batch) = reader.batch().expect("a batch") {
+        for item in batch {
+            take(&item);
+        }
+    }
+}
+
+#[test]
+fn a_state_is_the_same_after_a_file() {
+    let Some(data) = shared::data("a_state_is_the_same_after_a_file") else { return };
+    for capture in shared::captures(&data) {
+        let mut stream = Stream::new();
+        each(Reader::open(&capture.path).expect("a capture"), |item| {
+            stream.item(item);
+        });
+        let first = written(&stream);
+        let mut again = Stream::new();
+        read(first.clone(), &mut again);
+        let second = written(&again);
+        // The kernel's addresses of unix sockets are part of a name that events make, not of one
+        // that a snapshot tells.
+        assert_eq!(first.len(), second.len(), "{}", capture.name);
+        let mut once_more = Stream::new();
+        read(second.clone(), &mut once_more);
+        assert!(second == written(&once_more), "{}", capture.name);
+        assert!(stream.thread_count() >= again.thread_count(), "{}", capture.name);
+    }
+}
+
+fn shown(value: &Value<'_>) -> String {
+    match value {
+        Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Fields that depend on the state.
+const FIELDS: &[FieldId] =
+    &[p::NAME, p::PID, p::PPID, p::CMDLINE, p::CWD, p::USER, d::TYPECHAR, d::NAME, t::PNAME, e::ARGS];
+
+#[test]
+fn the_second_half_reads_the_same_from_a_dump() {
+    let Some(data) = shared::data("the_second_half_reads_the_same_from_a_dump") else { return };
+    let (mut values, mut different) = (0u64, 0u64);
+    for capture in shared::captures(&data) {
+        let (mut whole, mut half) = (Stream::new(), Stream::new());
+        let middle = capture.events / 2;
+        each(Reader::open(&capture.path).expect("a capture"), |item| {
+            if whole.events() < middle || !matches!(item, Item::Event(_)) {
+                whole.item(item);
+                return;
+            }
+            if half.events() == 0 {
+                read(written(&whole), &mut half);
+            }
+            let (Some(one), Some(two)) = (whole.item(item), half.item(item)) else { return };
+            for field in FIELDS {
+                values += 1;
+                let (one, two) = (shown(&one.get(*field, None)), shown(&two.get(*field, None)));
+                different += u64::from(one != two);
+                if one != two && std::env::var_os("NABE_SHOW").is_some() {
+                    eprintln!("{} {}: {one:?} {two:?}", capture.name, field.field().name);
+                }
+            }
+        });
+    }
+    assert!(values > 100_000, "{values}");
+    assert!(different * 500 < values, "{different} of {values} values differ");
+}
