@@ -305,6 +305,31 @@ pub enum Class {
     Internal,
 }
 
+impl Class {
+    /// sysdig's words for it: one, or those among which the descriptor chooses.
+    #[must_use]
+    pub const fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Other => &["other"],
+            Self::File => &["file"],
+            Self::Net => &["net"],
+            Self::Ipc => &["IPC"],
+            Self::Memory => &["memory"],
+            Self::Process => &["process"],
+            Self::Sleep => &["sleep"],
+            Self::System => &["system"],
+            Self::Signal => &["signal"],
+            Self::User => &["user"],
+            Self::Time => &["time"],
+            Self::Processing => &["processing"],
+            Self::IoRead | Self::IoWrite | Self::IoOther => &["file", "net", "ipc", "other", "unknown"],
+            Self::Wait => &["wait"],
+            Self::Scheduler => &["scheduler"],
+            Self::Internal => &["internal"],
+        }
+    }
+}
+
 /// How a number is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

@@ -228,6 +228,34 @@ fn names(pred: &Pred) -> Option<Vec<Vec<u8>>> {
     texts.iter().all(|text| kept(text)).then(|| texts.iter().map(|text| text.to_vec()).collect())
 }
 
+/// The texts that a field can have where the predicate is true, sorted; `None` when it can have any.
+pub(crate) fn texts_of(pred: &Pred, field: FieldId) -> Option<Vec<Vec<u8>>> {
+    let own =
+        |operand: &Operand| matches!(operand, Operand::Field(read) if read.id == field && read.slot == 0);
+    match pred {
+        Pred::And(terms) => {
+            let narrowed = terms.iter().filter_map(|term| texts_of(term, field));
+            narrowed.reduce(|one, other| one.into_iter().filter(|text| other.contains(text)).collect())
+        }
+        Pred::Or(terms) => {
+            let every = terms.iter().map(|term| texts_of(term, field)).collect::<Option<Vec<_>>>()?;
+            let mut every = every.concat();
+            every.sort_unstable();
+            every.dedup();
+            Some(every)
+        }
+        Pred::Const(Some(false) | None) => Some(Vec::new()),
+        Pred::Compare(Order::Eq, sides, _) if own(&sides[0]) => match &sides[1] {
+            Operand::Const(Const::Text(text)) => Some(vec![text.to_vec()]),
+            _ => None,
+        },
+        Pred::In(value, Set::Texts(items), _) if own(value) => {
+            Some(items.iter().map(|item| item.to_vec()).collect())
+        }
+        _ => None,
+    }
+}
+
 /// Whether a test of a text is false for the empty text.
 fn never_empty(pred: &Pred) -> bool {
     let text = |operand: &Operand| match operand {

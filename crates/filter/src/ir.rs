@@ -378,7 +378,7 @@ impl Pred {
     }
 
     /// Calls `see` with each field that is read, relations included.
-    pub(crate) fn fields(&self, see: &mut dyn FnMut(&FieldRef)) {
+    pub(crate) fn fields<'p>(&'p self, see: &mut dyn FnMut(&'p FieldRef)) {
         match self {
             Self::Const(_) => {}
             Self::And(terms) | Self::Or(terms) => terms.iter().for_each(|term| term.fields(see)),
@@ -419,7 +419,7 @@ impl FieldRef {
 
 impl Operand {
     /// Calls `see` with each field that is read.
-    pub(crate) fn fields(&self, see: &mut dyn FnMut(&FieldRef)) {
+    pub(crate) fn fields<'p>(&'p self, see: &mut dyn FnMut(&'p FieldRef)) {
         match self {
             Self::Const(_) | Self::Local(_) => {}
             Self::Field(field) => see(field),
@@ -449,7 +449,7 @@ impl Operand {
 
 impl Loop {
     /// Calls `see` with each field that is read to find the items.
-    pub(crate) fn fields(&self, see: &mut dyn FnMut(&FieldRef)) {
+    pub(crate) fn fields<'p>(&'p self, see: &mut dyn FnMut(&'p FieldRef)) {
         match &self.over {
             Over::Relation(field) => see(field),
             Over::Values(values) => values.fields(see),

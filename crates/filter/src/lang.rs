@@ -2,7 +2,9 @@
 
 use nabe_event::field;
 
+use crate::classes::Classes;
 use crate::diagnostic::Diagnostic;
+use crate::ir::Pred;
 use crate::span::Span;
 use crate::sysdig::{self, Ast, Definitions, Expr, ExprKind, Right, Value};
 use crate::{Program, cel};
@@ -30,16 +32,31 @@ impl Program {
     /// When the text is no filter, names what is not there or compares what does not compare.
     /// Macros and lists by name are such errors: there are none.
     pub fn sysdig(source: &str) -> Result<Self, Diagnostic> {
-        Self::sysdig_about(source, true)
+        Self::sysdig_for(source, Classes::SYSCALL)
     }
 
-    /// Compiles a filter that [`sysdig::parse`] has read, with the macros and lists of `names`.
-    /// `source` is the text that the tree was read from, for messages.
+    /// Compiles a filter about events of the kernel that [`sysdig::parse`] has read, with the macros
+    /// and lists of `names`. `source` is the text that the tree was read from, for messages.
     ///
     /// # Errors
     /// As those of [`Self::sysdig`], but for names that `names` knows.
     pub fn of_sysdig(ast: &Ast, source: &str, names: &dyn Definitions) -> Result<Self, Diagnostic> {
-        Self::lowered(ast, source, names, true)
+        Self::of_sysdig_for(ast, source, names, Classes::SYSCALL)
+    }
+
+    /// Compiles a filter that [`sysdig::parse`] has read about subjects that answer fields of
+    /// `classes`: see [`Self::of_sysdig`].
+    ///
+    /// # Errors
+    /// As those of [`Self::of_sysdig`], and for fields of other classes.
+    pub fn of_sysdig_for(
+        ast: &Ast,
+        source: &str,
+        names: &dyn Definitions,
+        classes: Classes,
+    ) -> Result<Self, Diagnostic> {
+        let pred = sysdig::lower(ast, names, classes).map_err(|error| Diagnostic::new(source, *error))?;
+        Ok(Self::about(pred, Some(ast.to_string()), classes))
     }
 
     /// Compiles a filter about subjects of a snapshot.
@@ -47,27 +64,31 @@ impl Program {
     /// # Errors
     /// As those of [`Self::cel`] and [`Self::sysdig`], and for fields that only events have.
     pub fn compile(source: &str, lang: Lang) -> Result<Self, Diagnostic> {
-        Self::in_language(source, lang, false)
+        Self::compile_for(source, lang, Classes::SNAPSHOT)
     }
 
-    /// Compiles a filter about events.
+    /// Compiles a filter about events of the kernel.
     ///
     /// # Errors
     /// As those of [`Self::cel`] and [`Self::sysdig`].
     pub fn compile_of_events(source: &str, lang: Lang) -> Result<Self, Diagnostic> {
-        Self::in_language(source, lang, true)
+        Self::compile_for(source, lang, Classes::SYSCALL)
     }
 
-    fn in_language(source: &str, lang: Lang, events: bool) -> Result<Self, Diagnostic> {
+    /// Compiles a filter about subjects that answer fields of `classes`.
+    ///
+    /// # Errors
+    /// As those of [`Self::cel`] and [`Self::sysdig`], and for fields of other classes.
+    pub fn compile_for(source: &str, lang: Lang, classes: Classes) -> Result<Self, Diagnostic> {
         match lang {
-            Lang::Cel => Self::cel_about(source, events),
-            Lang::Sysdig => Self::sysdig_about(source, events),
-            Lang::Auto => Self::recognised(source, events),
+            Lang::Cel => Self::cel_for(source, classes),
+            Lang::Sysdig => Self::sysdig_for(source, classes),
+            Lang::Auto => Self::recognised(source, classes),
         }
     }
 
-    fn recognised(source: &str, events: bool) -> Result<Self, Diagnostic> {
-        let error = match Self::cel_about(source, events) {
+    fn recognised(source: &str, classes: Classes) -> Result<Self, Diagnostic> {
+        let error = match Self::cel_for(source, classes) {
             Ok(program) => return Ok(program),
             Err(error) => error,
         };
@@ -76,29 +97,20 @@ impl Program {
             let may = tree.is_ok_and(|tree| is_bare_text(&tree.root, source, error.span));
             // Raw parameters are texts to CEL and what they are compared with to sysdig.
             let found = may || has_bracketed_list(source) || source.contains("evt.rawarg");
-            return Self::sysdig_about(source, events).ok().filter(|_| found).ok_or(error);
+            return Self::sysdig_for(source, classes).ok().filter(|_| found).ok_or(error);
         }
         // Where neither grammar takes it, its signs say whose errors help.
         if tree.is_err() && !bears_signs(source) {
             return Err(error);
         }
-        Self::sysdig_about(source, events)
+        Self::sysdig_for(source, classes)
     }
 
-    fn cel_about(source: &str, events: bool) -> Result<Self, Diagnostic> {
-        if events { Self::cel_of_events(source) } else { Self::cel(source) }
-    }
-
-    fn sysdig_about(source: &str, events: bool) -> Result<Self, Diagnostic> {
+    fn sysdig_for(source: &str, classes: Classes) -> Result<Self, Diagnostic> {
         if source.trim().is_empty() {
-            return Ok(Self::all());
+            return Ok(Self::about(Pred::Const(Some(true)), None, classes));
         }
-        Self::lowered(&sysdig::parse(source)?, source, &(), events)
-    }
-
-    fn lowered(ast: &Ast, source: &str, names: &dyn Definitions, events: bool) -> Result<Self, Diagnostic> {
-        let pred = sysdig::lower(ast, names, events).map_err(|error| Diagnostic::new(source, *error))?;
-        Ok(Self::with_text(pred, Some(ast.to_string())))
+        Self::of_sysdig_for(&sysdig::parse(source)?, source, &(), classes)
     }
 }
 

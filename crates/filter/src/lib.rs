@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod cel;
+mod classes;
 mod compile;
 mod diagnostic;
 mod eval;
@@ -22,6 +23,7 @@ mod interest;
 mod ir;
 mod lang;
 mod passes;
+mod possible;
 mod program;
 #[cfg(test)]
 mod properties;
@@ -33,6 +35,7 @@ pub mod sysdig;
 mod types;
 mod weaken;
 
+pub use classes::Classes;
 pub use diagnostic::Diagnostic;
 pub use lang::Lang;
 pub use program::Program;

@@ -47,3 +47,8 @@ impl Rewrite for Arrange {
         walk_operand(self, operand);
     }
 }
+
+/// What judging a subject costs at most, roughly, in nanoseconds.
+pub(crate) fn cost(pred: &crate::ir::Pred) -> u32 {
+    order::work(pred)
+}

@@ -1,16 +1,19 @@
 //! A compiled filter and what can be asked of it.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nabe_event::field::Class;
+use nabe_event::source::{EventInterest, EventSet};
 use nabe_event::{FieldId, Fields, Interest, Needs};
 
 use crate::cel::{parser, print};
+use crate::classes::Classes;
 use crate::compile::{Code, compile};
 use crate::diagnostic::Diagnostic;
 use crate::eval::{STEPS, Steps};
 use crate::ir::{FieldRef, Pred};
+use crate::possible::{self, Possible, possible};
 use crate::resolve::Resolver;
 use crate::{interest, passes, weaken};
 
@@ -24,46 +27,48 @@ struct Plan {
     pred: Pred,
     code: Code,
     needs: Needs,
+    classes: Classes,
+    possible: OnceLock<Possible>,
     /// The canonical text, when it was written in another language than CEL.
     text: Option<String>,
 }
 
 impl Program {
-    /// Compiles an expression of CEL; a blank one selects everything.
+    /// Compiles an expression of CEL about subjects of a snapshot; a blank one selects everything.
     ///
     /// # Errors
     /// When the text is no expression that is true or false, or is nested too deeply or too long.
     pub fn cel(source: &str) -> Result<Self, Diagnostic> {
-        let tree = parser::parse(source).map_err(|error| Diagnostic::new(source, *error))?;
-        let pred = tree.map_or(Ok(Pred::Const(Some(true))), |tree| Resolver::resolve(source, &tree));
-        pred.map(Self::new).map_err(|error| Diagnostic::new(source, *error))
+        Self::cel_for(source, Classes::SNAPSHOT)
     }
 
-    /// Compiles an expression of CEL about events: fields of events are known besides those of
-    /// snapshots.
+    /// Compiles an expression of CEL about events of the kernel: fields of events are known besides
+    /// those of snapshots.
     ///
     /// # Errors
     /// As those of [`Self::cel`].
     pub fn cel_of_events(source: &str) -> Result<Self, Diagnostic> {
+        Self::cel_for(source, Classes::SYSCALL)
+    }
+
+    pub(crate) fn cel_for(source: &str, classes: Classes) -> Result<Self, Diagnostic> {
         let tree = parser::parse(source).map_err(|error| Diagnostic::new(source, *error))?;
-        let pred = tree.map_or(Ok(Pred::Const(Some(true))), |tree| Resolver::resolve_events(source, &tree));
-        pred.map(Self::new).map_err(|error| Diagnostic::new(source, *error))
+        let all = || Ok(Pred::Const(Some(true)));
+        let pred = tree.map_or_else(all, |tree| Resolver::resolve(source, &tree, classes));
+        pred.map(|pred| Self::about(pred, None, classes)).map_err(|error| Diagnostic::new(source, *error))
     }
 
     /// The filter that selects everything.
     #[must_use]
     pub fn all() -> Self {
-        Self::new(Pred::Const(Some(true)))
+        Self::about(Pred::Const(Some(true)), None, Classes::SNAPSHOT)
     }
 
-    fn new(pred: Pred) -> Self {
-        Self::with_text(pred, None)
-    }
-
-    /// The same with the canonical text of another language than CEL.
-    pub(crate) fn with_text(mut pred: Pred, text: Option<String>) -> Self {
+    /// The same with the classes of its fields and the canonical text of another language than CEL.
+    pub(crate) fn about(mut pred: Pred, text: Option<String>, classes: Classes) -> Self {
         passes::run(&mut pred);
-        Self(Arc::new(Plan { code: compile(&pred), needs: interest::collectors(&pred), pred, text }))
+        let (code, needs) = (compile(&pred), interest::collectors(&pred));
+        Self(Arc::new(Plan { pred, code, needs, classes, possible: OnceLock::new(), text }))
     }
 
     /// The filter that selects what both select.
@@ -74,7 +79,8 @@ impl Program {
             (one, other) => one.0.text.as_ref().zip(other.0.text.as_ref()),
         };
         let text = text.map(|(one, other)| format!("({one} and {other})"));
-        Self::with_text(Pred::And(vec![self.0.pred.clone(), other.0.pred.clone()]), text)
+        let pred = Pred::And(vec![self.0.pred.clone(), other.0.pred.clone()]);
+        Self::about(pred, text, self.0.classes)
     }
 
     /// Whether the subject is selected; an undecided one is not.
@@ -127,6 +133,53 @@ impl Program {
         interest::interest(&self.0.pred)
     }
 
+    fn possible(&self) -> &Possible {
+        self.0.possible.get_or_init(|| possible(&self.0.pred))
+    }
+
+    /// The fields that it may name.
+    #[must_use]
+    pub fn classes(&self) -> Classes {
+        self.0.classes
+    }
+
+    /// The events of the kernel that can be selected at all, by number, in captures of any age. An
+    /// event whose number is not in the set is not selected, whatever else is known of it.
+    #[must_use]
+    pub fn events(&self) -> &EventSet {
+        &self.possible().events
+    }
+
+    /// What a live source must hand out so that no match is lost: the union over all filters is
+    /// what a probe is configured with.
+    ///
+    /// Names and user ids are the kernel's at the time of the event. `cgroups` and `follow` are left
+    /// to the caller, who knows which container is where: see [`Self::containers`]. The snap length
+    /// is sysdig's where bytes that were read or written are looked at, and 0 otherwise.
+    #[must_use]
+    pub fn event_interest(&self) -> EventInterest {
+        let possible = self.possible();
+        let interest = self.interest();
+        let payload = &mut false;
+        self.0.pred.fields(&mut |field| *payload |= possible::reads_payload(field));
+        EventInterest {
+            events: possible.current.clone(),
+            snaplen: if *payload { EventInterest::default().snaplen } else { 0 },
+            pids: interest.pids,
+            names: interest.names,
+            euids: interest.euids,
+            only_failed: possible.only_failed,
+            ..EventInterest::default()
+        }
+    }
+
+    /// The values of `container.id` that can be selected, sorted; `None` when any can. A process
+    /// outside containers has the empty id, or `host`.
+    #[must_use]
+    pub fn containers(&self) -> Option<Vec<Vec<u8>>> {
+        interest::texts_of(&self.0.pred, nabe_event::field::container::ID)
+    }
+
     /// A weaker filter that reads only what `available` collectors know. Every subject that this
     /// filter selects the weaker one selects too, so what it rejects need not be looked at further.
     #[must_use]
@@ -142,7 +195,7 @@ impl Program {
     }
 
     fn weaker(&self, readable: &dyn Fn(&FieldRef) -> bool) -> Self {
-        Self::new(weaken::weaken(&self.0.pred, readable))
+        Self::about(weaken::weaken(&self.0.pred, readable), None, self.0.classes)
     }
 
     /// The filter as canonical text. Of CEL it is what the filter was compiled to, of sysdig's
@@ -167,7 +220,29 @@ impl Program {
         if !needs.is_empty() {
             let _ = writeln!(out, "collects   {needs}");
         }
-        let pushed = interest::describe(&self.interest());
+        let mut pushed = interest::describe(&self.interest());
+        if self.0.classes.of_events() {
+            let events = self.event_interest();
+            let _ = writeln!(out, "events     {}", possible::describe(&events.events));
+            let payload = if events.snaplen == 0 { "none" } else { "read" };
+            let _ = writeln!(out, "payload    {payload}");
+            let _ = writeln!(out, "cost       about {} ns an event", passes::cost(&self.0.pred));
+            // What only snapshots have is not pushed to a stream.
+            let narrowed = Interest {
+                pids: events.pids,
+                names: events.names,
+                euids: events.euids,
+                ..Interest::default()
+            };
+            pushed = interest::describe(&narrowed);
+            if events.only_failed {
+                pushed.push("only what failed".to_owned());
+            }
+            pushed.extend(self.containers().map(|ids| {
+                let ids: Vec<_> = ids.iter().map(|id| id.escape_ascii().to_string()).collect();
+                format!("container {}", ids.join(" "))
+            }));
+        }
         let pushed = if pushed.is_empty() { "nothing".to_owned() } else { pushed.join("; ") };
         let _ = writeln!(out, "pushed     {pushed}");
         out

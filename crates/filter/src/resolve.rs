@@ -6,6 +6,7 @@
 use nabe_event::field::{Arg, Class};
 
 use crate::cel::ast::{Binary, Kind, Literal, Node};
+use crate::classes::Classes;
 use crate::diagnostic::{Error, Result};
 use crate::ir::{Absent, Const, FieldRef, Math, Operand, Order, Pred};
 use crate::passes::reduce;
@@ -57,8 +58,8 @@ enum Bound {
 pub(crate) struct Resolver<'s> {
     source: &'s str,
     scopes: Vec<Scope<'s>>,
-    /// Whether fields of events have a meaning here.
-    events: bool,
+    /// The fields that have a meaning here.
+    classes: Classes,
     /// Regular expressions so far.
     patterns: usize,
     /// Whether nodes are reduced as they are made, so that constants are judged by what they come
@@ -67,20 +68,16 @@ pub(crate) struct Resolver<'s> {
 }
 
 impl<'s> Resolver<'s> {
-    /// The predicate that a tree stands for.
-    pub(crate) fn resolve(source: &'s str, tree: &Node<'s>) -> Result<Pred> {
-        Self { source, scopes: Vec::new(), events: false, patterns: 0, reduce: true }.pred(tree)
-    }
-
-    /// The same where subjects are events: their fields have a meaning too.
-    pub(crate) fn resolve_events(source: &'s str, tree: &Node<'s>) -> Result<Pred> {
-        Self { source, scopes: Vec::new(), events: true, patterns: 0, reduce: true }.pred(tree)
+    /// The predicate that a tree stands for, where fields of `classes` have a meaning.
+    pub(crate) fn resolve(source: &'s str, tree: &Node<'s>, classes: Classes) -> Result<Pred> {
+        Self { source, scopes: Vec::new(), classes, patterns: 0, reduce: true }.pred(tree)
     }
 
     /// The predicate as it is written, nothing reduced.
     #[cfg(test)]
     pub(crate) fn resolve_plain(source: &'s str, tree: &Node<'s>) -> Result<Pred> {
-        Self { source, scopes: Vec::new(), events: false, patterns: 0, reduce: false }.pred(tree)
+        let classes = Classes::SNAPSHOT;
+        Self { source, scopes: Vec::new(), classes, patterns: 0, reduce: false }.pred(tree)
     }
 
     fn text(&self, span: Span) -> String {

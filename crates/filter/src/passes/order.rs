@@ -20,7 +20,7 @@ fn cost(pred: &Pred) -> (usize, u32) {
 }
 
 /// Roughly nanoseconds.
-fn work(pred: &Pred) -> u32 {
+pub(super) fn work(pred: &Pred) -> u32 {
     let sum = |terms: &[Pred]| terms.iter().fold(0_u32, |sum, term| sum.saturating_add(work(term)));
     match pred {
         Pred::Const(_) => 0,

@@ -121,9 +121,8 @@ impl<'s> Resolver<'s> {
     /// A field that the first `used` names lead to; the next one is its argument if it takes one.
     fn found(&self, field: &'static Field, names: &[Name<'s>], used: usize) -> Result<(Shape, usize)> {
         let span = names[0].span.to(names[used - 1].span);
-        if !self.events && !field.id.class().of_snapshot() {
-            let message = format!("`{}` is a field of events", field.name);
-            return Err(Error::new(span, message).hint("`nabe replay` reads events; `nabe ps` has none"));
+        if !self.classes.contains(field.id) {
+            return Err(self.classes.refuse(field.name, field.id, span));
         }
         let shape = self.field(field, 0, span);
         match (shape, names.get(used)) {
@@ -243,13 +242,12 @@ impl Resolver<'_> {
 
     /// The fields that have a meaning here.
     fn fields(&self) -> impl Iterator<Item = &'static Field> + use<> {
-        let events = self.events;
-        field::all().filter(move |field| events || field.id.class().of_snapshot())
+        self.classes.fields()
     }
 
     /// Their names and aliases.
     fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
-        self.fields().flat_map(|field| core::iter::once(field.name).chain(field.aliases.iter().copied()))
+        self.classes.names()
     }
 
     /// The field that `first.rest` was meant to be: a slip in the rest, the right name in another

@@ -8,6 +8,7 @@ use super::ast::{Ast, Expr, ExprKind, Modifier, Op, Right, Term, Value};
 use super::pattern;
 use super::side::{self, ITEM, Kind, Side, Values};
 use super::transform::Transform;
+use crate::classes::Classes;
 use crate::diagnostic::{Error, Result, quote};
 use crate::ir::{
     Absent, Const, Func, Loop, Net, Operand, Order, Over, Pattern, Pred, Quantifier, Set, TextTest,
@@ -25,14 +26,14 @@ const MAX_LEVELS: usize = 200;
 /// Values among which exactly one can be asked for.
 const MAX_ONE_OF: usize = 64;
 
-/// The predicate that a tree stands for. Fields of events are known if `events`.
-pub(crate) fn lower(ast: &Ast, names: &dyn Definitions, events: bool) -> Result<Pred> {
-    Lower { names, events, open: Vec::new(), levels: 0, tests: 0, patterns: 0 }.expr(&ast.root)
+/// The predicate that a tree stands for. Fields of `classes` are known.
+pub(crate) fn lower(ast: &Ast, names: &dyn Definitions, classes: Classes) -> Result<Pred> {
+    Lower { names, classes, open: Vec::new(), levels: 0, tests: 0, patterns: 0 }.expr(&ast.root)
 }
 
 struct Lower<'n> {
     names: &'n dyn Definitions,
-    events: bool,
+    classes: Classes,
     /// Macros that are being put in.
     open: Vec<String>,
     /// Levels that are open.
@@ -61,11 +62,11 @@ impl Lower<'_> {
             ExprKind::Macro(name) => self.put_in(name, expr.place.0),
             ExprKind::Exists(term) => {
                 self.count(expr.place.0, 1)?;
-                Ok(exists(&side::term(term, self.events)?))
+                Ok(exists(&side::term(term, self.classes)?))
             }
             ExprKind::Check { left, op, modifier, right } => {
                 self.count(expr.place.0, 1)?;
-                let left = side::term(left, self.events)?;
+                let left = side::term(left, self.classes)?;
                 self.check(&left, *op, *modifier, right)
             }
         }
@@ -289,7 +290,7 @@ impl Lower<'_> {
 
     /// A test against something computed.
     fn computed(&mut self, left: &Side, op: Op, term: &Term) -> Result<Pred> {
-        let right = side::term(term, self.events)?;
+        let right = side::term(term, self.classes)?;
         if matches!(op, Op::Pmatch | Op::Regex) {
             return Err(Error::new(right.span, format!("`{}` takes constants only", op.word())));
         }

@@ -11,6 +11,7 @@ use nabe_event::{FieldId, field::Show};
 use super::ast::{Term, TermKind, Transformer, Value};
 use super::transform::Transform;
 use crate::cel::literal as number;
+use crate::classes::Classes;
 use crate::diagnostic::{Error, Result, quote};
 use crate::ir::{Const, FieldRef, Func, Loop, Net, Operand, Over, Slot};
 use crate::span::Span;
@@ -95,13 +96,13 @@ impl Side {
     }
 }
 
-/// Lowers a term. Fields of events are known if `events`.
-pub(super) fn term(term: &Term, events: bool) -> Result<Side> {
+/// Lowers a term. Fields of `classes` are known.
+pub(super) fn term(term: &Term, classes: Classes) -> Result<Side> {
     if nesting(term) > MAX_NESTED {
         let message = format!("transformers are nested more than {MAX_NESTED} levels deep");
         return Err(Error::new(term.place.0, message));
     }
-    side(term, events)
+    side(term, classes)
 }
 
 /// How deeply transformers are nested.
@@ -114,20 +115,20 @@ fn nesting(term: &Term) -> usize {
     }
 }
 
-fn side(term: &Term, events: bool) -> Result<Side> {
+fn side(term: &Term, classes: Classes) -> Result<Side> {
     let span = term.place.0;
     match &term.kind {
-        TermKind::Field { name, arg } => field(name, arg.as_deref(), events, span),
+        TermKind::Field { name, arg } => field(name, arg.as_deref(), classes, span),
         TermKind::Value(text) => {
             Ok(Side::one(constant(Const::Text(text.as_slice().into())), Kind::Text, span))
         }
         TermKind::List(items) => {
-            let items = items.iter().map(|item| argument(item, events)).collect::<Result<Vec<_>>>()?;
+            let items = items.iter().map(|item| argument(item, classes)).collect::<Result<Vec<_>>>()?;
             let operands = items.into_iter().map(|(operand, ..)| operand).collect();
             let values = Values::Items(Operand::List(operands));
             Ok(Side { values, kind: Kind::Text, field: None, span })
         }
-        TermKind::Call { transformer, args, arg } => call(*transformer, args, arg.as_deref(), events, span),
+        TermKind::Call { transformer, args, arg } => call(*transformer, args, arg.as_deref(), classes, span),
     }
 }
 
@@ -148,25 +149,24 @@ fn find(name: &str) -> Option<(&'static Field, Option<&str>)> {
     })
 }
 
-fn field(name: &str, bracket: Option<&[u8]>, events: bool, span: Span) -> Result<Side> {
+fn field(name: &str, bracket: Option<&[u8]>, classes: Classes, span: Span) -> Result<Side> {
     let Some((found, dotted)) = find(name) else {
         let error = Error::new(span, format!("unknown field `{}`", quote(name)));
-        let near = nearest(name, field::names());
+        let near = nearest(name, classes.names());
         return Err(match near {
             Some(_) => error.nearest(near),
             None => error.hint("`nabe fields` lists all fields"),
         });
     };
     let name = quote(name);
-    if let Some(side) = ends(found.id, events, span) {
+    if let Some(side) = ends(found.id, classes, span) {
         return match bracket {
             None => Ok(Side { field: Some(found), ..side }),
             Some(_) => Err(no_argument(&name, span)),
         };
     }
-    if !events && !found.id.class().of_snapshot() {
-        let error = Error::new(span, format!("`{name}` is a field of events"));
-        return Err(error.hint("`nabe replay` reads events; `nabe ps` has none"));
+    if !classes.contains(found.id) {
+        return Err(classes.refuse(&name, found.id, span));
     }
     if found.marks.has(Marks::PRINT_ONLY) {
         return Err(Error::new(span, format!("`{name}` is for output only")));
@@ -244,20 +244,23 @@ static ANCESTRAL: &[FieldId] = &[t::ANAME, t::AEXE, t::AEXEPATH, t::ACMDLINE, t:
 static PORTS: &[FieldId] = &[d::PORT, d::CPORT, d::SPORT, d::PROTO, f::SRC_PORT, f::DST_PORT];
 
 /// Fields that speak of either end of a connection; a snapshot knows the local and the remote one.
-fn ends(id: FieldId, events: bool, span: Span) -> Option<Side> {
+fn ends(id: FieldId, classes: Classes, span: Span) -> Option<Side> {
     let (of_events, of_snapshot, kind) = match id {
         d::IP | d::NET => ([d::CIP, d::SIP], [f::SRC_ADDR, f::DST_ADDR], Kind::Ip),
         d::PORT | d::PROTO => ([d::CPORT, d::SPORT], [f::SRC_PORT, f::DST_PORT], Kind::Port),
         _ => return None,
     };
-    let ids = if events { of_events } else { of_snapshot };
+    if !classes.has(Class::File) {
+        return None;
+    }
+    let ids = if classes.of_events() { of_events } else { of_snapshot };
     let ends = ids.map(|id| Operand::Field(FieldRef { id, slot: 0, arg: None }));
     Some(Side { values: Values::Ends(Box::new(ends)), kind, field: None, span })
 }
 
 /// An argument of a transformer: its operand, kind, and whether it is a list.
-fn argument(item: &Term, events: bool) -> Result<(Operand, Kind, bool)> {
-    let side = side(item, events)?;
+fn argument(item: &Term, classes: Classes) -> Result<(Operand, Kind, bool)> {
+    let side = side(item, classes)?;
     if let Some(found) = side.field.filter(|found| found.marks.has(Marks::NO_TRANSFORMER)) {
         return Err(Error::new(side.span, format!("`{}` does not go into a transformer", found.name)));
     }
@@ -274,7 +277,7 @@ fn call(
     transformer: Transformer,
     args: &[Term],
     arg: Option<&[u8]>,
-    events: bool,
+    classes: Classes,
     span: Span,
 ) -> Result<Side> {
     let word = transformer.word();
@@ -282,9 +285,9 @@ fn call(
         return Err(Error::new(span, format!("`{word}()` takes no argument in brackets")));
     }
     if let (Transformer::Val, [of]) = (transformer, args) {
-        return side(of, events);
+        return side(of, classes);
     }
-    let args = args.iter().map(|arg| argument(arg, events)).collect::<Result<Vec<_>>>()?;
+    let args = args.iter().map(|arg| argument(arg, classes)).collect::<Result<Vec<_>>>()?;
     let texts = args.iter().all(|(_, kind, _)| *kind == Kind::Text);
     let wrong = |expected: &str| Err(Error::new(span, format!("`{word}()` takes {expected}")));
     let operands = || args.iter().map(|(operand, ..)| operand.clone()).collect::<Vec<_>>();
