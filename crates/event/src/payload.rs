@@ -20,11 +20,21 @@ impl Form {
     /// Appends `bytes`. Dots are cut to `limit` characters, the last three of them dots; 0 is no limit.
     pub fn write(self, bytes: &[u8], limit: usize, out: &mut Vec<u8>) {
         match self {
+            _ if bytes.is_empty() => {}
             Self::Dots => dots(bytes, limit, out),
             Self::Ascii => {
                 // The text begins on a line of its own, as in sysdig.
                 out.push(b'\n');
-                out.extend(bytes.iter().copied().filter(|byte| is_printable(*byte) || *byte == b'\n'));
+                let mut before = 0;
+                for byte in bytes {
+                    match byte {
+                        b'\n' if before == b'\r' => {}
+                        b'\n' | b'\r' => out.push(b'\n'),
+                        byte if is_printable(*byte) => out.push(*byte),
+                        _ => {}
+                    }
+                    before = *byte;
+                }
             }
             Self::Base64 => base64(bytes, out),
             Self::Hex => hex(bytes, false, out),
@@ -84,7 +94,9 @@ fn hex(bytes: &[u8], ascii: bool, out: &mut Vec<u8>) {
         }
         if ascii {
             let missing = 16 - chunk.len();
-            out.resize(out.len() + missing * 2 + missing / 2 + 2, b' ');
+            // sysdig aligns rows of an odd length two columns earlier.
+            let behind = if missing % 2 == 0 { 2 } else { 0 };
+            out.resize(out.len() + missing * 2 + missing / 2 + behind, b' ');
             out.extend(chunk.iter().map(|byte| if is_printable(*byte) { *byte } else { b'.' }));
         }
     }
@@ -106,7 +118,8 @@ mod tests {
     fn bytes_have_forms() {
         check(Form::Dots, b"ab\0\xffcdefgh", 8, "ab..c...");
         check(Form::Dots, b"ab\0", 0, "ab.");
-        check(Form::Ascii, b"GET /\r\na\0", 0, "\nGET /\na");
+        check(Form::Ascii, b"GET /\r\na\0\rb\n", 0, "\nGET /\na\nb\n");
+        check(Form::Hex, b"", 0, "");
         check(Form::Base64, b"abcd", 0, "YWJjZA==");
         check(Form::Base64, b"abc", 0, "YWJj");
         check(
@@ -116,6 +129,7 @@ mod tests {
             "\n\t0x0000: 4745 5420 2f20 4854 5450 2f31 2e31 0d0a\n\t0x0010: 48\n",
         );
         // As sysdig 0.29.3 prints it.
+        check(Form::HexAscii, b"0\r\n\r\n", 0, "\n\t0x0000: 300d 0a0d 0a                           0....\n");
         check(
             Form::HexAscii,
             b"ccept: */*\r\n\r\n",

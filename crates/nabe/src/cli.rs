@@ -1,6 +1,7 @@
 //! The command line: one tree of verbs, from which help, man pages and completions are made.
 
 mod doctor;
+mod events;
 mod explain;
 mod fields;
 mod generate;

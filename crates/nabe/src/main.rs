@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod output;
 mod query;
+mod stream;
 
 use std::process::ExitCode;
 

@@ -9,7 +9,8 @@
 
 use std::io::Write as _;
 
-use nabe_event::field::{self, Arg, Field, Marks, nearest};
+use nabe_event::field::{self, Arg, Field, Marks, event, nearest};
+use nabe_event::payload::Form;
 use nabe_event::{FieldId, Fields, Type, Value};
 use nabe_filter::sysdig::decode_base64;
 
@@ -115,6 +116,8 @@ struct Item {
     key: String,
     width: usize,
     transformers: Vec<Transformer>,
+    /// The form of payloads.
+    form: Form,
 }
 
 /// A compiled format.
@@ -170,6 +173,17 @@ impl EventFormat {
         Ok(Self { tokens, strict, keys })
     }
 
+    /// Shows payloads in this form. The caller sees to it that `evt.args` has the same.
+    #[must_use]
+    pub fn with_payload(mut self, form: Form) -> Self {
+        for token in &mut self.tokens {
+            if let Token::Field(item) = token {
+                item.form = form;
+            }
+        }
+        self
+    }
+
     /// The fields that it reads.
     pub fn fields(&self) -> impl Iterator<Item = FieldId> {
         self.tokens.iter().filter_map(|token| match token {
@@ -179,14 +193,14 @@ impl EventFormat {
     }
 
     /// Appends the event as a line, without its end; returns whether it is printed at all.
-    pub fn line(&self, event: &dyn Fields, out: &mut Vec<u8>) -> bool {
+    pub fn line(&self, subject: &dyn Fields, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         for token in &self.tokens {
             match token {
                 Token::Text(text) => out.extend_from_slice(text),
                 Token::Field(item) => {
                     let from = out.len();
-                    if !item.write(event, out) {
+                    if !item.write(subject, out) {
                         if self.strict {
                             out.truncate(start);
                             return false;
@@ -204,7 +218,7 @@ impl EventFormat {
 
     /// Appends the event as a JSON object of its fields, without a line's end; returns whether it
     /// is printed at all.
-    pub fn json(&self, event: &dyn Fields, out: &mut Vec<u8>) -> bool {
+    pub fn json(&self, subject: &dyn Fields, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         out.push(b'{');
         for (nth, at) in self.keys.iter().enumerate() {
@@ -214,7 +228,7 @@ impl EventFormat {
             }
             json::string(out, item.key.as_bytes());
             out.push(b':');
-            if !item.write_json(event, out) {
+            if !item.write_json(subject, out) {
                 if self.strict {
                     out.truncate(start);
                     return false;
@@ -250,7 +264,7 @@ fn item(text: &str, position: usize) -> Result<(Item, &str), FormatError> {
             .ok_or_else(|| FormatError::Open { name: start.chars().take(32).collect(), position })?;
     }
     let key = start[..start.len() - rest.len()].to_owned();
-    Ok((Item { field, arg, key, width, transformers }, rest))
+    Ok((Item { field, arg, key, width, transformers, form: Form::Dots }, rest))
 }
 
 type Reference<'a> = (&'static Field, Option<Box<[u8]>>, &'a str);
@@ -316,8 +330,8 @@ fn unescaped(text: &str) -> Vec<u8> {
 
 impl Item {
     /// Appends the value; returns whether there is one.
-    fn write(&self, event: &dyn Fields, out: &mut Vec<u8>) -> bool {
-        let value = event.get(self.field.id, self.arg.as_deref());
+    fn write(&self, subject: &dyn Fields, out: &mut Vec<u8>) -> bool {
+        let value = subject.get(self.field.id, self.arg.as_deref());
         if self.transformers.is_empty() {
             return self.plain(&value, out);
         }
@@ -328,7 +342,7 @@ impl Item {
         for transformer in self.transformers.iter().rev() {
             text = transformer.of(&text);
         }
-        push_clean(out, &text);
+        self.clean(out, &text);
         true
     }
 
@@ -345,7 +359,10 @@ impl Item {
             }
             Value::Int(value) => out.extend_from_slice(number.format(*value).as_bytes()),
             Value::Uint(value) => out.extend_from_slice(number.format(*value).as_bytes()),
-            Value::Text(text) => push_clean(out, text),
+            Value::Text(bytes) if self.field.id == event::BUFFER => {
+                self.form.write(bytes, 0, out);
+            }
+            Value::Text(text) => self.clean(out, text),
             Value::Ip(address) => {
                 let _ = write!(out, "{address}");
             }
@@ -372,15 +389,15 @@ impl Item {
         true
     }
 
-    fn write_json(&self, event: &dyn Fields, out: &mut Vec<u8>) -> bool {
+    fn write_json(&self, subject: &dyn Fields, out: &mut Vec<u8>) -> bool {
         let mut number = itoa::Buffer::new();
         if self.transformers.is_empty() {
-            match event.get(self.field.id, self.arg.as_deref()) {
+            match subject.get(self.field.id, self.arg.as_deref()) {
                 Value::Missing(_) => return false,
                 Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
                 Value::Int(value) => out.extend_from_slice(number.format(value).as_bytes()),
                 Value::Uint(value) => out.extend_from_slice(number.format(value).as_bytes()),
-                Value::Text(text) => {
+                Value::Text(text) if self.field.id != event::BUFFER => {
                     json::string(out, text);
                 }
                 value => {
@@ -392,11 +409,30 @@ impl Item {
             return true;
         }
         let mut text = Vec::new();
-        if !self.write(event, &mut text) {
+        if !self.write(subject, &mut text) {
             return false;
         }
         json::string(out, &text);
         true
+    }
+}
+
+impl Item {
+    /// Appends hostile text. What holds payloads keeps its line ends and tabs in forms that have lines.
+    fn clean(&self, out: &mut Vec<u8>, text: &[u8]) {
+        let holds = matches!(self.field.id, event::ARGS | event::INFO | event::ARG | event::BUFFER);
+        if !(holds && self.form.has_lines()) {
+            return push_clean(out, text);
+        }
+        for part in text.split_inclusive(|byte| matches!(byte, b'\n' | b'\t')) {
+            match part.split_last() {
+                Some((end @ (b'\n' | b'\t'), line)) => {
+                    push_clean(out, line);
+                    out.push(*end);
+                }
+                _ => push_clean(out, part),
+            }
+        }
     }
 }
 
@@ -507,7 +543,4 @@ mod tests {
             assert!(EventFormat::parse(preset).unwrap().fields().count() > 6);
         }
     }
-
-    #[test]
-    fn base64_is_decoded() {}
 }

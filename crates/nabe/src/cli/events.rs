@@ -1,0 +1,176 @@
+//! Options that verbs about events share: the filter's language, what a line looks like, what is told
+//! at the end.
+
+use nabe_event::payload::Form;
+use nabe_filter::Program;
+use nabe_state::stream::{Clock, Style};
+use nabe_ui::print::event::{self as preset, EventFormat, FormatError};
+
+use super::language::Language;
+use crate::error::{CliError, Result};
+use crate::stream::Pipeline;
+use crate::stream::lines::Lines;
+use crate::stream::tally::{Count, Summary};
+
+/// How events are selected and shown.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Show {
+    /// Language of the filter
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) lang: Language,
+    /// Format of a line, or a preset: c (with containers), k (with pods)
+    #[arg(short = 'p', long = "print", value_name = "FORMAT", allow_hyphen_values = true)]
+    pub(super) print: Option<String>,
+    /// How evt.outputtime reads: h time of day, a epoch, r since the first event, d since enter, D since the event before
+    #[arg(short = 't', long = "time", value_name = "h|a|r|d|D", default_value = "h")]
+    pub(super) time: TimeFormat,
+    /// Stop after so many events
+    #[arg(short = 'n', long = "limit", value_name = "N")]
+    pub(super) limit: Option<u64>,
+    /// Print a table of events and their numbers at the end
+    #[arg(short = 'S', long)]
+    pub(super) summary: bool,
+    /// Print no events
+    #[arg(short = 'q', long)]
+    pub(super) quiet: bool,
+    /// One JSON object a line, with the fields of the format
+    #[arg(short = 'j', long)]
+    pub(super) json: bool,
+    /// Payload as text with its lines
+    #[arg(short = 'A', long, group = "form", help_heading = "Payload")]
+    pub(super) print_ascii: bool,
+    /// Payload in base64
+    #[arg(short = 'b', long, group = "form", help_heading = "Payload")]
+    pub(super) print_base64: bool,
+    /// Payload in hexadecimal
+    #[arg(short = 'x', long, group = "form", help_heading = "Payload")]
+    pub(super) print_hex: bool,
+    /// Payload in hexadecimal and text
+    #[arg(short = 'X', long, group = "form", help_heading = "Payload")]
+    pub(super) print_hex_ascii: bool,
+    /// Payload is not cut to 80 characters; numbers of the run at the end, on stderr
+    #[arg(short = 'v', long)]
+    pub(super) verbose: bool,
+    /// Show internal events, and those that are there for their effect on the state, too
+    #[arg(short = 'D', long)]
+    pub(super) debug: bool,
+    /// Every line is written at once
+    #[arg(long)]
+    pub(super) unbuffered: bool,
+    /// Print only the number of events that match
+    #[arg(long, conflicts_with_all = ["print", "json", "summary"])]
+    pub(super) count: bool,
+    /// Print how the filter is decided instead of running it
+    #[arg(long)]
+    pub(super) explain: bool,
+}
+
+/// How `evt.outputtime` reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[allow(non_camel_case_types, reason = "the letters are what the user types")]
+pub(super) enum TimeFormat {
+    #[default]
+    #[value(name = "h")]
+    h,
+    #[value(name = "a")]
+    a,
+    #[value(name = "r")]
+    r,
+    #[value(name = "d")]
+    d,
+    #[value(name = "D")]
+    D,
+}
+
+impl From<TimeFormat> for Clock {
+    fn from(format: TimeFormat) -> Self {
+        match format {
+            TimeFormat::h => Self::TimeOfDay,
+            TimeFormat::a => Self::Epoch,
+            TimeFormat::r => Self::Relative,
+            TimeFormat::d => Self::Latency,
+            TimeFormat::D => Self::Delta,
+        }
+    }
+}
+
+impl From<FormatError> for CliError {
+    fn from(error: FormatError) -> Self {
+        let wrong = Self::usage(&error);
+        match error.nearest() {
+            Some(near) => wrong.hint(format_args!("did you mean {near}?")),
+            None => wrong.hint("`nabe fields` lists the fields"),
+        }
+    }
+}
+
+impl Show {
+    /// The compiled filter.
+    pub(super) fn program(&self, filter: &str) -> Result<Program> {
+        Ok(Program::compile_of_events(filter, self.lang.into())?)
+    }
+
+    /// The form of payloads.
+    pub(super) fn form(&self) -> Form {
+        match () {
+            () if self.print_ascii => Form::Ascii,
+            () if self.print_base64 => Form::Base64,
+            () if self.print_hex => Form::Hex,
+            () if self.print_hex_ascii => Form::HexAscii,
+            () => Form::Dots,
+        }
+    }
+
+    /// The compiled format.
+    pub(super) fn format(&self) -> Result<EventFormat> {
+        let format = match self.print.as_deref() {
+            None => preset::DEFAULT,
+            Some("c" | "container") => preset::CONTAINER,
+            Some("k" | "kubernetes") => preset::KUBERNETES,
+            Some(format) => format,
+        };
+        Ok(EventFormat::parse(format)?.with_payload(self.form()))
+    }
+
+    /// A pipeline that shows as these options say; whoever calls adds other sinks.
+    pub(super) fn pipeline<'a>(&self, program: Program) -> Result<Pipeline<'a>> {
+        let style = Style {
+            clock: self.time.into(),
+            payload: self.form(),
+            // A program reads all of it.
+            buffer_limit: if self.json || self.verbose { 0 } else { Style::default().buffer_limit },
+            ..Style::default()
+        };
+        let mut pipeline = Pipeline::new(program, style);
+        pipeline.limit(self.limit);
+        pipeline.show_hidden(self.debug);
+        if self.count {
+            pipeline.add(Count::default());
+        }
+        Ok(pipeline)
+    }
+
+    /// Adds what prints lines, and the summary that follows them.
+    pub(super) fn add_output(&self, pipeline: &mut Pipeline<'_>, format: EventFormat) {
+        if !self.quiet && !self.count {
+            pipeline.add(Lines::new(format, self.json, self.unbuffered));
+        }
+        if self.summary {
+            pipeline.add(Summary::default());
+        }
+    }
+}
+
+/// The numbers of a run, as sysdig's `-v` words them.
+pub(super) fn tell_numbers(
+    pipeline: &Pipeline<'_>,
+    account: &nabe_event::source::Account,
+    elapsed: std::time::Duration,
+) {
+    let selected = pipeline.passed().selected;
+    let seconds = elapsed.as_secs_f64();
+    #[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
+    let rate = if seconds > 0.0 { selected as f64 / seconds } else { 0.0 };
+    eprintln!("Driver Events:{}\nDriver Drops:{}", account.seen, account.lost());
+    eprintln!("Elapsed time: {seconds:.3}, Captured Events: {selected}, {rate:.2} eps");
+}

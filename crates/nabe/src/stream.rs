@@ -1,0 +1,269 @@
+//! The one road of events: source → state → filter → sinks, for captures and the live kernel alike.
+//!
+//! A verb makes a [`Pipeline`] with its filter, gives it sinks, and lets it [`step`](Pipeline::step)
+//! through a source batch by batch; between batches it looks at its clock and its signals. Who wants
+//! to see events (a printer, a recorder, rules, a table) is a [`Sink`] and sees each event once, with
+//! all that the state knows about it.
+//!
+//! Sinks run on the reader's thread and are waited for: from a capture nothing is ever lost, and live
+//! the kernel's rings fill while a sink is slow, whose losses the probe counts and tells as events.
+//! A sink that must not hold up the others puts a bounded queue in front of itself and counts what it
+//! drops.
+
+pub mod lines;
+pub mod progress;
+pub mod stop;
+pub mod tally;
+mod zone;
+
+use nabe_event::raw::flag;
+use nabe_event::{Item, Source};
+use nabe_filter::Program;
+use nabe_state::stream::{Losses, Seen, Stream, Style};
+
+use crate::error::{CliError, Result};
+use zone::Zone;
+
+/// Which events a sink is shown besides those that the filter selects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wants {
+    /// None.
+    #[default]
+    Selected,
+    /// All others, through [`Sink::other`].
+    All,
+}
+
+/// Where events go.
+pub trait Sink {
+    /// Which events it wants to be told of.
+    fn wants(&self) -> Wants {
+        Wants::Selected
+    }
+
+    /// What a source told before the events of a section; the section itself comes first.
+    fn item(&mut self, _item: &Item<'_>, _stream: &Stream) -> Result<()> {
+        Ok(())
+    }
+
+    /// An event that people see and the filter selects.
+    fn seen(&mut self, seen: &Seen<'_>) -> Result<()>;
+
+    /// Any other event, for sinks that want all. `selected` when the filter selects it and only its
+    /// being internal, or there for its effect on the state, hides it.
+    fn other(&mut self, _seen: &Seen<'_>, _selected: bool) -> Result<()> {
+        Ok(())
+    }
+
+    /// A batch has ended: what waits may be handed on, a clock looked at. `live` when more may be
+    /// long in coming.
+    fn idle(&mut self, _live: bool, _stream: &Stream) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether it wants no more events; the run ends.
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    /// The run is over.
+    fn finish(&mut self, stream: &Stream) -> Result<()>;
+}
+
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn wants(&self) -> Wants {
+        (**self).wants()
+    }
+    fn item(&mut self, item: &Item<'_>, stream: &Stream) -> Result<()> {
+        (**self).item(item, stream)
+    }
+    fn seen(&mut self, seen: &Seen<'_>) -> Result<()> {
+        (**self).seen(seen)
+    }
+    fn other(&mut self, seen: &Seen<'_>, selected: bool) -> Result<()> {
+        (**self).other(seen, selected)
+    }
+    fn idle(&mut self, live: bool, stream: &Stream) -> Result<()> {
+        (**self).idle(live, stream)
+    }
+    fn is_done(&self) -> bool {
+        (**self).is_done()
+    }
+    fn finish(&mut self, stream: &Stream) -> Result<()> {
+        (**self).finish(stream)
+    }
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There may be more.
+    More,
+    /// The source has no more.
+    Ended,
+    /// A limit is reached, or a sink has enough.
+    Enough,
+}
+
+/// What passed through a pipeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Events of the source, those made for old readers apart.
+    pub events: u64,
+    /// Events that sinks were shown.
+    pub selected: u64,
+    /// The same with those that are hidden, as far as somebody asked.
+    limited: u64,
+    /// When the first and the last happened: nanoseconds since the epoch.
+    pub span_ns: (u64, u64),
+}
+
+/// The road: state, filter, sinks.
+pub struct Pipeline<'a> {
+    stream: Stream,
+    program: Program,
+    /// Whether the filter selects everything.
+    all: bool,
+    /// Whether internal and hidden events are shown, too.
+    hidden: bool,
+    sinks: Vec<Box<dyn Sink + 'a>>,
+    wants: Wants,
+    limit: Option<u64>,
+    zone: Zone,
+    live: bool,
+    passed: Passed,
+}
+
+impl<'a> Pipeline<'a> {
+    /// A road on which `program` selects, with values shown in `style`.
+    pub fn new(program: Program, style: Style) -> Self {
+        let mut stream = Stream::new();
+        stream.style = style;
+        Self {
+            stream,
+            all: program.selects_all(),
+            program,
+            hidden: false,
+            sinks: Vec::new(),
+            wants: Wants::Selected,
+            limit: None,
+            zone: Zone::local(),
+            live: false,
+            passed: Passed::default(),
+        }
+    }
+
+    /// Stops after so many events that the filter selects; hidden ones count, as in sysdig.
+    pub fn limit(&mut self, limit: Option<u64>) {
+        self.limit = limit;
+    }
+
+    /// Shows internal and hidden events, too.
+    pub fn show_hidden(&mut self, hidden: bool) {
+        self.hidden = hidden;
+    }
+
+    /// Says that the source is live: sinks hand on what they have after each batch.
+    pub fn set_live(&mut self, live: bool) {
+        self.live = live;
+    }
+
+    /// Adds a sink; they are shown events in the order in which they came.
+    pub fn add(&mut self, sink: impl Sink + 'a) {
+        self.wants = self.wants.max(sink.wants());
+        self.sinks.push(Box::new(sink));
+    }
+
+    /// What passed so far.
+    pub fn passed(&self) -> Passed {
+        self.passed
+    }
+
+    /// The state.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Takes a batch of `source` through; `about` puts its error into words.
+    pub fn step<S: Source>(
+        &mut self,
+        source: &mut S,
+        about: impl FnOnce(&S::Error) -> CliError,
+    ) -> Result<Step> {
+        let batch = match source.batch() {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(Step::Ended),
+            Err(error) => return Err(about(&error)),
+        };
+        for item in batch {
+            if !self.item(&item)? {
+                return Ok(Step::Enough);
+            }
+        }
+        for sink in &mut self.sinks {
+            sink.idle(self.live, &self.stream)?;
+        }
+        let done = self.sinks.iter().any(|sink| sink.is_done());
+        Ok(if done { Step::Enough } else { Step::More })
+    }
+
+    /// Takes one item through, of a source or made by the caller; returns whether to go on.
+    #[inline]
+    pub fn item(&mut self, item: &Item<'_>) -> Result<bool> {
+        if let Item::Event(event) = item {
+            if event.flags & flag::SYNTHESISED != 0 {
+                return Ok(true);
+            }
+            if !self.zone.covers(event.ts_ns) {
+                self.stream.style.utc_offset_s = self.zone.at(event.ts_ns);
+            }
+            if self.passed.events == 0 {
+                self.passed.span_ns.0 = event.ts_ns;
+            }
+            self.passed.events += 1;
+            self.passed.span_ns.1 = event.ts_ns;
+        }
+        let Some(seen) = self.stream.item(item) else {
+            for sink in &mut self.sinks {
+                sink.item(item, &self.stream)?;
+            }
+            return Ok(true);
+        };
+        let shown = seen.is_shown() || (self.hidden && !seen.is_prologue());
+        // Of what is not shown only these ask whether it is selected.
+        let asked = shown || self.limit.is_some() || self.wants == Wants::All;
+        let selected = asked && (self.all || self.program.matches(&seen));
+        self.passed.limited += u64::from(selected);
+        if shown && selected {
+            self.passed.selected += 1;
+            for sink in &mut self.sinks {
+                sink.seen(&seen)?;
+            }
+        } else if self.wants == Wants::All {
+            for sink in &mut self.sinks {
+                sink.other(&seen, selected)?;
+            }
+        }
+        Ok(self.limit.is_none_or(|limit| self.passed.limited < limit))
+    }
+
+    /// Ends the run: every sink finishes, in their order, even behind one that failed; the first
+    /// failure is told.
+    pub fn finish(&mut self) -> Result<()> {
+        let mut result = Ok(());
+        for sink in &mut self.sinks {
+            let finished = sink.finish(&self.stream);
+            if result.is_ok() {
+                result = finished;
+            }
+        }
+        let losses = self.stream.losses();
+        if losses != Losses::default() {
+            eprintln!(
+                "nabe: note: no room for {} threads, {} descriptors, {} accounts, {} containers",
+                losses.threads, losses.descriptors, losses.accounts, losses.containers
+            );
+        }
+        result
+    }
+}
