@@ -8,6 +8,7 @@
 use crate::need::Needs;
 use crate::value::Type;
 
+pub mod audit;
 pub mod container;
 pub mod descriptor;
 pub mod event;
@@ -38,11 +39,13 @@ pub enum Class {
     Descriptor = 5,
     /// The container and the Kubernetes objects of an event, beyond what a snapshot has.
     Metadata = 6,
+    /// An event that is no act of the kernel: Kubernetes audit, JSON.
+    Audit = 7,
 }
 
 impl Class {
     /// Every class, in the order in which `nabe fields` prints them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Process,
         Self::Container,
         Self::File,
@@ -50,6 +53,7 @@ impl Class {
         Self::Thread,
         Self::Descriptor,
         Self::Metadata,
+        Self::Audit,
     ];
 
     /// The classes that a snapshot answers; the others only events do.
@@ -72,6 +76,7 @@ impl Class {
             Self::Thread => thread::FIELDS,
             Self::Descriptor => descriptor::FIELDS,
             Self::Metadata => metadata::FIELDS,
+            Self::Audit => audit::FIELDS,
         }
     }
 
@@ -86,6 +91,7 @@ impl Class {
             Self::Thread => "thread",
             Self::Descriptor => "descriptor",
             Self::Metadata => "metadata",
+            Self::Audit => "audit",
         }
     }
 }
@@ -107,7 +113,8 @@ impl FieldId {
             3 => Class::Event,
             4 => Class::Thread,
             5 => Class::Descriptor,
-            _ => Class::Metadata,
+            6 => Class::Metadata,
+            _ => Class::Audit,
         }
     }
 

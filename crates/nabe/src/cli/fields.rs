@@ -60,6 +60,7 @@ fn as_text(fields: &[&Field], everything: bool) -> String {
             Class::Thread => "thread of an event",
             Class::Descriptor => "descriptor of an event",
             Class::Metadata => "container and Kubernetes objects of an event",
+            Class::Audit => "Kubernetes audit events and JSON (of detect only)",
             _ => class.name(),
         };
         let of_class: Vec<_> = fields.iter().filter(|field| field.id.class() == class).collect();

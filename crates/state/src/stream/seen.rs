@@ -1,13 +1,14 @@
 //! An event with what is known about it: it answers every field.
 
 use nabe_event::field::{Class, FieldId};
-use nabe_event::raw::{Event, flag};
-use nabe_event::table::{Category, Flags};
+use nabe_event::raw::Event;
+use nabe_event::table::Flags;
 use nabe_event::{Fields, Missing, Value};
 
 use super::descriptor::Descriptor;
 use super::render::Renderer;
 use super::scratch::Scratch;
+use super::transition::Act;
 use super::{Container, Stream, Thread};
 
 #[rustfmt::skip]
@@ -29,17 +30,32 @@ pub struct Seen<'s> {
 const UNSET: Value<'static> = Value::Missing(Missing::Unset);
 
 impl<'s> Seen<'s> {
-    /// `teller` when the event is told by who knows containers, not by a thread.
-    pub(crate) fn new(stream: &'s Stream, event: Event<'s>, teller: Option<()>) -> Self {
-        let thread = if event.id.row().flags.has(Flags::SKIPPARSERESET) && event.id.name() != "procinfo" {
-            None
-        } else {
-            match teller {
-                Some(()) => Some(&stream.teller),
-                None => stream.threads.get(&event.tid),
-            }
+    /// The event must be the one that the stream took in last.
+    #[inline]
+    pub(crate) fn new(stream: &'s Stream, event: Event<'s>) -> Self {
+        let act = Act::of(event.id);
+        let thread = match stream.current.slot {
+            Some(slot) => stream.threads.at(slot),
+            None if act.is_container => Some(&stream.teller),
+            None => None,
         };
         Self { stream, event, thread, scratch: Scratch::default() }
+    }
+
+    /// The image of its thread: a number that is another one as soon as anything about the process
+    /// or its ancestors, its container or its user may be different, and that is never given twice.
+    /// Whoever judges by fields of [`super::is_of_image`] only may keep the verdict by it. 0 when the
+    /// event has no thread; keep nothing by that.
+    #[must_use]
+    pub fn image(&self) -> u64 {
+        self.stream.current.image()
+    }
+
+    /// The same for the name and the ends of the descriptor that it works on
+    /// ([`Descriptor::generation`]); 0 for none.
+    #[must_use]
+    pub fn descriptor_generation(&self) -> u64 {
+        self.descriptor().map_or(0, |found| found.generation)
     }
 
     /// The event as the source has it.
@@ -69,9 +85,7 @@ impl<'s> Seen<'s> {
     /// Whether people see it: it is neither internal nor there for its effect on the state only.
     #[must_use]
     pub fn is_shown(&self) -> bool {
-        !self.is_prologue()
-            && self.event.flags & flag::STATE_ONLY == 0
-            && !self.event.id.row().category.has(Category::INTERNAL)
+        self.stream.current.is_shown()
     }
 
     /// Whether it only tells what was there when the capture began: captures open with events of
@@ -158,6 +172,7 @@ impl Fields for Seen<'_> {
             },
             Class::Descriptor | Class::File => self.of_descriptor(field, arg),
             Class::Container | Class::Metadata => self.of_container(field, arg),
+            Class::Audit => UNSET,
         }
     }
 
