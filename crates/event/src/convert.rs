@@ -70,28 +70,66 @@ pub struct Converter {
     stats: Stats,
 }
 
-/// The enter event of a system call that a thread is in, or room for it.
-#[derive(Debug, Default)]
-struct Waiting {
-    id: Option<EventId>,
-    order: u64,
+/// The parameters of the enter event of a system call that a thread is in, or room for them.
+#[derive(Clone, Debug, Default)]
+pub struct Enter {
     lengths: usize,
     /// Lengths, then values.
     bytes: Vec<u8>,
 }
 
-impl Waiting {
-    fn params(&self, id: EventId) -> Option<Params<'_>> {
+impl Enter {
+    /// Keeps the parameters of an enter event.
+    #[inline]
+    pub fn keep(&mut self, event: &Event<'_>) {
+        self.lengths = event.params.lengths().len();
+        self.bytes.clear();
+        self.bytes.extend_from_slice(event.params.lengths());
+        self.bytes.extend_from_slice(event.params.data());
+    }
+
+    /// The parameters that were kept, those of an event `id`.
+    #[must_use]
+    pub fn params(&self, id: EventId) -> Option<Params<'_>> {
         let (lengths, data) = self.bytes.split_at_checked(self.lengths)?;
         Params::new(id, lengths, data)
     }
+
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
 }
 
-/// What the last event was made of.
+/// The enter event that a thread waits with.
 #[derive(Debug, Default)]
-struct Made {
+struct Waiting {
+    id: Option<EventId>,
+    order: u64,
+    enter: Enter,
+}
+
+/// Room for the event that was converted last.
+#[derive(Debug, Default)]
+pub struct Made {
     lengths: Vec<u8>,
     data: Vec<u8>,
+}
+
+/// Whether an exit event may ask for this enter event: whoever converts by [`current`] keeps it.
+#[must_use]
+pub fn is_asked_for(id: EventId) -> bool {
+    plan::of(id).waits
+}
+
+/// `event` in the current layout, for whoever keeps enter events himself: `enter` has the parameters
+/// of the enter event that belongs to an exit event, when it was seen. `None` for the enter event of a
+/// system call, and for what nothing sends.
+pub fn current<'a>(event: &Event<'a>, enter: Option<Params<'_>>, made: &'a mut Made) -> Option<Event<'a>> {
+    let plan = plan::of(event.id);
+    let target = plan.target.filter(|_| !(plan.unused || plan.syscall && event.id.is_enter()))?;
+    if plan.needed(event) { Some(made.event(target, plan, event, enter)) } else { Some(*event) }
 }
 
 impl Converter {
@@ -155,7 +193,7 @@ impl Converter {
         // The slot stays, with its memory, for the thread's next system call.
         let waiting = self.waiting.get_mut(&event.tid).and_then(|waiting| {
             let id = waiting.id.take()?;
-            (id == event.id.other_side()).then_some(&*waiting)
+            (id == event.id.other_side()).then_some(&waiting.enter)
         });
         let target = plan.target?;
         if !plan.needed(event) {
@@ -168,7 +206,8 @@ impl Converter {
             self.stats.lone_exits += 1;
         }
         self.stats.converted += 1;
-        Some(self.made.event(target, plan, event, waiting))
+        let params = waiting.and_then(|enter| enter.params(event.id.other_side()));
+        Some(self.made.event(target, plan, event, params))
     }
 
     fn store(&mut self, event: &Event<'_>) {
@@ -177,20 +216,17 @@ impl Converter {
         }
         self.stored += 1;
         let waiting = self.waiting.entry(event.tid).or_default();
-        let before = waiting.bytes.capacity();
+        let before = waiting.enter.room_bytes();
         waiting.id = Some(event.id);
         waiting.order = self.stored;
-        waiting.lengths = event.params.lengths().len();
-        waiting.bytes.clear();
-        waiting.bytes.extend_from_slice(event.params.lengths());
-        waiting.bytes.extend_from_slice(event.params.data());
-        self.waiting_bytes = self.waiting_bytes + waiting.bytes.capacity() - before;
+        waiting.enter.keep(event);
+        self.waiting_bytes = self.waiting_bytes + waiting.enter.room_bytes() - before;
     }
 
     /// The thread is gone.
     fn remove(&mut self, tid: i64) {
         if let Some(waiting) = self.waiting.remove(&tid) {
-            self.waiting_bytes -= waiting.bytes.capacity();
+            self.waiting_bytes -= waiting.enter.room_bytes();
         }
     }
 
@@ -206,7 +242,7 @@ impl Converter {
             *forgotten += u64::from(!stays && waiting.id.is_some());
             stays
         });
-        self.waiting_bytes = self.waiting.values().map(|waiting| waiting.bytes.capacity()).sum();
+        self.waiting_bytes = self.waiting.values().map(|waiting| waiting.enter.room_bytes()).sum();
     }
 }
 
@@ -217,13 +253,12 @@ impl Made {
         target: EventId,
         plan: &'static Plan,
         event: &Event<'a>,
-        waiting: Option<&Waiting>,
+        enter: Option<Params<'_>>,
     ) -> Event<'a> {
         self.lengths.clear();
         self.data.clear();
         let large = target.row().flags.has(Flags::LARGE_PAYLOAD);
-        let id = event.id.other_side();
-        let enter = waiting.and_then(|waiting| waiting.params(id)).map(|params| (id, params));
+        let enter = enter.map(|params| (event.id.other_side(), params));
         for (param, source) in target.row().params.iter().zip(&plan.sources) {
             let start = self.data.len();
             if event.id == EventId::CONTAINER_E {

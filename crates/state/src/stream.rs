@@ -6,39 +6,43 @@
 //! The rules are those of libsinsp (falcosecurity/libs `userspace/libsinsp/parsers.cpp`), so that a
 //! capture reads here as there; where it guesses, the doc of the transition says so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use nabe_event::convert::{Converter, Enters};
-use nabe_event::raw::Event;
-use nabe_event::table::{EventId, Flags};
+use nabe_event::convert;
+use nabe_event::table::EventId;
 
+mod advance;
+mod bound;
 pub mod container;
 pub mod descriptor;
+mod descriptors;
 mod item;
+mod lineage;
 mod name;
 mod number;
 mod path;
 mod render;
 mod scratch;
 mod seen;
+mod table;
 pub mod thread;
 mod time;
 mod transition;
 
+pub use advance::{Taken, Verdicts};
 pub use container::Container;
 pub use descriptor::Descriptor;
+pub use lineage::is_of_image;
 pub use seen::Seen;
 pub use thread::Thread;
 pub use time::Clock;
 
-use number::Numbered;
-use transition::Step;
+use number::Seed;
+use table::Threads;
 
 /// The schema's AT_FDCWD: a path is seen from the current directory.
 pub(crate) const AT_FDCWD: i64 = -100;
-/// Threads that are kept at once, as many as the kernel allows by default.
-const MAX_THREADS: usize = 1 << 18;
 /// Users and groups that are kept.
 const MAX_ACCOUNTS: usize = 1 << 16;
 
@@ -58,9 +62,10 @@ pub struct Account {
 /// What there was no room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Threads that were not kept.
+    /// Threads that were forgotten: those that were silent for longest.
     pub threads: u64,
-    /// Descriptors that were not kept.
+    /// Descriptors that were forgotten, of such threads or the oldest of a process, or that had no
+    /// thread to belong to.
     pub descriptors: u64,
     /// Users and groups that were not kept.
     pub accounts: u64,
@@ -93,7 +98,7 @@ impl Default for Style {
 pub struct Stream {
     /// How values are shown.
     pub style: Style,
-    pub(crate) threads: Numbered<Thread>,
+    pub(crate) threads: Threads,
     pub(crate) users: HashMap<u32, Account>,
     pub(crate) groups: HashMap<u32, Arc<[u8]>>,
     pub(crate) containers: HashMap<Box<[u8]>, Container>,
@@ -106,15 +111,29 @@ pub struct Stream {
     pub(crate) teller: Thread,
     pub(crate) losses: Losses,
     /// What the event before this one ended, but still showed.
-    pub(crate) ending_fd: Option<(i64, i64)>,
-    pub(crate) ending_thread: Option<i64>,
+    has_ending: bool,
+    ending_fd: Option<(i64, i64)>,
+    ending_thread: Option<i64>,
+    /// The last event.
+    current: Taken,
+    /// Images given out, see [`lineage`].
+    images: u64,
+    lineage: u64,
+    /// Numbers of threads that others speak of, and whether there are more than can be remembered.
+    mentioned: HashSet<i64, Seed>,
+    all_mentioned: bool,
+    /// Descriptors in all tables, and generations of their names given out.
+    open: usize,
+    generations: u64,
+    /// Bytes of enter events that threads keep.
+    waiting_bytes: usize,
+    made: convert::Made,
     /// Nothing but what was there has been told so far.
     pub(crate) prologue: bool,
     pub(crate) number: u64,
     pub(crate) first_ns: u64,
     pub(crate) before_ns: u64,
     last_ns: u64,
-    converter: Converter,
 }
 
 impl Default for Stream {
@@ -129,7 +148,7 @@ impl Stream {
     pub fn new() -> Self {
         Self {
             style: Style::default(),
-            threads: Numbered::default(),
+            threads: Threads::default(),
             users: HashMap::new(),
             groups: HashMap::new(),
             containers: HashMap::new(),
@@ -139,14 +158,23 @@ impl Stream {
             addresses: Vec::new(),
             teller: Thread { pid: -1, vtid: -2, vpid: -2, ..Thread::new(-1) },
             losses: Losses::default(),
+            has_ending: false,
             ending_fd: None,
             ending_thread: None,
+            current: Taken::NOTHING,
+            images: 0,
+            lineage: 0,
+            mentioned: HashSet::default(),
+            all_mentioned: false,
+            open: 0,
+            generations: 0,
+            waiting_bytes: 0,
+            made: convert::Made::default(),
             prologue: true,
             number: 0,
             first_ns: 0,
             before_ns: 0,
             last_ns: 0,
-            converter: Converter::new(Enters::Drop),
         }
     }
 
@@ -160,6 +188,10 @@ impl Stream {
             before_ns: self.before_ns,
             last_ns: self.last_ns,
             losses: self.losses,
+            // Never the same again.
+            images: self.images,
+            lineage: self.lineage + 1,
+            generations: self.generations,
             ..Self::new()
         };
     }
@@ -183,6 +215,7 @@ impl Stream {
             return;
         }
         self.users.insert(uid, account);
+        self.everything_changed();
     }
 
     /// A group.
@@ -192,6 +225,7 @@ impl Stream {
             return;
         }
         self.groups.insert(gid, name.into());
+        self.everything_changed();
     }
 
     /// A thread that was there when the stream began.
@@ -205,10 +239,7 @@ impl Stream {
 
     /// A descriptor that was open when the stream began.
     pub fn add_descriptor(&mut self, tid: i64, number: i64, descriptor: Descriptor) {
-        let kept = self.threads.get_mut(&tid).is_some_and(|thread| thread.keep(number, Arc::new(descriptor)));
-        if !kept {
-            self.losses.descriptors += 1;
-        }
+        self.keep_of(tid, number, Arc::new(descriptor));
     }
 
     /// Events so far.
@@ -235,131 +266,30 @@ impl Stream {
         self.threads.len()
     }
 
+    /// Bytes of memory of the tables: threads and descriptors with their texts, those that are shared
+    /// counted once for each that shares them.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.threads.bytes() + self.threads.values().map(Thread::bytes).sum::<usize>()
+    }
+
     /// Whether [`Self::apply`] wants this event in the current layout; nothing is learnt from others.
     #[must_use]
     #[inline]
     pub fn wants(id: EventId) -> bool {
-        transition::is_wanted(id)
+        transition::Act::of(id).is_wanted
     }
 
-    /// Takes an event in: `shown` as the source has it, `current` the same in the current layout
-    /// (`None` for an enter event that has none, and where it is not [wanted](Self::wants)). Gives it
-    /// back with what is known about it.
-    pub fn apply<'s>(&'s mut self, shown: &Event<'s>, current: Option<&Event<'_>>) -> Seen<'s> {
-        self.advance(shown, current);
-        self.seen(shown)
+    /// The event that is being taken in ends this descriptor, but still shows it.
+    pub(crate) const fn end_descriptor(&mut self, tid: i64, fd: i64) {
+        self.has_ending = true;
+        self.ending_fd = Some((tid, fd));
     }
 
-    /// Takes an event in, of any age of the schema, and gives it back with what is known about it.
-    #[inline]
-    pub fn event<'s>(&'s mut self, event: &Event<'s>) -> Seen<'s> {
-        if Self::wants(event.id) {
-            let mut converter = core::mem::take(&mut self.converter);
-            let current = converter.convert(event);
-            self.advance(event, current.as_ref());
-            self.converter = converter;
-        } else {
-            self.advance(event, None);
-        }
-        self.seen(event)
-    }
-
-    /// The event that was taken in last, with what is known about it.
-    fn seen<'s>(&'s self, event: &Event<'s>) -> Seen<'s> {
-        Seen::new(self, *event, is_container(event.id).then_some(()))
-    }
-
-    fn advance(&mut self, shown: &Event<'_>, current: Option<&Event<'_>>) {
-        self.end_what_ended();
-        self.number += 1;
-        if self.first_ns == 0 {
-            self.first_ns = shown.ts_ns;
-        }
-        self.before_ns = if self.last_ns == 0 { shown.ts_ns } else { self.last_ns };
-        self.last_ns = shown.ts_ns;
-        let is_container = is_container(shown.id);
-        self.prologue &= is_container || tells_accounts(shown.id);
-        if shown.id.row().flags.has(Flags::SKIPPARSERESET) && !is_container {
-            return;
-        }
-        let fd =
-            if shown.id.is_syscall() && shown.tid >= 0 { self.enter_or_exit(shown, current) } else { -1 };
-        if let Some(event) = current
-            && let Some(transition) = transition::of(event.id)
-        {
-            transition(self, &Step { event, fd });
-        }
-    }
-
-    /// Notes which system call the thread is in, how long it took, and its descriptor, which it
-    /// gives back; -1 for none.
-    #[inline]
-    fn enter_or_exit(&mut self, shown: &Event<'_>, current: Option<&Event<'_>>) -> i64 {
-        let thread = match self.threads.get_mut(&shown.tid) {
-            Some(thread) => thread,
-            None if is_birth(shown) => return -1,
-            None => {
-                self.insert(Thread::unknown(shown.tid));
-                match self.threads.get_mut(&shown.tid) {
-                    Some(thread) => thread,
-                    None => return -1,
-                }
-            }
-        };
-        let uses_fd = shown.id.row().flags.has(Flags::USES_FD);
-        if shown.id.is_enter() {
-            thread.enter = Some(shown.id);
-            thread.enter_ns = shown.ts_ns;
-            thread.latency_ns = 0;
-            let position = fd_position(shown.id).filter(|_| uses_fd);
-            thread.last_fd = position.and_then(|at| shown.signed(at)).map_or(-1, descriptor_number);
-            return thread.last_fd;
-        }
-        if thread.enter_ns != 0 {
-            thread.latency_ns = shown.ts_ns.saturating_sub(thread.enter_ns);
-        }
-        if thread.enter != Some(shown.id.other_side()) {
-            thread.last_fd = -1;
-            let current = current.unwrap_or(shown);
-            if current.id.row().flags.has(Flags::USES_FD) {
-                thread.last_fd =
-                    fd_position(current.id).and_then(|at| current.signed(at)).map_or(-1, descriptor_number);
-            }
-        }
-        thread.last_fd
-    }
-
-    fn end_what_ended(&mut self) {
-        if let Some((tid, fd)) = self.ending_fd.take()
-            && let Some(owner) = self.owner_mut(tid)
-        {
-            owner.descriptors.remove(&fd);
-        }
-        if let Some(tid) = self.ending_thread.take() {
-            self.remove_thread(tid);
-        }
-    }
-
-    pub(crate) fn insert(&mut self, thread: Thread) {
-        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&thread.tid) {
-            self.losses.threads += 1;
-            return;
-        }
-        if !thread.is_main()
-            && let Some(main) = self.threads.get_mut(&thread.pid)
-        {
-            main.siblings += 1;
-        }
-        self.threads.insert(thread.tid, thread);
-    }
-
-    pub(crate) fn remove_thread(&mut self, tid: i64) {
-        let Some(thread) = self.threads.remove(&tid) else { return };
-        if !thread.is_main()
-            && let Some(main) = self.threads.get_mut(&thread.pid)
-        {
-            main.siblings = main.siblings.saturating_sub(1);
-        }
+    /// The event that is being taken in ends this thread, but still shows it.
+    pub(crate) const fn end_thread(&mut self, tid: i64) {
+        self.has_ending = true;
+        self.ending_thread = Some(tid);
     }
 
     /// The thread whose descriptors `tid` uses.
@@ -389,18 +319,16 @@ impl Stream {
     }
 
     pub(crate) fn descriptor(&self, tid: i64, fd: i64) -> Option<&Arc<Descriptor>> {
-        self.owner(tid)?.descriptors.get(&fd)
+        self.owner(tid)?.descriptors.get(fd)
     }
 
+    /// A descriptor that is about to change: its name may be another one from here on.
     pub(crate) fn descriptor_mut(&mut self, tid: i64, fd: i64) -> Option<&mut Descriptor> {
-        self.owner_mut(tid)?.descriptors.get_mut(&fd).map(Arc::make_mut)
-    }
-
-    pub(crate) fn keep(&mut self, tid: i64, fd: i64, descriptor: Arc<Descriptor>) {
-        let kept = self.owner_mut(tid).is_some_and(|owner| owner.keep(fd, descriptor));
-        if !kept {
-            self.losses.descriptors += 1;
-        }
+        self.generations += 1;
+        let generation = self.generations;
+        let found = Arc::make_mut(self.owner_mut(tid)?.descriptors.get_mut(fd)?);
+        found.generation = generation;
+        Some(found)
     }
 
     /// The directory that a relative `name` is seen from, with a slash at its end.
@@ -424,37 +352,9 @@ impl Stream {
     }
 }
 
-/// mmap's "none" came as 32 bits.
-const fn descriptor_number(number: i64) -> i64 {
-    if number == u32::MAX as i64 { -1 } else { number }
-}
-
-const fn is_container(id: EventId) -> bool {
-    matches!(id, EventId::CONTAINER_E | EventId::CONTAINER_JSON_E | EventId::CONTAINER_JSON_2_E)
-}
-
 const fn tells_accounts(id: EventId) -> bool {
     matches!(
         id,
         EventId::USER_ADDED_E | EventId::USER_DELETED_E | EventId::GROUP_ADDED_E | EventId::GROUP_DELETED_E
     )
-}
-
-/// Whether a thread that nobody knows may be the child in this event.
-fn is_birth(event: &Event<'_>) -> bool {
-    matches!(event.id.name(), "clone" | "clone3" | "fork" | "vfork") && !event.id.is_enter()
-}
-
-/// Where an exit event of the current layout has the descriptor that it works on.
-fn fd_position(id: EventId) -> Option<usize> {
-    use std::sync::LazyLock;
-    static POSITIONS: LazyLock<Box<[Option<usize>]>> = LazyLock::new(|| {
-        EventId::all()
-            .map(|id| {
-                let row = id.row();
-                row.param("fd").or_else(|| row.param("oldfd")).map(|(position, _)| position)
-            })
-            .collect()
-    });
-    POSITIONS.get(usize::from(id.number())).copied().flatten()
 }

@@ -3,10 +3,12 @@
 #[path = "../../scap/tests/shared/mod.rs"]
 mod shared;
 
+use std::collections::HashMap;
+
 use nabe_event::field::{descriptor as d, event as e, process as p, thread as t};
 use nabe_event::{FieldId, Fields, Item, Value};
 use nabe_scap::{Compression, Reader, Writer};
-use nabe_state::stream::Stream;
+use nabe_state::stream::{Stream, is_of_image};
 
 /// The state as the bytes of a capture.
 fn written(stream: &Stream) -> Vec<u8> {
@@ -90,4 +92,36 @@ fn the_second_half_reads_the_same_from_a_dump() {
     }
     assert!(values > 100_000, "{values}");
     assert!(different * 500 < values, "{different} of {values} values differ");
+}
+
+#[test]
+fn an_image_says_the_same_for_as_long_as_it_is() {
+    let Some(data) = shared::data("an_image_says_the_same_for_as_long_as_it_is") else { return };
+    let fields: Vec<FieldId> =
+        nabe_event::field::all().map(|field| field.id).filter(|field| is_of_image(*field)).collect();
+    assert!(fields.len() > 80, "{}", fields.len());
+    let (mut events, mut images) = (0usize, 0usize);
+    for capture in shared::captures(&data) {
+        let mut stream = Stream::new();
+        let mut said: HashMap<u64, String> = HashMap::new();
+        each(Reader::open(&capture.path).expect("a capture"), |item| {
+            let Some(seen) = stream.item(item).filter(|seen| seen.image() != 0) else { return };
+            let mut text = String::new();
+            for field in &fields {
+                for arg in [None, Some(&b"1"[..]), Some(b"2")] {
+                    text.push_str(&shown(&seen.get(*field, arg)));
+                    text.push('\t');
+                }
+            }
+            events += 1;
+            let before = said.entry(seen.image()).or_insert_with(|| text.clone());
+            let differs = before.split('\t').zip(text.split('\t')).position(|(a, b)| a != b);
+            if let Some(at) = differs {
+                let field = fields.get(at / 3).expect("a field").field().name;
+                panic!("{} {} {:?}: {field}", capture.name, seen.number(), seen.event());
+            }
+        });
+        images += said.len();
+    }
+    assert!(events > 40_000 && images * 10 < events, "{images} images of {events} events");
 }

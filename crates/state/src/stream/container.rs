@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Stream;
-use super::transition::Step;
+use super::transition::{Key, Step};
 
 /// Containers that are kept.
 const MAX_CONTAINERS: usize = 1 << 14;
@@ -133,12 +133,12 @@ fn mount(of: &Value) -> Mount {
 /// A container event.
 pub(crate) fn learn(stream: &mut Stream, step: &Step<'_>) {
     let document = if step.event.id.name() == "asyncevent" {
-        match step.text("name") {
-            Some(b"container") => step.text("data"),
+        match step.text(Key::Name) {
+            Some(b"container") => step.text(Key::Data),
             _ => None,
         }
     } else {
-        step.text("json")
+        step.text(Key::Json)
     };
     let Some(container) = document.and_then(Container::parse) else { return };
     let id = container.id.as_bytes();
@@ -146,6 +146,7 @@ pub(crate) fn learn(stream: &mut Stream, step: &Step<'_>) {
     stream.teller.container = id.into();
     if stream.containers.len() < MAX_CONTAINERS || stream.containers.contains_key(id) {
         stream.containers.insert(id.into(), container);
+        stream.everything_changed();
     } else {
         stream.losses.containers += 1;
     }

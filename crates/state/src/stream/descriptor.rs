@@ -184,6 +184,8 @@ pub struct Descriptor {
     pub role: Role,
     /// Whether it is connected.
     pub connected: bool,
+    /// A number for its name and ends: another one whenever they may be others. 0 before it is kept.
+    pub generation: u64,
 }
 
 /// No address.
@@ -203,6 +205,7 @@ impl Default for Descriptor {
             transport: Transport::Unknown,
             role: Role::None,
             connected: false,
+            generation: 0,
         }
     }
 }

@@ -100,10 +100,8 @@ impl Stream {
             out(Item::Thread(Box::new(thread.item())));
         }
         for thread in &threads {
-            let mut numbers: Vec<_> = thread.descriptors.iter().collect();
-            numbers.sort_unstable_by_key(|(number, _)| **number);
-            for (number, descriptor) in numbers {
-                out(Item::Descriptor(descriptor.item(thread.tid, *number)));
+            for (number, descriptor) in thread.descriptors.iter() {
+                out(Item::Descriptor(descriptor.item(thread.tid, number)));
             }
         }
         let mut ids: Vec<&[u8]> = threads.iter().map(|thread| &*thread.container).collect();

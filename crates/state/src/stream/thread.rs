@@ -2,16 +2,10 @@
 
 use std::sync::Arc;
 
+use nabe_event::convert::Enter;
 use nabe_event::table::EventId;
 
-use super::descriptor::Descriptor;
-use super::number::Numbered;
-
-/// Descriptors that one process may have before further ones are not kept.
-const MAX_DESCRIPTORS: usize = 1 << 18;
-
-/// Descriptors by number.
-pub(crate) type Descriptors = Numbered<Arc<Descriptor>>;
+use super::descriptors::Descriptors;
 
 /// A thread. Texts are bytes as the kernel had them, without a closing NUL; lists keep the NULs
 /// between their elements. Clones share their texts.
@@ -106,6 +100,13 @@ pub struct Thread {
     pub(crate) last_fd: i64,
     /// How long its last system call took.
     pub(crate) latency_ns: u64,
+    /// When its last event was.
+    pub(crate) last_ns: u64,
+    /// The parameters of the enter event that it is in, where its exit event will ask for them.
+    pub(crate) kept: Enter,
+    /// Its image, and the lineage of the stream when it got that.
+    pub(crate) image: u64,
+    pub(crate) lineage: u64,
 }
 
 /// The clone flags that matter here.
@@ -169,6 +170,10 @@ impl Thread {
             enter_ns: 0,
             last_fd: -1,
             latency_ns: 0,
+            last_ns: 0,
+            kept: Enter::default(),
+            image: 0,
+            lineage: 0,
         }
     }
 
@@ -245,22 +250,39 @@ impl Thread {
         !self.is_main() && self.flags & (clone::FILES | clone::THREAD) != 0
     }
 
-    /// Sets the current directory, relative to the one before.
-    pub(crate) fn change_directory(&mut self, path: &[u8]) {
+    /// Sets the current directory, relative to the one before; returns whether it is another one.
+    pub(crate) fn change_directory(&mut self, path: &[u8]) -> bool {
         let mut cwd = super::path::join(&self.cwd, path);
         if cwd.last() != Some(&b'/') {
             cwd.push(b'/');
         }
-        self.cwd = cwd.into();
+        let changed = *self.cwd != cwd;
+        if changed {
+            self.cwd = cwd.into();
+        }
+        changed
     }
 
-    /// Keeps a descriptor; returns whether there was room.
-    pub(crate) fn keep(&mut self, number: i64, descriptor: Arc<Descriptor>) -> bool {
-        if self.descriptors.len() >= MAX_DESCRIPTORS && !self.descriptors.contains_key(&number) {
-            return false;
-        }
-        self.descriptors.insert(number, descriptor);
-        true
+    /// Bytes of memory behind it.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = [
+            &self.comm,
+            &self.exe,
+            &self.exe_path,
+            &self.args,
+            &self.env,
+            &self.cwd,
+            &self.root,
+            &self.cgroups,
+            &self.container,
+        ];
+        texts.iter().map(|text| text.len()).sum::<usize>() + self.kept.room_bytes() + self.descriptors.bytes()
+    }
+
+    /// The image of it, see [`super::is_of_image`]. It is brought up to date with each of its events.
+    #[must_use]
+    pub const fn image(&self) -> u64 {
+        self.image
     }
 }
 

@@ -10,8 +10,9 @@ mod socket;
 
 use std::sync::{Arc, LazyLock};
 
+use nabe_event::convert;
 use nabe_event::raw::Event;
-use nabe_event::table::EventId;
+use nabe_event::table::{Category, EventId, Flags};
 
 use super::Stream;
 use super::descriptor::Descriptor;
@@ -28,19 +29,19 @@ pub(crate) struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// The parameter with this name as a number.
-    pub(crate) fn number(&self, name: &str) -> Option<i64> {
-        self.event.signed(self.event.id.row().param(name)?.0)
+    /// The parameter as a number.
+    pub(crate) fn number(&self, key: Key) -> Option<i64> {
+        self.event.signed(key.of(self.event.id)?)
     }
 
-    /// The parameter with this name as it is.
-    pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
-        self.event.param(self.event.id.row().param(name)?.0)
+    /// The parameter as it is.
+    pub(crate) fn bytes(&self, key: Key) -> Option<&[u8]> {
+        self.event.param(key.of(self.event.id)?)
     }
 
-    /// The parameter with this name as text.
-    pub(crate) fn text(&self, name: &str) -> Option<&[u8]> {
-        self.event.text(self.event.id.row().param(name)?.0)
+    /// The parameter as text.
+    pub(crate) fn text(&self, key: Key) -> Option<&[u8]> {
+        self.event.text(key.of(self.event.id)?)
     }
 
     /// The result, when there is one and it is no error.
@@ -49,14 +50,110 @@ impl Step<'_> {
     }
 }
 
-macro_rules! transitions {
-    ($( $name:literal => $transition:path, )*) => {
-        /// Exit events (and those with one side only) by name.
-        static NAMED: &[(&str, Transition)] = &[ $( ($name, $transition) ),* ];
+macro_rules! keys {
+    ($( $key:ident = $name:literal, )*) => {
+        /// Parameters that transitions read, by name.
+        #[derive(Clone, Copy, Debug)]
+        #[repr(u8)]
+        pub(crate) enum Key { $( $key, )* }
+
+        static KEYS: &[&str] = &[ $( $name ),* ];
     };
 }
 
+keys! {
+    Addr = "addr",
+    Arg2Str = "arg2_str",
+    Args = "args",
+    CapEffective = "cap_effective",
+    CapInheritable = "cap_inheritable",
+    CapPermitted = "cap_permitted",
+    Cgroups = "cgroups",
+    Cmd = "cmd",
+    Comm = "comm",
+    Cur = "cur",
+    Data = "data",
+    Dev = "dev",
+    Dirfd = "dirfd",
+    Domain = "domain",
+    Egid = "egid",
+    Env = "env",
+    Euid = "euid",
+    Exe = "exe",
+    ExeIno = "exe_ino",
+    ExeInoCtime = "exe_ino_ctime",
+    ExeInoMtime = "exe_ino_mtime",
+    Fd = "fd",
+    Fd1 = "fd1",
+    Fd2 = "fd2",
+    Fdlimit = "fdlimit",
+    Filename = "filename",
+    First = "first",
+    Flags = "flags",
+    Gid = "gid",
+    Home = "home",
+    Ino = "ino",
+    Json = "json",
+    Last = "last",
+    Loginuid = "loginuid",
+    Name = "name",
+    Newcur = "newcur",
+    OldFd = "oldfd",
+    Option = "option",
+    Path = "path",
+    Pathname = "pathname",
+    PgftMaj = "pgft_maj",
+    PgftMin = "pgft_min",
+    Pgid = "pgid",
+    Pid = "pid",
+    PidnsInitStartTs = "pidns_init_start_ts",
+    Proto = "proto",
+    Ptid = "ptid",
+    Resource = "resource",
+    Shell = "shell",
+    TrustedExepath = "trusted_exepath",
+    Tty = "tty",
+    Tuple = "tuple",
+    Type = "type",
+    Uid = "uid",
+    VmRss = "vm_rss",
+    VmSize = "vm_size",
+    VmSwap = "vm_swap",
+    Vpgid = "vpgid",
+    Vpid = "vpid",
+    Vtid = "vtid",
+}
+
+/// No position.
+const NOWHERE: u8 = u8::MAX;
+
+impl Key {
+    /// Where an event has the parameter.
+    #[inline]
+    pub(crate) fn of(self, id: EventId) -> Option<usize> {
+        static POSITIONS: LazyLock<Box<[[u8; KEYS.len()]]>> = LazyLock::new(|| {
+            let position = |id: EventId, name: &str| {
+                id.row().param(name).and_then(|(at, _)| u8::try_from(at).ok()).unwrap_or(NOWHERE)
+            };
+            EventId::all()
+                .map(|id| core::array::from_fn(|key| position(id, KEYS.get(key).unwrap_or(&""))))
+                .collect()
+        });
+        let at = *POSITIONS.get(usize::from(id.number()))?.get(self as usize)?;
+        (at != NOWHERE).then_some(usize::from(at))
+    }
+}
+
+macro_rules! transitions {
+    ($list:ident: $( $name:literal => $transition:path, )*) => {
+        static $list: &[(&str, Transition)] = &[ $( ($name, $transition) ),* ];
+    };
+}
+
+// By name, for exit events and those with one side only. These read what only the current layout
+// has in one event.
 transitions! {
+    CONVERTED:
     "clone" => process::clone,
     "clone3" => process::clone,
     "fork" => process::clone,
@@ -64,22 +161,13 @@ transitions! {
     "execve" => process::exec,
     "execveat" => process::exec,
     "procexit" => process::exit,
-    "chdir" => process::chdir,
-    "fchdir" => process::fchdir,
-    "getcwd" => process::getcwd,
     "chroot" => process::chroot,
-    "setsid" => process::setsid,
     "setpgid" => process::setpgid,
     "setuid" => process::setuid,
     "setgid" => process::setgid,
     "setresuid" => process::setresuid,
     "setresgid" => process::setresgid,
     "prctl" => process::prctl,
-    "switch" => process::switch,
-    "brk" => process::memory,
-    "mmap" => process::memory,
-    "mmap2" => process::memory,
-    "munmap" => process::memory,
     "setrlimit" => process::limit,
     "prlimit" => process::limit,
     "open" => file::open,
@@ -87,12 +175,39 @@ transitions! {
     "openat2" => file::open,
     "creat" => file::open,
     "open_by_handle_at" => file::open,
-    "close" => file::close,
     "close_range" => file::close_range,
+    "fcntl" => file::fcntl,
+    "io_uring_setup" => file::io_uring,
+    "memfd_create" => file::memfd,
+    "pidfd_open" => file::pidfd,
+    "bpf" => file::bpf,
+    "socket" => socket::socket,
+    "sendto" => socket::send,
+    "sendmsg" => socket::send,
+    "container" => super::container::learn,
+    "asyncevent" => super::container::learn,
+    "useradded" => process::user_added,
+    "userdeleted" => process::user_deleted,
+    "groupadded" => process::group_added,
+    "groupdeleted" => process::group_deleted,
+}
+
+// These read nothing that an exit event of any age has not itself, but its descriptor.
+transitions! {
+    AS_IT_IS:
+    "chdir" => process::chdir,
+    "fchdir" => process::fchdir,
+    "getcwd" => process::getcwd,
+    "setsid" => process::setsid,
+    "switch" => process::switch,
+    "brk" => process::memory,
+    "mmap" => process::memory,
+    "mmap2" => process::memory,
+    "munmap" => process::memory,
+    "close" => file::close,
     "dup" => file::dup,
     "dup2" => file::dup,
     "dup3" => file::dup,
-    "fcntl" => file::fcntl,
     "pipe" => file::pipe,
     "pipe2" => file::pipe,
     "eventfd" => file::event,
@@ -105,51 +220,93 @@ transitions! {
     "epoll_create" => file::epoll,
     "epoll_create1" => file::epoll,
     "userfaultfd" => file::user_fault,
-    "io_uring_setup" => file::io_uring,
-    "memfd_create" => file::memfd,
-    "pidfd_open" => file::pidfd,
-    "bpf" => file::bpf,
-    "socket" => socket::socket,
     "socketpair" => socket::pair,
     "bind" => socket::bind,
     "connect" => socket::connect,
     "accept" => socket::accept,
     "accept4" => socket::accept,
-    "sendto" => socket::send,
-    "sendmsg" => socket::send,
     "recvfrom" => socket::receive,
     "recvmsg" => socket::receive,
-    "container" => super::container::learn,
-    "asyncevent" => super::container::learn,
-    "useradded" => process::user_added,
-    "userdeleted" => process::user_deleted,
-    "groupadded" => process::group_added,
-    "groupdeleted" => process::group_deleted,
 }
 
-static TABLE: LazyLock<Box<[Option<Transition>]>> = LazyLock::new(|| {
-    EventId::all()
-        .map(|id| {
-            if id.is_syscall() && id.is_enter() && id.name() != "procexit" {
-                return None;
-            }
-            NAMED.iter().find(|(name, _)| *name == id.name()).map(|(_, transition)| *transition)
-        })
-        .collect()
-});
-
-/// Whether events of this name change anything, so that both sides of them are wanted.
-#[inline]
-pub(crate) fn is_wanted(id: EventId) -> bool {
-    static WANTED: LazyLock<Box<[bool]>> =
-        LazyLock::new(|| EventId::all().map(|id| NAMED.iter().any(|(name, _)| *name == id.name())).collect());
-    WANTED.get(usize::from(id.number())).copied().unwrap_or(false)
+/// What is to be done with an event.
+#[derive(Clone, Copy)]
+pub(crate) struct Act {
+    /// What it changes.
+    pub(crate) transition: Option<Transition>,
+    /// Whether events of its name change anything, so that whoever converts wants both sides.
+    pub(crate) is_wanted: bool,
+    /// Whether the transition wants it in the current layout.
+    pub(crate) converted: bool,
+    /// Whether it is an enter event whose parameters the exit event's transition asks for.
+    pub(crate) is_kept: bool,
+    /// Whether it is a side of a system call.
+    pub(crate) is_syscall: bool,
+    pub(crate) is_enter: bool,
+    /// Whether it is no act of its thread.
+    pub(crate) is_apart: bool,
+    /// Whether it tells of a container.
+    pub(crate) is_container: bool,
+    /// Whether captures open with it.
+    pub(crate) is_prologue: bool,
+    /// Whether people see it.
+    pub(crate) is_shown: bool,
+    /// Where it has the descriptor that it works on; [`u8::MAX`] for none.
+    pub(crate) fd_at: u8,
+    /// Whether it may be the first event of a child.
+    pub(crate) is_birth: bool,
 }
 
-/// The transition of an event.
+impl Act {
+    fn new(id: EventId) -> Self {
+        let row = id.row();
+        let (is_syscall, is_enter) = (id.is_syscall(), id.is_enter());
+        let two_sided = is_syscall && id.name() != "procexit";
+        let find = |list: &[(&str, Transition)], id: EventId| {
+            list.iter().find(|(name, _)| *name == id.name()).map(|(_, transition)| *transition)
+        };
+        let converted = find(CONVERTED, id);
+        let transition = converted.or_else(|| find(AS_IT_IS, id)).filter(|_| !(two_sided && is_enter));
+        let fd_at = |id: EventId| {
+            let uses = id.row().flags.has(Flags::USES_FD);
+            let at = Key::Fd.of(id).or_else(|| Key::OldFd.of(id)).filter(|_| uses);
+            at.and_then(|at| u8::try_from(at).ok()).unwrap_or(NOWHERE)
+        };
+        let is_container =
+            matches!(id, EventId::CONTAINER_E | EventId::CONTAINER_JSON_E | EventId::CONTAINER_JSON_2_E);
+        Self {
+            transition,
+            is_wanted: converted.or_else(|| find(AS_IT_IS, id)).is_some(),
+            converted: converted.is_some(),
+            is_kept: two_sided && is_enter && converted.is_some() && convert::is_asked_for(id),
+            is_syscall,
+            is_enter,
+            is_apart: row.flags.has(Flags::SKIPPARSERESET) && !is_container,
+            is_container,
+            is_prologue: is_container || super::tells_accounts(id),
+            is_shown: !row.category.has(Category::INTERNAL),
+            fd_at: fd_at(id),
+            is_birth: !is_enter && matches!(id.name(), "clone" | "clone3" | "fork" | "vfork"),
+        }
+    }
+
+    /// That of an event.
+    #[inline]
+    pub(crate) fn of(id: EventId) -> &'static Self {
+        static ACTS: LazyLock<Box<[Act]>> = LazyLock::new(|| EventId::all().map(Act::new).collect());
+        static NONE: LazyLock<Act> = LazyLock::new(|| Act::new(EventId::GENERIC_X));
+        ACTS.get(usize::from(id.number())).unwrap_or_else(|| &NONE)
+    }
+}
+
+/// The descriptor at a position of an event; -1 for none.
 #[inline]
-pub(crate) fn of(id: EventId) -> Option<Transition> {
-    TABLE.get(usize::from(id.number())).copied().flatten()
+pub(crate) fn fd_of(event: &Event<'_>, at: u8) -> i64 {
+    if at == NOWHERE {
+        return -1;
+    }
+    // mmap's "none" came as 32 bits.
+    event.signed(usize::from(at)).filter(|fd| *fd != i64::from(u32::MAX)).unwrap_or(-1)
 }
 
 /// Keeps a new descriptor of the event's thread and makes it the event's.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Step, keep};
+use super::{Key, Step, keep};
 use crate::stream::descriptor::{Descriptor, Kind};
 use crate::stream::{AT_FDCWD, Stream, path};
 
@@ -11,16 +11,16 @@ const O_DIRECTORY: u32 = 1 << 10;
 
 pub(crate) fn open(stream: &mut Stream, step: &Step<'_>) {
     let Some(fd) = step.success() else { return };
-    let name = step.text("name").or_else(|| step.text("path")).unwrap_or_default();
-    let base = stream.base(step.event.tid, step.number("dirfd").unwrap_or(AT_FDCWD), name);
-    let flags = step.number("flags").and_then(|flags| u32::try_from(flags).ok()).unwrap_or(0);
+    let name = step.text(Key::Name).or_else(|| step.text(Key::Path)).unwrap_or_default();
+    let base = stream.base(step.event.tid, step.number(Key::Dirfd).unwrap_or(AT_FDCWD), name);
+    let flags = step.number(Key::Flags).and_then(|flags| u32::try_from(flags).ok()).unwrap_or(0);
     let descriptor = Descriptor {
         kind: if flags & O_DIRECTORY == 0 { Kind::File } else { Kind::Directory },
         name: path::join(&base, name).into(),
         raw_name: name.into(),
         open_flags: flags,
-        device: step.number("dev").and_then(|dev| u32::try_from(dev).ok()).unwrap_or(0),
-        inode: step.number("ino").map_or(0, i64::cast_unsigned),
+        device: step.number(Key::Dev).and_then(|dev| u32::try_from(dev).ok()).unwrap_or(0),
+        inode: step.number(Key::Ino).map_or(0, i64::cast_unsigned),
         ..Descriptor::default()
     };
     keep(stream, step.event.tid, fd, descriptor);
@@ -28,25 +28,24 @@ pub(crate) fn open(stream: &mut Stream, step: &Step<'_>) {
 
 pub(crate) fn close(stream: &mut Stream, step: &Step<'_>) {
     if step.success().is_some() {
-        stream.ending_fd = Some((step.event.tid, step.fd));
+        stream.end_descriptor(step.event.tid, step.fd);
     }
 }
 
 pub(crate) fn close_range(stream: &mut Stream, step: &Step<'_>) {
     /// Only marked, not closed.
     const CLOSE_RANGE_CLOEXEC: i64 = 4;
-    let (Some(_), Some(first), Some(last)) = (step.success(), step.number("first"), step.number("last"))
+    let (Some(_), Some(first), Some(last)) =
+        (step.success(), step.number(Key::First), step.number(Key::Last))
     else {
         return;
     };
-    if step.number("flags").is_some_and(|flags| flags & CLOSE_RANGE_CLOEXEC != 0) {
+    if step.number(Key::Flags).is_some_and(|flags| flags & CLOSE_RANGE_CLOEXEC != 0) {
         return;
     }
     // Unsigned 32-bit numbers: the last one is often all ones.
     let last = if last < 0 { i64::MAX } else { last };
-    if let Some(owner) = stream.owner_mut(step.event.tid) {
-        owner.descriptors.retain(|fd, _| !(first..=last).contains(fd));
-    }
+    stream.retain_descriptors(step.event.tid, |fd, _| !(first..=last).contains(&fd));
 }
 
 pub(crate) fn dup(stream: &mut Stream, step: &Step<'_>) {
@@ -58,7 +57,7 @@ pub(crate) fn fcntl(stream: &mut Stream, step: &Step<'_>) {
     /// The schema's F_DUPFD and F_DUPFD_CLOEXEC.
     const DUPLICATE: [i64; 2] = [1, 26];
     let Some(new) = step.success() else { return };
-    if step.number("cmd").is_some_and(|command| DUPLICATE.contains(&command)) {
+    if step.number(Key::Cmd).is_some_and(|command| DUPLICATE.contains(&command)) {
         copy(stream, step.event.tid, step.fd, new);
     }
 }
@@ -73,8 +72,8 @@ fn copy(stream: &mut Stream, tid: i64, old: i64, new: i64) {
 
 pub(crate) fn pipe(stream: &mut Stream, step: &Step<'_>) {
     let Some(_) = step.success() else { return };
-    let inode = step.number("ino").map_or(0, i64::cast_unsigned);
-    for end in ["fd1", "fd2"] {
+    let inode = step.number(Key::Ino).map_or(0, i64::cast_unsigned);
+    for end in [Key::Fd1, Key::Fd2] {
         if let Some(fd) = step.number(end) {
             let descriptor = Descriptor { kind: Kind::Fifo, inode, ..Descriptor::default() };
             keep(stream, step.event.tid, fd, descriptor);
@@ -118,7 +117,7 @@ pub(crate) fn io_uring(stream: &mut Stream, step: &Step<'_>) {
 
 pub(crate) fn memfd(stream: &mut Stream, step: &Step<'_>) {
     let Some(fd) = step.success() else { return };
-    let name = [b"memfd:", step.text("name").unwrap_or_default()].concat();
+    let name = [b"memfd:", step.text(Key::Name).unwrap_or_default()].concat();
     keep(stream, step.event.tid, fd, Descriptor::named(Kind::Memfd, &name));
 }
 
@@ -129,8 +128,8 @@ pub(crate) fn pidfd(stream: &mut Stream, step: &Step<'_>) {
 pub(crate) fn bpf(stream: &mut Stream, step: &Step<'_>) {
     /// BPF_MAP_CREATE and BPF_PROG_LOAD give descriptors.
     const CREATES: [i64; 2] = [0, 5];
-    let Some(fd) = step.number("fd").filter(|fd| *fd >= 0) else { return };
-    if step.number("cmd").is_some_and(|command| CREATES.contains(&command)) {
+    let Some(fd) = step.number(Key::Fd).filter(|fd| *fd >= 0) else { return };
+    if step.number(Key::Cmd).is_some_and(|command| CREATES.contains(&command)) {
         let descriptor = Arc::new(Descriptor { kind: Kind::Bpf, ..Descriptor::default() });
         stream.keep(step.event.tid, fd, descriptor);
     }

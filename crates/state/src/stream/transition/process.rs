@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Step;
+use super::{Key, Step};
 use crate::stream::thread::{Thread, clone as flag};
 use crate::stream::{Account, Stream, container};
 
@@ -12,9 +12,10 @@ const STALE_NS: u64 = 2_000_000_000;
 
 pub(crate) fn clone(stream: &mut Stream, step: &Step<'_>) {
     let Some(result) = step.success() else { return };
-    let flags = step.number("flags").and_then(|flags| u32::try_from(flags & 0xffff_ffff).ok()).unwrap_or(0);
+    let flags =
+        step.number(Key::Flags).and_then(|flags| u32::try_from(flags & 0xffff_ffff).ok()).unwrap_or(0);
     let tid = step.event.tid;
-    let (vtid, vpid) = (step.number("vtid"), step.number("vpid"));
+    let (vtid, vpid) = (step.number(Key::Vtid), step.number(Key::Vpid));
     let contained = flags & flag::CHILD_IN_PIDNS != 0 || vtid.is_some_and(|vtid| vtid != tid);
     let (child, parent) = if result == 0 {
         let ts = step.event.ts_ns;
@@ -27,10 +28,11 @@ pub(crate) fn clone(stream: &mut Stream, step: &Step<'_>) {
             if contained {
                 thread.vtid = vtid.unwrap_or(thread.vtid);
                 thread.vpid = vpid.unwrap_or(thread.vpid);
+                stream.changed(tid);
             }
             return;
         }
-        let parent = if flags & flag::THREAD == 0 { step.number("ptid") } else { step.number("pid") };
+        let parent = if flags & flag::THREAD == 0 { step.number(Key::Ptid) } else { step.number(Key::Pid) };
         (tid, parent.unwrap_or(-1))
     } else {
         // In a container the parent knows the child only by its number there.
@@ -78,30 +80,30 @@ fn born(stream: &Stream, step: &Step<'_>, tid: i64, parent: i64, flags: u32) -> 
     thread.tid = tid;
     thread.ptid = parent;
     thread.flags = flags;
-    thread.pid = if is_thread { step.number("pid").unwrap_or(parent) } else { tid };
+    thread.pid = if is_thread { step.number(Key::Pid).unwrap_or(parent) } else { tid };
     thread.started_ns = step.event.ts_ns;
     describe(&mut thread, step);
-    thread.uid = step.number("uid").map_or(thread.uid, low32);
-    thread.gid = step.number("gid").map_or(thread.gid, low32);
+    thread.uid = step.number(Key::Uid).map_or(thread.uid, low32);
+    thread.gid = step.number(Key::Gid).map_or(thread.gid, low32);
     thread
 }
 
 /// What clone and exec both say of a thread.
 fn describe(thread: &mut Thread, step: &Step<'_>) {
-    let text = |name: &str| step.text(name).map(Arc::<[u8]>::from);
-    if let Some(exe) = text("exe") {
+    let text = |name: Key| step.text(name).map(Arc::<[u8]>::from);
+    if let Some(exe) = text(Key::Exe) {
         thread.exe = exe;
     }
     // Before 2015 there was no name of its own.
-    thread.comm = text("comm").filter(|comm| !comm.is_empty()).unwrap_or_else(|| thread.exe.clone());
-    thread.args = step.bytes("args").unwrap_or_default().into();
-    let number = |name: &str| step.number(name);
-    thread.fd_limit = number("fdlimit").unwrap_or(thread.fd_limit);
-    thread.tty = number("tty").map_or(thread.tty, low32);
+    thread.comm = text(Key::Comm).filter(|comm| !comm.is_empty()).unwrap_or_else(|| thread.exe.clone());
+    thread.args = step.bytes(Key::Args).unwrap_or_default().into();
+    let number = |name: Key| step.number(name);
+    thread.fd_limit = number(Key::Fdlimit).unwrap_or(thread.fd_limit);
+    thread.tty = number(Key::Tty).map_or(thread.tty, low32);
     thread.pid_namespace_start_ns =
-        number("pidns_init_start_ts").map(i64::cast_unsigned).or(thread.pid_namespace_start_ns);
+        number(Key::PidnsInitStartTs).map(i64::cast_unsigned).or(thread.pid_namespace_start_ns);
     memory_of(thread, step);
-    if let Some(cgroups) = step.bytes("cgroups") {
+    if let Some(cgroups) = step.bytes(Key::Cgroups) {
         thread.cgroups = cgroups.into();
         thread.container = container::id_of(cgroups);
     }
@@ -110,15 +112,16 @@ fn describe(thread: &mut Thread, step: &Step<'_>) {
 /// Memory and page faults, where the event says them.
 fn memory_of(thread: &mut Thread, step: &Step<'_>) {
     for (name, field) in [
-        ("vm_size", &mut thread.vm_size_kib),
-        ("vm_rss", &mut thread.vm_rss_kib),
-        ("vm_swap", &mut thread.vm_swap_kib),
+        (Key::VmSize, &mut thread.vm_size_kib),
+        (Key::VmRss, &mut thread.vm_rss_kib),
+        (Key::VmSwap, &mut thread.vm_swap_kib),
     ] {
         if let Some(number) = step.number(name) {
             *field = number.cast_unsigned();
         }
     }
-    for (name, field) in [("pgft_maj", &mut thread.major_faults), ("pgft_min", &mut thread.minor_faults)] {
+    for (name, field) in [(Key::PgftMaj, &mut thread.major_faults), (Key::PgftMin, &mut thread.minor_faults)]
+    {
         if let Some(number) = step.number(name) {
             *field = number.cast_unsigned();
         }
@@ -133,35 +136,36 @@ const fn low32(number: i64) -> u32 {
 pub(crate) fn exec(stream: &mut Stream, step: &Step<'_>) {
     let Some(_) = step.success() else { return };
     let tid = step.event.tid;
-    let path = step.text("trusted_exepath").filter(|path| !path.is_empty()).map(<[u8]>::to_vec);
+    let path = step.text(Key::TrustedExepath).filter(|path| !path.is_empty()).map(<[u8]>::to_vec);
     let path = path.or_else(|| {
-        let name = step.text("filename").or_else(|| step.text("pathname"))?;
+        let name = step.text(Key::Filename).or_else(|| step.text(Key::Pathname))?;
         if name == b"<NA>" {
             return Some(name.to_vec());
         }
-        let dirfd = step.number("dirfd").unwrap_or(crate::stream::AT_FDCWD);
+        let dirfd = step.number(Key::Dirfd).unwrap_or(crate::stream::AT_FDCWD);
         Some(crate::stream::path::join(&stream.base(tid, dirfd, name), name))
     });
     let Some(thread) = stream.threads.get_mut(&tid) else { return };
     describe(thread, step);
-    thread.pid = step.number("pid").unwrap_or(thread.pid);
+    thread.pid = step.number(Key::Pid).unwrap_or(thread.pid);
     if thread.ptid == -1 {
-        thread.ptid = step.number("ptid").unwrap_or(-1);
+        thread.ptid = step.number(Key::Ptid).unwrap_or(-1);
     }
     if let Some(path) = path {
         thread.exe_path = path.into();
     }
-    if let Some(env) = step.bytes("env") {
+    if let Some(env) = step.bytes(Key::Env) {
         thread.env = env.into();
     }
-    thread.vpgid = step.number("vpgid").unwrap_or(thread.vpgid);
-    thread.pgid = step.number("pgid").unwrap_or(thread.pgid);
-    thread.login_uid = step.number("loginuid").map_or(thread.login_uid, low32);
-    thread.uid = step.number("uid").map_or(thread.uid, low32);
-    thread.gid = step.number("gid").map_or(thread.gid, low32);
+    thread.vpgid = step.number(Key::Vpgid).unwrap_or(thread.vpgid);
+    thread.pgid = step.number(Key::Pgid).unwrap_or(thread.pgid);
+    thread.login_uid = step.number(Key::Loginuid).map_or(thread.login_uid, low32);
+    thread.uid = step.number(Key::Uid).map_or(thread.uid, low32);
+    thread.gid = step.number(Key::Gid).map_or(thread.gid, low32);
     program(thread, step);
     // What a new program starts with.
     thread.flags &= !(flag::FILES | flag::THREAD);
+    stream.changed(tid);
 }
 
 /// What exec says of the program's file.
@@ -170,35 +174,38 @@ fn program(thread: &mut Thread, step: &Step<'_>) {
     const UPPER_LAYER: i64 = 2;
     const FROM_MEMFD: i64 = 4;
     const LOWER_LAYER: i64 = 8;
-    if let Some(flags) = step.number("flags") {
+    if let Some(flags) = step.number(Key::Flags) {
         thread.exe_writable = Some(flags & WRITABLE != 0);
         thread.exe_upper_layer = Some(flags & UPPER_LAYER != 0);
         thread.exe_from_memfd = Some(flags & FROM_MEMFD != 0);
         thread.exe_lower_layer = Some(flags & LOWER_LAYER != 0);
     }
-    let number = |name: &str| step.number(name).map(i64::cast_unsigned);
+    let number = |name: Key| step.number(name).map(i64::cast_unsigned);
     for (slot, name) in
-        thread.capabilities.iter_mut().zip(["cap_permitted", "cap_inheritable", "cap_effective"])
+        thread.capabilities.iter_mut().zip([Key::CapPermitted, Key::CapInheritable, Key::CapEffective])
     {
         *slot = number(name).or(*slot);
     }
-    thread.exe_inode = number("exe_ino").or(thread.exe_inode);
-    thread.exe_ctime_ns = number("exe_ino_ctime").or(thread.exe_ctime_ns);
-    thread.exe_mtime_ns = number("exe_ino_mtime").or(thread.exe_mtime_ns);
+    thread.exe_inode = number(Key::ExeIno).or(thread.exe_inode);
+    thread.exe_ctime_ns = number(Key::ExeInoCtime).or(thread.exe_ctime_ns);
+    thread.exe_mtime_ns = number(Key::ExeInoMtime).or(thread.exe_mtime_ns);
 }
 
 pub(crate) fn exit(stream: &mut Stream, step: &Step<'_>) {
-    stream.ending_thread = Some(step.event.tid);
+    stream.end_thread(step.event.tid);
 }
 
 fn change_directory(stream: &mut Stream, tid: i64, path: &[u8]) {
-    if let Some(owner) = stream.main_mut(tid) {
-        owner.change_directory(path);
+    if let Some(owner) = stream.main_mut(tid)
+        && owner.change_directory(path)
+    {
+        let tid = owner.tid;
+        stream.changed(tid);
     }
 }
 
 pub(crate) fn chdir(stream: &mut Stream, step: &Step<'_>) {
-    if let (Some(_), Some(path)) = (step.success(), step.text("path")) {
+    if let (Some(_), Some(path)) = (step.success(), step.text(Key::Path)) {
         change_directory(stream, step.event.tid, path);
     }
 }
@@ -216,66 +223,73 @@ pub(crate) fn fchdir(stream: &mut Stream, step: &Step<'_>) {
 }
 
 pub(crate) fn chroot(stream: &mut Stream, step: &Step<'_>) {
-    let (Some(_), Some(path)) = (step.success(), step.text("path")) else { return };
+    let (Some(_), Some(path)) = (step.success(), step.text(Key::Path)) else { return };
     if let Some(thread) = stream.threads.get_mut(&step.event.tid) {
         thread.root = crate::stream::path::join(&thread.cwd, path).into();
+        stream.changed(step.event.tid);
     }
 }
 
 pub(crate) fn setsid(stream: &mut Stream, step: &Step<'_>) {
     if let (Some(sid), Some(thread)) = (step.success(), stream.threads.get_mut(&step.event.tid)) {
         thread.sid = sid;
+        stream.changed(step.event.tid);
     }
 }
 
 pub(crate) fn setpgid(stream: &mut Stream, step: &Step<'_>) {
-    let (Some(_), Some(pid), Some(group)) = (step.success(), step.number("pid"), step.number("pgid")) else {
+    let (Some(_), Some(pid), Some(group)) = (step.success(), step.number(Key::Pid), step.number(Key::Pgid))
+    else {
         return;
     };
     let caller = step.event.tid;
     let pid = if pid == 0 { caller } else { pid };
     if let Some(thread) = stream.threads.get_mut(&pid) {
         thread.vpgid = if group == 0 { thread.vpid } else { group };
+        stream.changed(pid);
     }
 }
 
 pub(crate) fn setuid(stream: &mut Stream, step: &Step<'_>) {
-    become_user(stream, step, "uid");
+    become_user(stream, step, Key::Uid);
 }
 
 pub(crate) fn setresuid(stream: &mut Stream, step: &Step<'_>) {
-    become_user(stream, step, "euid");
+    become_user(stream, step, Key::Euid);
 }
 
-fn become_user(stream: &mut Stream, step: &Step<'_>, name: &str) {
+fn become_user(stream: &mut Stream, step: &Step<'_>, name: Key) {
     let (Some(_), Some(uid)) = (step.success(), step.number(name)) else { return };
     if let Some(thread) = stream.threads.get_mut(&step.event.tid).filter(|_| low32(uid) != u32::MAX) {
         thread.uid = low32(uid);
+        stream.changed(step.event.tid);
     }
 }
 
 pub(crate) fn setgid(stream: &mut Stream, step: &Step<'_>) {
-    become_group(stream, step, "gid");
+    become_group(stream, step, Key::Gid);
 }
 
 pub(crate) fn setresgid(stream: &mut Stream, step: &Step<'_>) {
-    become_group(stream, step, "egid");
+    become_group(stream, step, Key::Egid);
 }
 
-fn become_group(stream: &mut Stream, step: &Step<'_>, name: &str) {
+fn become_group(stream: &mut Stream, step: &Step<'_>, name: Key) {
     let (Some(_), Some(gid)) = (step.success(), step.number(name)) else { return };
     if let Some(thread) = stream.threads.get_mut(&step.event.tid).filter(|_| low32(gid) != u32::MAX) {
         thread.gid = low32(gid);
+        stream.changed(step.event.tid);
     }
 }
 
 pub(crate) fn prctl(stream: &mut Stream, step: &Step<'_>) {
     const PR_SET_NAME: i64 = 15;
-    if step.success().is_none() || step.number("option") != Some(PR_SET_NAME) {
+    if step.success().is_none() || step.number(Key::Option) != Some(PR_SET_NAME) {
         return;
     }
-    if let (Some(name), Some(thread)) = (step.text("arg2_str"), stream.threads.get_mut(&step.event.tid)) {
+    if let (Some(name), Some(thread)) = (step.text(Key::Arg2Str), stream.threads.get_mut(&step.event.tid)) {
         thread.comm = name.get(..15).unwrap_or(name).into();
+        stream.changed(step.event.tid);
     }
 }
 
@@ -295,38 +309,40 @@ pub(crate) fn switch(stream: &mut Stream, step: &Step<'_>) {
 pub(crate) fn limit(stream: &mut Stream, step: &Step<'_>) {
     /// The schema's RLIMIT_NOFILE.
     const NOFILE: i64 = 7;
-    if step.success().is_none() || step.number("resource") != Some(NOFILE) {
+    if step.success().is_none() || step.number(Key::Resource) != Some(NOFILE) {
         return;
     }
-    let current = step.number("newcur").or_else(|| step.number("cur")).filter(|current| *current >= 0);
-    let pid = step.number("pid").filter(|pid| *pid > 0).unwrap_or(step.event.tid);
+    let current = step.number(Key::Newcur).or_else(|| step.number(Key::Cur)).filter(|current| *current >= 0);
+    let pid = step.number(Key::Pid).filter(|pid| *pid > 0).unwrap_or(step.event.tid);
     if let (Some(current), Some(main)) = (current, stream.main_mut(pid)) {
         main.fd_limit = current;
     }
 }
 
 pub(crate) fn user_added(stream: &mut Stream, step: &Step<'_>) {
-    let (Some(uid), Some(name)) = (step.number("uid"), step.text("name")) else { return };
-    let text = |name: &str| step.text(name).unwrap_or_default().into();
-    let gid = step.number("gid").map(low32);
-    let account = Account { gid, name: name.into(), home: text("home"), shell: text("shell") };
+    let (Some(uid), Some(name)) = (step.number(Key::Uid), step.text(Key::Name)) else { return };
+    let text = |name: Key| step.text(name).unwrap_or_default().into();
+    let gid = step.number(Key::Gid).map(low32);
+    let account = Account { gid, name: name.into(), home: text(Key::Home), shell: text(Key::Shell) };
     stream.add_user(low32(uid), account);
 }
 
 pub(crate) fn user_deleted(stream: &mut Stream, step: &Step<'_>) {
-    if let Some(uid) = step.number("uid") {
+    if let Some(uid) = step.number(Key::Uid) {
         stream.users.remove(&low32(uid));
+        stream.everything_changed();
     }
 }
 
 pub(crate) fn group_added(stream: &mut Stream, step: &Step<'_>) {
-    if let (Some(gid), Some(name)) = (step.number("gid"), step.text("name")) {
+    if let (Some(gid), Some(name)) = (step.number(Key::Gid), step.text(Key::Name)) {
         stream.add_group(low32(gid), name);
     }
 }
 
 pub(crate) fn group_deleted(stream: &mut Stream, step: &Step<'_>) {
-    if let Some(gid) = step.number("gid") {
+    if let Some(gid) = step.number(Key::Gid) {
         stream.groups.remove(&low32(gid));
+        stream.everything_changed();
     }
 }

@@ -1,6 +1,6 @@
 //! Sockets and the ends of their connections.
 
-use super::{Step, keep};
+use super::{Key, Step, keep};
 use crate::stream::Stream;
 use crate::stream::descriptor::{Descriptor, Kind, Role, Transport, single, tuple, unix_path, unmapped};
 use crate::stream::render;
@@ -12,7 +12,7 @@ const AF_NETLINK: i64 = 16;
 
 pub(crate) fn socket(stream: &mut Stream, step: &Step<'_>) {
     let Some(fd) = step.success() else { return };
-    let (Some(domain), Some(ty)) = (step.number("domain"), step.number("type")) else { return };
+    let (Some(domain), Some(ty)) = (step.number(Key::Domain), step.number(Key::Type)) else { return };
     let kind = match domain {
         AF_UNIX => Kind::Unix,
         AF_INET => Kind::Ipv4,
@@ -21,7 +21,7 @@ pub(crate) fn socket(stream: &mut Stream, step: &Step<'_>) {
         // sysdig knows no others, and shows their numbers only.
         _ => return,
     };
-    let transport = transport(ty & 0xff, step.number("proto").unwrap_or(0));
+    let transport = transport(ty & 0xff, step.number(Key::Proto).unwrap_or(0));
     keep(stream, step.event.tid, fd, Descriptor { kind, transport, ..Descriptor::default() });
 }
 
@@ -38,7 +38,7 @@ fn transport(ty: i64, protocol: i64) -> Transport {
 
 pub(crate) fn pair(stream: &mut Stream, step: &Step<'_>) {
     let Some(_) = step.success() else { return };
-    for end in ["fd1", "fd2"] {
+    for end in [Key::Fd1, Key::Fd2] {
         if let Some(fd) = step.number(end) {
             keep(stream, step.event.tid, fd, Descriptor { kind: Kind::Unix, ..Descriptor::default() });
         }
@@ -46,7 +46,7 @@ pub(crate) fn pair(stream: &mut Stream, step: &Step<'_>) {
 }
 
 pub(crate) fn bind(stream: &mut Stream, step: &Step<'_>) {
-    let (Some(_), Some(bytes)) = (step.success(), step.bytes("addr")) else { return };
+    let (Some(_), Some(bytes)) = (step.success(), step.bytes(Key::Addr)) else { return };
     let Some(descriptor) = stream.descriptor_mut(step.event.tid, step.fd) else { return };
     if let Some(local) = single(bytes).filter(|local| local.port() > 0) {
         let plain = unmapped(local).unwrap_or(local);
@@ -62,7 +62,7 @@ pub(crate) fn bind(stream: &mut Stream, step: &Step<'_>) {
 pub(crate) fn connect(stream: &mut Stream, step: &Step<'_>) {
     const EINPROGRESS: i64 = -115;
     let Some(result) = step.event.signed(0) else { return };
-    let Some(bytes) = step.bytes("tuple") else { return };
+    let Some(bytes) = step.bytes(Key::Tuple) else { return };
     let Some(descriptor) = stream.descriptor_mut(step.event.tid, step.fd) else { return };
     if result < 0 && result != EINPROGRESS {
         return;
@@ -96,7 +96,7 @@ pub(crate) fn accept(stream: &mut Stream, step: &Step<'_>) {
     if let Some(thread) = stream.threads.get_mut(&step.event.tid) {
         thread.last_fd = fd;
     }
-    let Some(bytes) = step.bytes("tuple") else { return };
+    let Some(bytes) = step.bytes(Key::Tuple) else { return };
     let mut descriptor = Descriptor { role: Role::Server, connected: true, ..Descriptor::default() };
     match (tuple(bytes), bytes.first()) {
         (Some((kind, source, destination)), _) => {
@@ -125,7 +125,7 @@ pub(crate) fn receive(stream: &mut Stream, step: &Step<'_>) {
 fn transfer(stream: &mut Stream, step: &Step<'_>, to: Role) {
     let Some(_) = step.success() else { return };
     let bound = |stream: &Stream, port: u16| stream.is_bound(step.event.tid, port);
-    let Some(bytes) = step.bytes("tuple") else { return };
+    let Some(bytes) = step.bytes(Key::Tuple) else { return };
     let is_bound = tuple(bytes).is_some_and(|(_, _, destination)| bound(stream, destination.port()));
     let Some(descriptor) = stream.descriptor_mut(step.event.tid, step.fd) else { return };
     if descriptor.kind.is_connection() {

@@ -1,0 +1,282 @@
+//! How an event is taken in. This is the road of every event: what it changes is read off a table
+//! once, and an event that changes nothing costs its thread's look-up and no more.
+
+use nabe_event::convert;
+use nabe_event::raw::{Event, flag};
+
+use super::transition::{self, Act, Step, Transition};
+use super::{Seen, Stream, Thread};
+
+/// Bytes of enter events that may wait for their exit events.
+const MAX_WAITING_BYTES: usize = 64 << 20;
+/// Room for an enter event that a thread keeps for the next one.
+const MAX_KEPT_ROOM: usize = 1 << 10;
+
+/// What is known of an event at once: whether people see it, and which image of a process it is
+/// about. See [`Stream::take`].
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    pub(crate) slot: Option<u32>,
+    pub(crate) image: u64,
+    shown: bool,
+}
+
+impl Taken {
+    pub(crate) const NOTHING: Self = Self { slot: None, image: 0, shown: false };
+
+    /// Whether people see it, as [`Seen::is_shown`].
+    #[must_use]
+    #[inline]
+    pub const fn is_shown(&self) -> bool {
+        self.shown
+    }
+
+    /// The image of its thread, as [`Seen::image`].
+    #[must_use]
+    #[inline]
+    pub const fn image(&self) -> u64 {
+        self.image
+    }
+}
+
+/// Where an event happened.
+struct Place {
+    /// Its thread's slot.
+    slot: Option<u32>,
+    /// The descriptor that it works on; -1 for none.
+    fd: i64,
+    /// Whether it is an exit event whose enter event was seen.
+    has_enter: bool,
+}
+
+impl Place {
+    const NONE: Self = Self { slot: None, fd: -1, has_enter: false };
+}
+
+/// Verdicts about processes, kept for as long as nothing changes that they may depend on. For a
+/// predicate that reads only fields of which [`super::is_of_image`] is true.
+#[derive(Clone, Debug, Default)]
+pub struct Verdicts(Vec<(u64, bool)>);
+
+impl Verdicts {
+    /// The verdict about the process of an event: the one from before, or else what `judge` says.
+    #[inline]
+    pub fn get(&mut self, taken: &Taken, judge: impl FnOnce() -> bool) -> bool {
+        let Some(slot) = taken.slot else { return judge() };
+        let slot = slot as usize;
+        match self.0.get(slot) {
+            Some((image, verdict)) if *image == taken.image => *verdict,
+            _ => {
+                let verdict = judge();
+                if slot >= self.0.len() {
+                    self.0.resize(slot + 1, (0, false));
+                }
+                if let Some(place) = self.0.get_mut(slot) {
+                    *place = (taken.image, verdict);
+                }
+                verdict
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// Takes an event in, of any age of the schema, and says what can be said without looking
+    /// further. [`Self::seen`] gives the rest, until the next event is taken in.
+    #[inline]
+    pub fn take(&mut self, event: &Event<'_>) -> Taken {
+        if event.flags & flag::SYNTHESISED != 0 {
+            // What it tells is told again by the event that it was made of.
+            self.current = Taken::NOTHING;
+            return self.current;
+        }
+        let act = self.begin(event);
+        if act.is_apart {
+            self.current = Taken { shown: self.shows(event, act), ..Taken::NOTHING };
+            return self.current;
+        }
+        let place = self.enter_or_exit(event, act);
+        let slot = match act.transition {
+            None => place.slot,
+            Some(transition) => {
+                self.change(event, act, transition, &place);
+                self.threads.find(event.tid)
+            }
+        };
+        self.end(event, act, slot)
+    }
+
+    /// The same for an event of which the caller has the current layout; `None` for an enter event
+    /// that has none, and where it is not [wanted](Self::wants).
+    fn take_converted(&mut self, shown: &Event<'_>, current: Option<&Event<'_>>) -> Taken {
+        let act = self.begin(shown);
+        if act.is_apart {
+            self.current = Taken { shown: self.shows(shown, act), ..Taken::NOTHING };
+            return self.current;
+        }
+        let fd = self.enter_or_exit(shown, act).fd;
+        if let Some(event) = current
+            && let Some(transition) = Act::of(event.id).transition
+        {
+            let lone = fd < 0 && event.id != shown.id;
+            let fd = if lone { transition::fd_of(event, Act::of(event.id).fd_at) } else { fd };
+            transition(self, &Step { event, fd });
+        }
+        let slot = self.threads.find(shown.tid);
+        self.end(shown, act, slot)
+    }
+
+    /// Takes an event in: `shown` as the source has it, `current` the same in the current layout
+    /// (`None` for an enter event that has none, and where it is not [wanted](Self::wants)). Gives it
+    /// back with what is known about it.
+    pub fn apply<'s>(&'s mut self, shown: &Event<'s>, current: Option<&Event<'_>>) -> Seen<'s> {
+        self.take_converted(shown, current);
+        self.seen(shown)
+    }
+
+    /// Takes an event in, of any age of the schema, and gives it back with what is known about it.
+    #[inline]
+    pub fn event<'s>(&'s mut self, event: &Event<'s>) -> Seen<'s> {
+        self.take(event);
+        self.seen(event)
+    }
+
+    /// The event that was taken in last, with what is known about it.
+    #[inline]
+    pub fn seen<'s>(&'s self, event: &Event<'s>) -> Seen<'s> {
+        Seen::new(self, *event)
+    }
+
+    #[inline]
+    fn begin(&mut self, event: &Event<'_>) -> &'static Act {
+        if self.has_ending {
+            self.end_what_ended();
+        }
+        self.number += 1;
+        if self.first_ns == 0 {
+            self.first_ns = event.ts_ns;
+        }
+        self.before_ns = if self.last_ns == 0 { event.ts_ns } else { self.last_ns };
+        self.last_ns = event.ts_ns;
+        let act = Act::of(event.id);
+        self.prologue &= act.is_prologue;
+        act
+    }
+
+    #[inline]
+    fn shows(&self, event: &Event<'_>, act: &Act) -> bool {
+        !self.prologue && act.is_shown && event.flags & flag::STATE_ONLY == 0
+    }
+
+    #[inline]
+    fn end(&mut self, event: &Event<'_>, act: &Act, slot: Option<u32>) -> Taken {
+        let lineage = self.lineage;
+        let image = match slot.and_then(|slot| self.threads.at_mut(slot)) {
+            Some(thread) => {
+                if thread.lineage != lineage {
+                    self.images += 1;
+                    (thread.image, thread.lineage) = (self.images, lineage);
+                }
+                thread.image
+            }
+            None => 0,
+        };
+        let shown = self.shows(event, act);
+        self.current = Taken { slot: if act.is_container { None } else { slot }, image, shown };
+        self.current
+    }
+
+    /// Notes which system call the thread is in and how long it took.
+    #[inline]
+    fn enter_or_exit(&mut self, event: &Event<'_>, act: &Act) -> Place {
+        if !act.is_syscall || event.tid < 0 {
+            return Place { slot: self.threads.find(event.tid), ..Place::NONE };
+        }
+        let Some(slot) = self.threads.find(event.tid).or_else(|| self.newcomer(event, act)) else {
+            return Place::NONE;
+        };
+        let Some(thread) = self.threads.at_mut(slot) else { return Place::NONE };
+        thread.last_ns = event.ts_ns;
+        if act.is_enter {
+            thread.enter = Some(event.id);
+            thread.enter_ns = event.ts_ns;
+            thread.latency_ns = 0;
+            thread.last_fd = transition::fd_of(event, act.fd_at);
+            if act.is_kept {
+                let before = thread.kept.room_bytes();
+                thread.kept.keep(event);
+                self.waiting_bytes += thread.kept.room_bytes() - before;
+            }
+            return Place { slot: Some(slot), fd: thread.last_fd, has_enter: false };
+        }
+        if thread.enter_ns != 0 {
+            thread.latency_ns = event.ts_ns.saturating_sub(thread.enter_ns);
+        }
+        let has_enter = thread.enter == Some(event.id.other_side());
+        thread.enter = None;
+        if !has_enter {
+            thread.last_fd = transition::fd_of(event, act.fd_at);
+        }
+        Place { slot: Some(slot), fd: thread.last_fd, has_enter }
+    }
+
+    /// A thread that was never told of; none when the event may be a child's first.
+    #[cold]
+    fn newcomer(&mut self, event: &Event<'_>, act: &Act) -> Option<u32> {
+        if act.is_birth {
+            return None;
+        }
+        self.insert(Thread::unknown(event.tid));
+        self.threads.find(event.tid)
+    }
+
+    /// Runs a transition, on the event in the current layout where it wants that.
+    #[inline(never)]
+    fn change(&mut self, event: &Event<'_>, act: &Act, transition: Transition, place: &Place) {
+        let fd = place.fd;
+        if !act.converted {
+            return transition(self, &Step { event, fd });
+        }
+        let thread = place.slot.filter(|_| place.has_enter).and_then(|slot| self.threads.at_mut(slot));
+        let enter = thread.map(|thread| core::mem::take(&mut thread.kept));
+        let params = enter.as_ref().and_then(|enter| enter.params(event.id.other_side()));
+        let mut made = core::mem::take(&mut self.made);
+        if let Some(current) = convert::current(event, params, &mut made) {
+            transition(self, &Step { event: &current, fd });
+        }
+        self.made = made;
+        if let Some(enter) = enter {
+            self.give_back(place.slot, enter);
+        }
+    }
+
+    /// The room of an enter event goes back to its thread, unless it is large or the thread gone.
+    fn give_back(&mut self, slot: Option<u32>, enter: convert::Enter) {
+        let room = enter.room_bytes();
+        let thread = slot.filter(|_| room <= MAX_KEPT_ROOM).and_then(|slot| self.threads.at_mut(slot));
+        match thread {
+            Some(thread) if thread.kept.room_bytes() == 0 => thread.kept = enter,
+            _ => self.waiting_bytes = self.waiting_bytes.saturating_sub(room),
+        }
+        if self.waiting_bytes > MAX_WAITING_BYTES {
+            self.forget_enters();
+        }
+    }
+
+    /// Too many wait: whoever made them wait does not mean to return.
+    #[cold]
+    fn forget_enters(&mut self) {
+        self.threads.each(|thread| thread.kept = convert::Enter::default());
+        self.waiting_bytes = 0;
+    }
+
+    fn end_what_ended(&mut self) {
+        self.has_ending = false;
+        if let Some((tid, fd)) = self.ending_fd.take() {
+            self.remove_descriptor(tid, fd);
+        }
+        if let Some(tid) = self.ending_thread.take() {
+            self.remove_thread(tid);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the tables hold at most, and what is forgotten when they are full: threads that were silent
+//! for longest, and the oldest descriptors. Nothing new is refused; what was forgotten is counted.
+
+use std::sync::Arc;
+
+use super::descriptor::Descriptor;
+use super::{Stream, Thread};
+
+/// Threads that are kept at once: four times what the kernel allows by default.
+const MAX_THREADS: usize = 1 << 17;
+/// Descriptors of one process.
+const MAX_OF_PROCESS: usize = 1 << 20;
+/// Descriptors of all processes.
+const MAX_DESCRIPTORS: usize = 1 << 21;
+
+impl Stream {
+    /// Puts a thread in, in the place of one with the same number.
+    pub(crate) fn insert(&mut self, mut thread: Thread) {
+        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&thread.tid) {
+            self.forget_threads();
+        }
+        if !thread.is_main()
+            && let Some(main) = self.threads.get_mut(&thread.pid)
+        {
+            main.siblings += 1;
+        }
+        self.comes(&mut thread);
+        thread.last_ns = thread.last_ns.max(self.last_ns);
+        self.open += thread.descriptors.len();
+        if let Some(before) = self.threads.insert(thread) {
+            self.gone(&before);
+        }
+        if self.open > MAX_DESCRIPTORS {
+            self.forget_descriptors();
+        }
+    }
+
+    pub(crate) fn remove_thread(&mut self, tid: i64) {
+        let Some(thread) = self.threads.remove(tid) else { return };
+        self.gone(&thread);
+        self.goes(tid);
+    }
+
+    /// A thread has left the table.
+    fn gone(&mut self, thread: &Thread) {
+        self.open = self.open.saturating_sub(thread.descriptors.len());
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(thread.kept.room_bytes());
+        if !thread.is_main()
+            && let Some(main) = self.threads.get_mut(&thread.pid)
+        {
+            main.siblings = main.siblings.saturating_sub(1);
+        }
+    }
+
+    /// Forgets the quarter of the threads that were silent for longest.
+    #[cold]
+    fn forget_threads(&mut self) {
+        let mut last: Vec<(u64, i64)> =
+            self.threads.values().map(|thread| (thread.last_ns, thread.tid)).collect();
+        let quarter = last.len() / 4;
+        last.select_nth_unstable(quarter);
+        for (_, tid) in last.into_iter().take(quarter) {
+            let open = self.threads.get(&tid).map_or(0, |thread| thread.descriptors.len());
+            self.losses.threads += 1;
+            self.losses.descriptors += open as u64;
+            self.remove_thread(tid);
+        }
+    }
+
+    /// Forgets descriptors of those that were silent for longest until a quarter is free.
+    #[cold]
+    fn forget_descriptors(&mut self) {
+        let mut owners: Vec<(u64, i64)> = self
+            .threads
+            .values()
+            .filter(|thread| thread.descriptors.len() > 0)
+            .map(|thread| (thread.last_ns, thread.tid))
+            .collect();
+        owners.sort_unstable();
+        for (_, tid) in owners {
+            if self.open <= MAX_DESCRIPTORS / 4 * 3 {
+                return;
+            }
+            let Some(thread) = self.threads.get_mut(&tid) else { continue };
+            let gone = core::mem::take(&mut thread.descriptors).len();
+            self.open = self.open.saturating_sub(gone);
+            self.losses.descriptors += gone as u64;
+        }
+    }
+
+    /// Keeps a descriptor of the table that `tid` uses.
+    pub(crate) fn keep(&mut self, tid: i64, fd: i64, descriptor: Arc<Descriptor>) {
+        match self.owner(tid).map(|owner| owner.tid) {
+            Some(owner) => self.keep_of(owner, fd, descriptor),
+            None => self.losses.descriptors += 1,
+        }
+    }
+
+    /// Keeps a descriptor of this very thread.
+    pub(crate) fn keep_of(&mut self, tid: i64, fd: i64, mut descriptor: Arc<Descriptor>) {
+        if descriptor.generation == 0 {
+            self.generations += 1;
+            Arc::make_mut(&mut descriptor).generation = self.generations;
+        }
+        let Some(thread) = self.threads.get_mut(&tid) else {
+            self.losses.descriptors += 1;
+            return;
+        };
+        if thread.descriptors.len() >= MAX_OF_PROCESS && thread.descriptors.get(fd).is_none() {
+            let mut generations: Vec<u64> =
+                thread.descriptors.values().map(|found| found.generation).collect();
+            let quarter = generations.len() / 4;
+            let (_, oldest, _) = generations.select_nth_unstable(quarter);
+            let oldest = *oldest;
+            let gone = thread.descriptors.retain(|_, found| found.generation > oldest);
+            self.open = self.open.saturating_sub(gone);
+            self.losses.descriptors += gone as u64;
+        }
+        self.open += usize::from(thread.descriptors.insert(fd, descriptor));
+        if self.open > MAX_DESCRIPTORS {
+            self.forget_descriptors();
+        }
+    }
+
+    /// Takes one out of the table that `tid` uses.
+    pub(crate) fn remove_descriptor(&mut self, tid: i64, fd: i64) {
+        let Some(owner) = self.owner_mut(tid) else { return };
+        let gone = usize::from(owner.descriptors.remove(fd).is_some());
+        self.open = self.open.saturating_sub(gone);
+    }
+
+    /// Takes those out of the table that `tid` uses that `keep` does not want.
+    pub(crate) fn retain_descriptors(&mut self, tid: i64, keep: impl FnMut(i64, &Descriptor) -> bool) {
+        let Some(owner) = self.owner_mut(tid) else { return };
+        let gone = owner.descriptors.retain(keep);
+        self.open = self.open.saturating_sub(gone);
+    }
+}
