@@ -7,6 +7,7 @@ mod fields;
 mod generate;
 mod language;
 mod ps;
+mod record;
 mod replay;
 
 use std::ffi::OsString;
@@ -39,7 +40,9 @@ enum Verb {
     /// Say why a process, port, file or container is there
     Explain(explain::Args),
     /// Print the events of captures, filtered and formatted
-    Replay(replay::Args),
+    Replay(Box<replay::Args>),
+    /// Write events into capture files
+    Record(Box<record::Args>),
     /// List the fields, constants and presets of expressions and columns
     Fields(fields::Args),
     /// Say what this kernel, these privileges and these engines allow
@@ -67,6 +70,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         Verb::Ps(args) => ps::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Replay(args) => replay::run(&args),
+        Verb::Record(args) => record::run(&args),
         Verb::Fields(args) => fields::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Version => generate::version(),

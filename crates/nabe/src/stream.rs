@@ -11,12 +11,15 @@
 //! drops.
 
 pub mod lines;
+pub mod lookback;
 pub mod progress;
+pub mod record;
 pub mod stop;
 pub mod tally;
 mod zone;
 
 use nabe_event::raw::flag;
+use nabe_event::source::EventSet;
 use nabe_event::{Item, Source};
 use nabe_filter::Program;
 use nabe_state::stream::{Losses, Seen, Stream, Style};
@@ -124,6 +127,8 @@ pub struct Pipeline<'a> {
     program: Program,
     /// Whether the filter selects everything.
     all: bool,
+    /// Events that it can select at all.
+    possible: EventSet,
     /// Whether internal and hidden events are shown, too.
     hidden: bool,
     sinks: Vec<Box<dyn Sink + 'a>>,
@@ -142,6 +147,7 @@ impl<'a> Pipeline<'a> {
         Self {
             stream,
             all: program.selects_all(),
+            possible: program.events().clone(),
             program,
             hidden: false,
             sinks: Vec::new(),
@@ -200,6 +206,11 @@ impl<'a> Pipeline<'a> {
                 return Ok(Step::Enough);
             }
         }
+        self.idle()
+    }
+
+    /// A batch has ended.
+    fn idle(&mut self) -> Result<Step> {
         for sink in &mut self.sinks {
             sink.idle(self.live, &self.stream)?;
         }
@@ -232,7 +243,8 @@ impl<'a> Pipeline<'a> {
         let shown = seen.is_shown() || (self.hidden && !seen.is_prologue());
         // Of what is not shown only these ask whether it is selected.
         let asked = shown || self.limit.is_some() || self.wants == Wants::All;
-        let selected = asked && (self.all || self.program.matches(&seen));
+        let selected =
+            asked && (self.all || self.possible.contains(seen.event().id) && self.program.matches(&seen));
         self.passed.limited += u64::from(selected);
         if shown && selected {
             self.passed.selected += 1;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use nabe_scap::{Ending, Reader};
 
 use super::events::{Show, tell_numbers};
+use super::record::Road;
 use crate::error::{CliError, Result};
 use crate::output;
 use crate::stream::progress::Progress;
@@ -107,10 +108,10 @@ impl<'a> Capture<'a> {
     }
 
     /// Takes it through to its end.
-    pub(super) fn read(&mut self, pipeline: &mut Pipeline<'_>, stop: &Stop) -> Result<Step> {
+    pub(super) fn read(&mut self, road: &mut impl Road, stop: &Stop) -> Result<Step> {
         let path = self.path;
         let step = loop {
-            let step = pipeline.step(&mut self.reader, |error| unreadable(path, error))?;
+            let step = road.step(&mut self.reader, |error| unreadable(path, error))?;
             if step != Step::More || stop.is_asked() {
                 break if step == Step::More { Step::Enough } else { step };
             }

@@ -1,0 +1,294 @@
+//! `nabe record`: events into capture files.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use nabe_scap::Compression;
+use nabe_state::stream::{Seen, Stream, Style};
+
+use super::language::Language;
+use super::replay::Capture;
+use crate::error::{CliError, Result};
+use crate::stream::lookback::Lookback;
+use crate::stream::record::name::Names;
+use crate::stream::record::redact::{Redactor, Rule};
+use crate::stream::record::{Limits, Options, Recorder, Scope};
+use crate::stream::stop::Stop;
+use crate::stream::{Pipeline, Sink, Step, Wants};
+
+/// Write events into capture files.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nabe record -o a.scap
+  nabe record -o a.scap.gz -z 'proc.name = nginx'
+  nabe record -o ring.scap -C 100 -W 10
+  nabe record -o '%Y%m%d-%H%M.scap' -G 3600
+  nabe record -o crash.scap --ring 64M --on 'evt.type = signaldeliver and evt.arg.sig = SIGSEGV' --after 5
+  nabe record -o clean.scap --redact env --redact 'args=--password=\\S+' -r dirty.scap
+
+With a filter a file holds only the threads that have events in it and those around them; the
+arguments, environments and descriptors of others stay out (--all-state takes them in). SIGUSR1
+begins a new file; Ctrl-C ends, and completes the file.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or expression.")]
+pub struct Args {
+    /// Which events, in CEL or sysdig's language; all without it
+    #[arg(value_name = "FILTER")]
+    filter: Option<String>,
+    /// The file; - for standard output
+    #[arg(short = 'o', short_alias = 'w', long, value_name = "FILE")]
+    output: PathBuf,
+    /// Read events from captures instead of the kernel; may be given several times
+    #[arg(short = 'r', long = "read", value_name = "CAPTURE")]
+    read: Vec<PathBuf>,
+    /// Language of the filters
+    #[arg(long, value_enum, default_value_t)]
+    lang: Language,
+    #[command(flatten)]
+    how: How,
+    /// Stop after so many events
+    #[arg(short = 'n', long = "limit", value_name = "N")]
+    limit: Option<u64>,
+    /// Keep the last events in so much memory (64M, 1G), and write them only when --on selects one
+    #[arg(long, value_name = "BYTES", requires = "on", value_parser = size, help_heading = "Look-back")]
+    ring: Option<usize>,
+    /// The event at which what is in the ring is written
+    #[arg(long, value_name = "FILTER", help_heading = "Look-back")]
+    on: Option<String>,
+    /// Go on writing for so many seconds behind the last event that --on selects
+    #[arg(long, value_name = "SECONDS", default_value = "1", requires = "on", help_heading = "Look-back")]
+    after: f64,
+}
+
+/// How captures are written.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct How {
+    /// Compress: gzip, which every reader opens, zstd or lz4
+    #[arg(short = 'z', long, value_enum, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "gzip", require_equals = true)]
+    pub(super) compress: Option<Format>,
+    /// New file behind so many million bytes
+    #[arg(short = 'C', long = "file-size", value_name = "MB", help_heading = "Rotation")]
+    pub(super) file_size: Option<u64>,
+    /// New file every so many seconds of events; % in the name as in strftime(3)
+    #[arg(short = 'G', long = "seconds", value_name = "SECONDS", help_heading = "Rotation")]
+    pub(super) seconds: Option<u64>,
+    /// New file every so many events
+    #[arg(short = 'e', long = "events", value_name = "N", help_heading = "Rotation")]
+    pub(super) events: Option<u64>,
+    /// Keep so many files and begin again with the first; with -G: end behind so many
+    #[arg(short = 'W', long = "files", value_name = "N", help_heading = "Rotation")]
+    pub(super) files: Option<u32>,
+    /// Keep, hidden, every event that changes the state, and the state of all
+    #[arg(short = 'F', long)]
+    pub(super) fatfile: bool,
+    /// With a filter, too: keep the threads, descriptors and environments of all processes
+    #[arg(long)]
+    pub(super) all_state: bool,
+    /// Take out: env (values of the environment), payload, args=PATTERN (what the regular expression matches in texts)
+    #[arg(long, value_name = "WHAT", value_parser = rule)]
+    pub(super) redact: Vec<Rule>,
+    /// At most so many bytes of payload
+    #[arg(short = 's', long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=65_000))]
+    pub(super) snaplen: Option<u32>,
+    /// No enter events for readers of older schemas
+    #[arg(long)]
+    pub(super) exit_only: bool,
+}
+
+/// Formats of compression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// RFC 1952
+    Gzip,
+    /// RFC 8878
+    Zstd,
+    /// LZ4 frames
+    Lz4,
+}
+
+fn rule(text: &str) -> std::result::Result<Rule, String> {
+    text.parse()
+}
+
+/// `64M`: bytes with a binary suffix.
+fn size(text: &str) -> std::result::Result<usize, String> {
+    let (digits, factor) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1usize << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1),
+    };
+    let number: usize = digits.parse().map_err(|_| "a number with K, M or G behind it".to_owned())?;
+    let bytes = number.checked_mul(factor).ok_or("too large")?;
+    if bytes < 1 << 16 { Err("at least 64K".to_owned()) } else { Ok(bytes) }
+}
+
+impl How {
+    /// A recorder into `output` of what a filter, or none (`all`), selects.
+    pub(super) fn options(&self, output: &Path, all: bool) -> Options {
+        let by_time = self.seconds.is_some() && self.file_size.is_none();
+        let rotates = self.file_size.is_some() || self.seconds.is_some() || self.events.is_some();
+        let names = if rotates { Names::rotated(output, by_time, self.files) } else { Names::one(output) };
+        let compression = match self.compress {
+            Some(Format::Gzip) => Compression::Gzip,
+            Some(Format::Zstd) => Compression::Zstd,
+            Some(Format::Lz4) => Compression::Lz4,
+            None => Compression::None,
+        };
+        Options {
+            names,
+            compression,
+            scope: if all || self.fatfile || self.all_state { Scope::All } else { Scope::Related },
+            fat: self.fatfile,
+            compatible: !self.exit_only,
+            redactor: Redactor::new(&self.redact, self.snaplen.map(|len| len as usize)),
+            limits: Limits {
+                bytes: self.file_size.map(|size| size.saturating_mul(1_000_000)),
+                span_ns: self.seconds.map(|seconds| seconds.saturating_mul(1_000_000_000)),
+                events: self.events,
+            },
+        }
+    }
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    use nabe_filter::Program;
+    let compile = |text: &str| Program::compile_of_events(text, args.lang.into());
+    let program = compile(args.filter.as_deref().unwrap_or(""))?;
+    let trigger = args.on.as_deref().map(compile).transpose()?;
+    let stop = Stop::listen()?;
+    stop.listen_rotate()?;
+    let options = args.how.options(&args.output, program.selects_all());
+    let recorder = match trigger {
+        None => Recorder::new(options, Some(stop.clone()))?,
+        Some(_) => Recorder::asleep(options, Some(stop.clone())),
+    };
+    let recorder = Rc::new(RefCell::new(recorder));
+    let mut pipeline = Pipeline::new(program, Style::default());
+    pipeline.limit(args.limit);
+    pipeline.add(Shared(Rc::clone(&recorder)));
+    let result = match trigger {
+        None => each_source(args, &stop, &mut pipeline),
+        Some(trigger) => {
+            let wake = Rc::clone(&recorder);
+            let ring = args.ring.unwrap_or(64 << 20);
+            let after = std::time::Duration::try_from_secs_f64(args.after)
+                .map_err(|error| CliError::usage(format_args!("--after {}: {error}", args.after)))?;
+            let mut lookback = Lookback::new(trigger, pipeline, ring, after, move |on| {
+                let mut recorder = wake.borrow_mut();
+                if on {
+                    recorder.wake();
+                    Ok(())
+                } else {
+                    recorder.sleep()
+                }
+            });
+            each_source(args, &stop, &mut lookback)
+        }
+    };
+    let (files, events, bytes) = recorder.borrow().written();
+    if args.output != Path::new("-") || result.is_ok() {
+        eprintln!(
+            "nabe: {events} events in {files} file{}, {bytes} bytes",
+            if files == 1 { "" } else { "s" }
+        );
+    }
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// What takes a source's batches.
+pub(super) trait Road {
+    /// Takes a batch through.
+    fn step<S: nabe_event::Source>(
+        &mut self,
+        source: &mut S,
+        about: impl FnOnce(&S::Error) -> CliError,
+    ) -> Result<Step>;
+    /// The run is over.
+    fn finish(&mut self) -> Result<()>;
+}
+
+impl Road for Pipeline<'_> {
+    fn step<S: nabe_event::Source>(
+        &mut self,
+        source: &mut S,
+        about: impl FnOnce(&S::Error) -> CliError,
+    ) -> Result<Step> {
+        Pipeline::step(self, source, about)
+    }
+    fn finish(&mut self) -> Result<()> {
+        Pipeline::finish(self)
+    }
+}
+
+impl Road for Lookback<'_> {
+    fn step<S: nabe_event::Source>(
+        &mut self,
+        source: &mut S,
+        about: impl FnOnce(&S::Error) -> CliError,
+    ) -> Result<Step> {
+        Lookback::step(self, source, about)
+    }
+    fn finish(&mut self) -> Result<()> {
+        Lookback::finish(self)
+    }
+}
+
+/// Takes all sources through.
+fn each_source(args: &Args, stop: &Stop, road: &mut impl Road) -> Result<()> {
+    let mut result = Ok(Step::More);
+    for path in &args.read {
+        if !matches!(result, Ok(Step::More | Step::Ended)) || stop.is_asked() {
+            break;
+        }
+        result = Capture::open(path, false, true).and_then(|mut capture| capture.read(road, stop));
+    }
+    // What was written until something failed is completed all the same.
+    let finished = road.finish();
+    result.map(|_| ()).and(finished)
+}
+
+/// A recorder that somebody else wakes.
+struct Shared(Rc<RefCell<Recorder>>);
+
+impl Sink for Shared {
+    fn wants(&self) -> Wants {
+        self.0.borrow().wants()
+    }
+    fn item(&mut self, item: &nabe_event::Item<'_>, stream: &Stream) -> Result<()> {
+        self.0.borrow_mut().item(item, stream)
+    }
+    fn seen(&mut self, seen: &Seen<'_>) -> Result<()> {
+        self.0.borrow_mut().seen(seen)
+    }
+    fn other(&mut self, seen: &Seen<'_>, selected: bool) -> Result<()> {
+        self.0.borrow_mut().other(seen, selected)
+    }
+    fn idle(&mut self, live: bool, stream: &Stream) -> Result<()> {
+        self.0.borrow_mut().idle(live, stream)
+    }
+    fn is_done(&self) -> bool {
+        self.0.borrow().is_done()
+    }
+    fn finish(&mut self, stream: &Stream) -> Result<()> {
+        self.0.borrow_mut().finish(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_suffixes() {
+        assert_eq!(size("64M"), Ok(64 << 20));
+        assert_eq!(size("65536"), Ok(65_536));
+        for wrong in ["", "M", "1x", "1", "99999999999G"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

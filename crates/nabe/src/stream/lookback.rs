@@ -1,0 +1,200 @@
+//! Look-back: the last events wait in memory, and are written when one is seen that matters.
+//!
+//! There are two roads. The *front* takes every event at once and asks the trigger. The *back* takes
+//! the same events as they leave the ring, so that its state is that of the oldest event in the ring:
+//! when the trigger fires, its sinks begin with that state and see the whole ring, then every event
+//! until the time behind the last trigger is over.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nabe_event::raw::{Event, Params};
+use nabe_event::table::EventId;
+use nabe_event::{Item, Source};
+use nabe_filter::Program;
+use nabe_state::stream::{Seen, Stream, Style};
+
+use super::{Pipeline, Sink, Step};
+use crate::error::{CliError, Result};
+
+/// Events in the order in which they came, oldest first, in at most so many bytes.
+struct Ring {
+    events: VecDeque<Box<Kept>>,
+    bytes: usize,
+    most: usize,
+}
+
+/// An event with its bytes.
+struct Kept {
+    id: EventId,
+    cpu: u16,
+    flags: u32,
+    ts_ns: u64,
+    tid: i64,
+    lengths: usize,
+    /// Lengths, then values.
+    bytes: Box<[u8]>,
+}
+
+impl Kept {
+    fn new(event: &Event<'_>) -> Self {
+        let bytes = [event.params.lengths(), event.params.data()].concat().into();
+        let lengths = event.params.lengths().len();
+        let Event { id, cpu, flags, ts_ns, tid, .. } = *event;
+        Self { id, cpu, flags, ts_ns, tid, lengths, bytes }
+    }
+
+    /// Bytes of memory that it takes, with what the allocator and the list need.
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.bytes.len() + 48
+    }
+
+    fn event(&self) -> Option<Event<'_>> {
+        let (lengths, data) = self.bytes.split_at_checked(self.lengths)?;
+        let params = Params::new(self.id, lengths, data)?;
+        Some(Event {
+            id: self.id,
+            cpu: self.cpu,
+            flags: self.flags,
+            ts_ns: self.ts_ns,
+            tid: self.tid,
+            params,
+        })
+    }
+}
+
+/// Notes that the trigger has fired.
+struct Fired(Rc<Cell<bool>>);
+
+impl Sink for Fired {
+    fn seen(&mut self, _: &Seen<'_>) -> Result<()> {
+        self.0.set(true);
+        Ok(())
+    }
+    fn finish(&mut self, _: &Stream) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The two roads and the ring between them.
+pub struct Lookback<'a> {
+    front: Pipeline<'a>,
+    fired: Rc<Cell<bool>>,
+    ring: Ring,
+    back: Pipeline<'a>,
+    after_ns: u64,
+    /// Until when events go straight through: nanoseconds since the epoch.
+    until_ns: Option<u64>,
+    switch: Box<dyn FnMut(bool) -> Result<()> + 'a>,
+    /// How often the trigger opened a window.
+    windows: u64,
+}
+
+impl<'a> Lookback<'a> {
+    /// Keeps `most` bytes in front of `back`; `switch` wakes its sinks and puts them to sleep.
+    pub fn new(
+        trigger: Program,
+        back: Pipeline<'a>,
+        most: usize,
+        after: Duration,
+        switch: impl FnMut(bool) -> Result<()> + 'a,
+    ) -> Self {
+        let fired = Rc::new(Cell::new(false));
+        let mut front = Pipeline::new(trigger, Style::default());
+        front.add(Fired(Rc::clone(&fired)));
+        Self {
+            front,
+            fired,
+            ring: Ring { events: VecDeque::new(), bytes: 0, most },
+            back,
+            after_ns: u64::try_from(after.as_nanos()).unwrap_or(u64::MAX),
+            until_ns: None,
+            switch: Box::new(switch),
+            windows: 0,
+        }
+    }
+
+    /// Takes a batch of `source` through; `about` puts its error into words.
+    pub fn step<S: Source>(
+        &mut self,
+        source: &mut S,
+        about: impl FnOnce(&S::Error) -> CliError,
+    ) -> Result<Step> {
+        let batch = match source.batch() {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(Step::Ended),
+            Err(error) => return Err(about(&error)),
+        };
+        for item in batch {
+            if !self.item(&item)? {
+                return Ok(Step::Enough);
+            }
+        }
+        Ok(self.back.idle()?)
+    }
+
+    fn item(&mut self, item: &Item<'_>) -> Result<bool> {
+        self.front.item(item)?;
+        let Item::Event(event) = item else {
+            // What a section begins with is no history: what is in the ring comes before it.
+            self.drain()?;
+            return self.back.item(item);
+        };
+        if self.until_ns.is_some_and(|until| event.ts_ns > until) {
+            (self.switch)(false)?;
+            self.until_ns = None;
+        }
+        if self.fired.take() {
+            self.windows += u64::from(self.until_ns.is_none());
+            if self.until_ns.is_none() {
+                (self.switch)(true)?;
+            }
+            self.until_ns = Some(event.ts_ns.saturating_add(self.after_ns));
+            if !self.drain()? {
+                return Ok(false);
+            }
+        }
+        if self.until_ns.is_some() {
+            return self.back.item(item);
+        }
+        self.keep(event)
+    }
+
+    fn keep(&mut self, event: &Event<'_>) -> Result<bool> {
+        let kept = Box::new(Kept::new(event));
+        self.ring.bytes += kept.size();
+        self.ring.events.push_back(kept);
+        while self.ring.bytes > self.ring.most {
+            if !self.pass()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The oldest event leaves the ring.
+    fn pass(&mut self) -> Result<bool> {
+        let Some(oldest) = self.ring.events.pop_front() else { return Ok(true) };
+        self.ring.bytes -= oldest.size();
+        oldest.event().map_or(Ok(true), |event| self.back.item(&Item::Event(event)))
+    }
+
+    fn drain(&mut self) -> Result<bool> {
+        while !self.ring.events.is_empty() {
+            if !self.pass()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The run is over; what is in the ring was not asked for.
+    pub fn finish(&mut self) -> Result<()> {
+        if self.windows == 0 {
+            eprintln!("nabe: note: nothing matched --on: no file was written");
+        }
+        self.back.finish()
+    }
+}
