@@ -19,6 +19,7 @@ mod classes;
 mod compile;
 mod diagnostic;
 mod eval;
+pub mod format;
 mod interest;
 mod ir;
 mod lang;

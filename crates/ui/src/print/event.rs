@@ -9,10 +9,11 @@
 
 use std::io::Write as _;
 
-use nabe_event::field::{self, Arg, Field, Marks, event, nearest};
+use nabe_event::field::event;
 use nabe_event::payload::Form;
-use nabe_event::{FieldId, Fields, Type, Value};
-use nabe_filter::sysdig::decode_base64;
+use nabe_event::{FieldId, Fields, Value};
+pub use nabe_filter::format::FormatError;
+use nabe_filter::format::{self, Template};
 
 use crate::print::json;
 
@@ -24,84 +25,6 @@ pub const CONTAINER: &str = "*%evt.num %evt.outputtime %evt.cpu %container.name 
 /// The same with the pod (`-pk`).
 pub const KUBERNETES: &str = "*%evt.num %evt.outputtime %evt.cpu %k8s.pod.name (%container.id) %proc.name (%thread.tid:%thread.vtid) %evt.dir %evt.type %evt.info";
 
-/// What is wrong with a format.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FormatError {
-    /// Nothing to print.
-    #[error("the format is empty")]
-    Empty,
-    /// A `%` with nothing behind it.
-    #[error("the format cannot end with `%` or a width (position {position})")]
-    Cut {
-        /// Where the `%` is, in bytes.
-        position: usize,
-    },
-    /// No field has this name.
-    #[error("unknown field `{name}` in the format (position {position})")]
-    Unknown {
-        /// What the user wrote.
-        name: String,
-        /// Where it begins, in bytes.
-        position: usize,
-        /// The known name that is nearest, if any is near.
-        nearest: Option<String>,
-    },
-    /// A field that has no value without an argument.
-    #[error("field `{name}` needs an argument in brackets (position {position})")]
-    NoArgument {
-        /// The field.
-        name: String,
-        /// Where it begins, in bytes.
-        position: usize,
-    },
-    /// A field that has no text.
-    #[error("field `{name}` is for filters only (position {position})")]
-    FilterOnly {
-        /// The field.
-        name: String,
-        /// Where it begins, in bytes.
-        position: usize,
-    },
-    /// Brackets or parentheses that do not close.
-    #[error("`{name}` is not closed (position {position})")]
-    Open {
-        /// What the user wrote.
-        name: String,
-        /// Where it begins, in bytes.
-        position: usize,
-    },
-}
-
-impl FormatError {
-    /// The name that was probably meant.
-    #[must_use]
-    pub fn nearest(&self) -> Option<&str> {
-        match self {
-            Self::Unknown { nearest, .. } => nearest.as_deref(),
-            _ => None,
-        }
-    }
-}
-
-/// What is done with a value before it is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transformer {
-    Upper,
-    Lower,
-    Base64,
-    Basename,
-    Len,
-}
-
-const TRANSFORMERS: [(&str, Transformer); 5] = [
-    ("toupper(", Transformer::Upper),
-    ("tolower(", Transformer::Lower),
-    ("b64(", Transformer::Base64),
-    ("basename(", Transformer::Basename),
-    ("len(", Transformer::Len),
-];
-
 #[derive(Clone, Debug)]
 enum Token {
     Text(Vec<u8>),
@@ -110,13 +33,8 @@ enum Token {
 
 #[derive(Clone, Debug)]
 struct Item {
-    field: &'static Field,
-    arg: Option<Box<[u8]>>,
-    /// As the user wrote it: the key in JSON.
-    key: String,
-    width: usize,
-    transformers: Vec<Transformer>,
-    /// The form of payloads.
+    format: format::Item,
+    /// How payloads are shown.
     form: Form,
 }
 
@@ -136,28 +54,14 @@ impl EventFormat {
     /// # Errors
     /// When it names what does not exist, or is not complete.
     pub fn parse(format: &str) -> Result<Self, FormatError> {
-        let (strict, body) = match format.strip_prefix('*') {
-            Some(body) => (false, body),
-            None => (true, format),
-        };
-        if format.is_empty() {
-            return Err(FormatError::Empty);
-        }
-        let offset = format.len() - body.len();
-        let mut tokens = Vec::new();
-        let mut rest = body;
-        while !rest.is_empty() {
-            let at = rest.find('%').unwrap_or(rest.len());
-            let (text, behind) = rest.split_at(at);
-            if !text.is_empty() {
-                tokens.push(Token::Text(unescaped(text)));
-            }
-            let Some(behind) = behind.strip_prefix('%') else { break };
-            let position = offset + body.len() - behind.len() - 1;
-            let (item, after) = item(behind, position)?;
-            tokens.push(Token::Field(item));
-            rest = after;
-        }
+        let Template { tokens, strict } = Template::parse(format)?;
+        let tokens: Vec<Token> = tokens
+            .into_iter()
+            .map(|token| match token {
+                format::Token::Text(text) => Token::Text(text),
+                format::Token::Field(format) => Token::Field(Item { format, form: Form::Dots }),
+            })
+            .collect();
         let mut keys: Vec<usize> = tokens
             .iter()
             .enumerate()
@@ -165,7 +69,7 @@ impl EventFormat {
             .map(|(at, _)| at)
             .collect();
         let key = |at: &usize| match tokens.get(*at) {
-            Some(Token::Field(item)) => item.key.as_str(),
+            Some(Token::Field(item)) => item.format.key.as_str(),
             _ => "",
         };
         keys.sort_by(|a, b| key(a).cmp(key(b)));
@@ -187,7 +91,7 @@ impl EventFormat {
     /// The fields that it reads.
     pub fn fields(&self) -> impl Iterator<Item = FieldId> {
         self.tokens.iter().filter_map(|token| match token {
-            Token::Field(item) => Some(item.field.id),
+            Token::Field(item) => Some(item.format.field.id),
             Token::Text(_) => None,
         })
     }
@@ -207,8 +111,8 @@ impl EventFormat {
                         }
                         out.extend_from_slice(b"<NA>");
                     }
-                    if item.width > 0 {
-                        out.resize(from + item.width, b' ');
+                    if item.format.width > 0 {
+                        out.resize(from + item.format.width, b' ');
                     }
                 }
             }
@@ -226,7 +130,7 @@ impl EventFormat {
             if nth > 0 {
                 out.push(b',');
             }
-            json::string(out, item.key.as_bytes());
+            json::string(out, item.format.key.as_bytes());
             out.push(b':');
             if !item.write_json(subject, out) {
                 if self.strict {
@@ -241,105 +145,18 @@ impl EventFormat {
     }
 }
 
-/// The field behind a `%` and what is behind it.
-fn item(text: &str, position: usize) -> Result<(Item, &str), FormatError> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (width, mut rest) = text.split_at(digits);
-    // Longer lines than this are nobody's wish.
-    let width = width.parse::<usize>().unwrap_or(0).min(1 << 16);
-    if rest.is_empty() {
-        return Err(FormatError::Cut { position });
-    }
-    let start = rest;
-    let mut transformers = Vec::new();
-    while let Some((name, transformer)) = TRANSFORMERS.iter().find(|(name, _)| rest.starts_with(name)) {
-        rest = rest[name.len()..].trim_start();
-        transformers.push(*transformer);
-    }
-    let (field, arg, mut rest) = reference(rest, position)?;
-    for _ in &transformers {
-        rest = rest
-            .trim_start()
-            .strip_prefix(')')
-            .ok_or_else(|| FormatError::Open { name: start.chars().take(32).collect(), position })?;
-    }
-    let key = start[..start.len() - rest.len()].to_owned();
-    Ok((Item { field, arg, key, width, transformers, form: Form::Dots }, rest))
-}
-
-type Reference<'a> = (&'static Field, Option<Box<[u8]>>, &'a str);
-
-/// The longest field name that `text` begins with, and its argument.
-fn reference(text: &str, position: usize) -> Result<Reference<'_>, FormatError> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
-    let name = &text[..text.find(|c| !is_name(c)).unwrap_or(text.len())];
-    let unknown = || FormatError::Unknown {
-        name: name.to_owned(),
-        position,
-        nearest: nearest(name, field::names()).map(str::to_owned),
-    };
-    let ends = (1..=name.len()).rev().filter(|end| {
-        *end == name.len() || !name.as_bytes()[*end].is_ascii_alphanumeric() || name.as_bytes()[*end] == b'.'
-    });
-    let (found, end) = ends
-        .filter_map(|end| field::find(&name[..end]).map(|found| (found, end)))
-        .next()
-        .ok_or_else(unknown)?;
-    if found.marks.has(Marks::FILTER_ONLY) || found.ty == Type::Relation {
-        return Err(FormatError::FilterOnly { name: found.name.to_owned(), position });
-    }
-    let mut rest = &text[end..];
-    let mut arg = None;
-    let takes = found.arg != Arg::None || found.ty == Type::Map;
-    if let Some(inner) = rest.strip_prefix('[').filter(|_| takes) {
-        let close = inner.find(']').ok_or_else(|| FormatError::Open { name: text.to_owned(), position })?;
-        let key = inner[..close].trim_matches(['"', '\'']);
-        arg = Some(key.as_bytes().into());
-        rest = &inner[close + 1..];
-    } else if let Some(inner) = rest.strip_prefix('.').filter(|_| takes) {
-        let close = inner.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(inner.len());
-        let (key, behind) = inner.split_at(close);
-        arg = Some(key.as_bytes().into());
-        rest = behind;
-    }
-    if found.arg == Arg::Required && arg.is_none() {
-        return Err(FormatError::NoArgument { name: found.name.to_owned(), position });
-    }
-    Ok((found, arg, rest))
-}
-
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes().peekable();
-    while let Some(byte) = bytes.next() {
-        let decoded = match (byte, bytes.peek()) {
-            (b'\\', Some(b'n')) => b'\n',
-            (b'\\', Some(b't')) => b'\t',
-            (b'\\', Some(b'e')) => 0x1b,
-            (b'\\', Some(b'\\')) => b'\\',
-            _ => {
-                out.push(byte);
-                continue;
-            }
-        };
-        bytes.next();
-        out.push(decoded);
-    }
-    out
-}
-
 impl Item {
     /// Appends the value; returns whether there is one.
     fn write(&self, subject: &dyn Fields, out: &mut Vec<u8>) -> bool {
-        let value = subject.get(self.field.id, self.arg.as_deref());
-        if self.transformers.is_empty() {
+        let value = subject.get(self.format.field.id, self.format.arg.as_deref());
+        if self.format.transformers.is_empty() {
             return self.plain(&value, out);
         }
         let mut text = Vec::new();
         if !self.plain(&value, &mut text) {
             return false;
         }
-        for transformer in self.transformers.iter().rev() {
+        for transformer in self.format.transformers.iter().rev() {
             text = transformer.of(&text);
         }
         self.clean(out, &text);
@@ -351,15 +168,15 @@ impl Item {
         match value {
             Value::Missing(_) => return false,
             Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-            Value::Int(value) if self.field.name.ends_with(".ns") => {
+            Value::Int(value) if self.format.field.name.ends_with(".ns") => {
                 let _ = write!(out, "{value:09}");
             }
-            Value::Uint(value) if self.field.name.ends_with(".ns") => {
+            Value::Uint(value) if self.format.field.name.ends_with(".ns") => {
                 let _ = write!(out, "{value:09}");
             }
             Value::Int(value) => out.extend_from_slice(number.format(*value).as_bytes()),
             Value::Uint(value) => out.extend_from_slice(number.format(*value).as_bytes()),
-            Value::Text(bytes) if self.field.id == event::BUFFER => {
+            Value::Text(bytes) if self.format.field.id == event::BUFFER => {
                 self.form.write(bytes, 0, out);
             }
             Value::Text(text) => self.clean(out, text),
@@ -391,13 +208,13 @@ impl Item {
 
     fn write_json(&self, subject: &dyn Fields, out: &mut Vec<u8>) -> bool {
         let mut number = itoa::Buffer::new();
-        if self.transformers.is_empty() {
-            match subject.get(self.field.id, self.arg.as_deref()) {
+        if self.format.transformers.is_empty() {
+            match subject.get(self.format.field.id, self.format.arg.as_deref()) {
                 Value::Missing(_) => return false,
                 Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
                 Value::Int(value) => out.extend_from_slice(number.format(value).as_bytes()),
                 Value::Uint(value) => out.extend_from_slice(number.format(value).as_bytes()),
-                Value::Text(text) if self.field.id != event::BUFFER => {
+                Value::Text(text) if self.format.field.id != event::BUFFER => {
                     json::string(out, text);
                 }
                 value => {
@@ -420,7 +237,7 @@ impl Item {
 impl Item {
     /// Appends hostile text. What holds payloads keeps its line ends and tabs in forms that have lines.
     fn clean(&self, out: &mut Vec<u8>, text: &[u8]) {
-        let holds = matches!(self.field.id, event::ARGS | event::INFO | event::ARG | event::BUFFER);
+        let holds = matches!(self.format.field.id, event::ARGS | event::INFO | event::ARG | event::BUFFER);
         if !(holds && self.form.has_lines()) {
             return push_clean(out, text);
         }
@@ -447,18 +264,6 @@ fn push_clean(out: &mut Vec<u8>, text: &[u8]) {
                 out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             }
             out.extend(chunk.invalid().iter().map(|_| b'.'));
-        }
-    }
-}
-
-impl Transformer {
-    fn of(self, text: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Upper => text.to_ascii_uppercase(),
-            Self::Lower => text.to_ascii_lowercase(),
-            Self::Basename => text.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec(),
-            Self::Len => text.len().to_string().into_bytes(),
-            Self::Base64 => decode_base64(text).unwrap_or_default(),
         }
     }
 }

@@ -1,0 +1,896 @@
+//! From definitions to rules that can be judged: lists put in as text, macros as trees, exceptions
+//! as conditions, then names and types checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nabe_event::alert::Priority;
+use nabe_event::field;
+use nabe_event::source::EventSet;
+use nabe_filter::sysdig::{self, Ast, Expr, ExprKind, Op, Right, Term, TermKind, Transformer, Value};
+use nabe_filter::{Diagnostic, Program, Span};
+
+use crate::catalogue::{Catalogue, SYSCALL, unknown_in_term};
+use crate::definition::{Comparison, Definitions, Entry, Exception, Rule};
+use crate::events::Names;
+use crate::extension::Extension;
+use crate::output::Output;
+use crate::place::Place;
+use crate::report::{ErrorCode, Fault, Report, Result, WarningCode};
+
+/// Parts that a condition may come to with its macros put in.
+const MAX_PARTS: usize = 1 << 17;
+/// Levels that a condition may be nested with its macros put in.
+const MAX_LEVELS: usize = 200;
+/// Bytes that a condition may come to with its lists put in.
+const MAX_TEXT: usize = 16 << 20;
+/// More event numbers than this are "too many".
+const MANY_EVENTS: usize = 100;
+
+const CONTAINER_INFO: &str = "%container.info";
+const DEPRECATED: &[(&str, &str)] = &[
+    (
+        "evt.dir",
+        "due to the drop of enter events, 'evt.dir = <' always evaluates to true, and 'evt.dir = >' always \
+         evaluates to false. The rule expression can be simplified by removing the condition on 'evt.dir'",
+    ),
+    ("evt.latency", LATENCY),
+    ("evt.latency.s", LATENCY),
+    ("evt.latency.ns", LATENCY),
+    ("evt.latency.human", LATENCY),
+    ("evt.wait_latency", LATENCY),
+];
+const LATENCY: &str = "field is not available due to the drop of enter events.";
+const UNSAFE_NA: &str = "Comparing a field value with <NA> is unsafe and can lead to unpredictable behavior of the rule \
+     condition. If you need to check for the existence of a field, consider using the 'exists' operator instead.";
+
+/// More to be said by certain rules: `append_output` of falco.yaml.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addition {
+    /// Only rules of this source.
+    pub source: Option<String>,
+    /// Only rules that have all of these tags.
+    pub tags: Vec<String>,
+    /// Only this rule.
+    pub rule: Option<String>,
+    /// Behind the output.
+    pub output: Option<String>,
+    /// Further fields of alerts: a key, a format, and whether it is one field with its own type.
+    pub fields: Vec<(String, String, bool)>,
+}
+
+impl Addition {
+    fn concerns(&self, rule: &Rule) -> bool {
+        self.source.as_ref().is_none_or(|source| *source == rule.source)
+            && self.tags.iter().all(|tag| rule.tags.contains(tag))
+            && self.rule.as_ref().is_none_or(|name| *name == rule.name)
+    }
+}
+
+/// A list with its lists put in.
+#[derive(Clone, Debug)]
+pub(crate) struct CompiledList {
+    pub(crate) name: String,
+    pub(crate) items: Vec<String>,
+    pub(crate) used: bool,
+    /// The items as they stand in a condition.
+    text: String,
+}
+
+/// A macro with its lists and macros put in.
+#[derive(Clone, Debug)]
+pub(crate) struct CompiledMacro {
+    pub(crate) name: String,
+    pub(crate) tree: Expr,
+    pub(crate) used: bool,
+}
+
+/// A rule that can be judged.
+#[derive(Clone, Debug)]
+pub struct CompiledRule {
+    /// Its name.
+    pub name: String,
+    /// The source of the events that it judges.
+    pub source: String,
+    /// What it is about.
+    pub desc: String,
+    /// How grave a match is.
+    pub priority: Priority,
+    /// Its tags.
+    pub tags: BTreeSet<String>,
+    /// Whether the files switch it on.
+    pub enabled: bool,
+    /// Whether a match starts a capture.
+    pub capture: bool,
+    /// How long that capture goes on, in milliseconds; 0 for the default.
+    pub capture_duration: u32,
+    /// The condition as the files have it.
+    pub condition: String,
+    /// The output as the files have it.
+    pub output_source: String,
+    /// The condition with everything put in.
+    pub tree: Ast,
+    /// The condition, compiled.
+    pub program: Program,
+    /// What a match says.
+    pub output: Output,
+    /// The numbers of the events that it can be true of.
+    pub events: EventSet,
+    /// Their names.
+    pub event_names: Vec<&'static str>,
+    /// nabe's own keys.
+    pub extension: Extension,
+    pub(crate) exceptions: Vec<Exception>,
+    pub(crate) exception_fields: BTreeSet<String>,
+}
+
+/// What definitions compile to.
+#[derive(Debug, Default)]
+pub(crate) struct Compiled {
+    pub(crate) lists: Vec<CompiledList>,
+    pub(crate) macros: Vec<CompiledMacro>,
+    pub(crate) rules: Vec<CompiledRule>,
+}
+
+/// What goes wrong with a condition: unknown names may be tolerated.
+struct Wrong {
+    fault: Box<Fault>,
+    unknown: bool,
+}
+
+impl From<Box<Fault>> for Wrong {
+    fn from(fault: Box<Fault>) -> Self {
+        Self { fault, unknown: false }
+    }
+}
+
+pub(crate) struct Compiler<'c> {
+    pub(crate) definitions: &'c Definitions,
+    pub(crate) catalogue: &'c dyn Catalogue,
+    pub(crate) additions: &'c [Addition],
+    pub(crate) report: &'c mut Report,
+    pub(crate) content: &'c str,
+    pub(crate) names: &'c Names,
+    pub(crate) out: Compiled,
+}
+
+impl Compiler<'_> {
+    /// Compiles everything; what stops it is in the report.
+    pub(crate) fn run(mut self) -> Compiled {
+        let done = self.lists().and_then(|()| self.macros()).and_then(|()| self.rules());
+        if let Err(fault) = done {
+            self.report.fault(*fault, self.content);
+            return self.out;
+        }
+        self.unused();
+        self.out
+    }
+
+    fn lists(&mut self) -> Result<()> {
+        let all = &self.definitions.lists;
+        let mut used = BTreeSet::new();
+        for list in all.iter() {
+            let mut items = Vec::with_capacity(list.items.len());
+            for item in &list.items {
+                match all.get(item).filter(|other| other.seen.index < list.seen.visibility) {
+                    Some(other) => {
+                        used.insert(other.name.clone());
+                        items.extend(other.items.iter().cloned());
+                    }
+                    None => items.push(item.clone()),
+                }
+                if items.len() > MAX_PARTS * 8 {
+                    let message = format!("list comes to more than {} items", MAX_PARTS * 8);
+                    return Err(Fault::new(ErrorCode::Validate, message, &list.place));
+                }
+            }
+            let text = items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", ");
+            self.out.lists.push(CompiledList { name: list.name.clone(), items, used: false, text });
+        }
+        for list in &mut self.out.lists {
+            list.used = used.contains(&list.name);
+        }
+        Ok(())
+    }
+
+    /// The tree of a condition, its lists put in; and the text that it was read from.
+    fn parse(&mut self, condition: &str, place: &Place) -> Result<(Ast, String)> {
+        let mut text = condition.to_owned();
+        for list in &mut self.out.lists {
+            if put_in(&mut text, list) {
+                list.used = true;
+            }
+            if text.len() > MAX_TEXT {
+                let message = format!("the condition comes to more than {MAX_TEXT} bytes, lists put in");
+                return Err(Fault::new(ErrorCode::CompileCondition, message, place));
+            }
+        }
+        match sysdig::parse_within(&text, sysdig::RULE_DEPTH) {
+            Ok(tree) => Ok((tree, text)),
+            Err(error) => {
+                let place = place.expression(&text, error.span.start);
+                let (message, hint) = (parse_message(&text, &error), mend(&error));
+                Err(Fault::new(ErrorCode::CompileCondition, message, &place).hint(hint))
+            }
+        }
+    }
+
+    fn macros(&mut self) -> Result<()> {
+        let definitions = self.definitions;
+        let mut texts = Vec::new();
+        for one in definitions.macros.iter() {
+            let (tree, text) = self.parse(&one.condition, &one.condition_place)?;
+            texts.push(text);
+            self.out.macros.push(CompiledMacro { name: one.name.clone(), tree: tree.root, used: false });
+        }
+        for (at, one) in definitions.macros.iter().enumerate() {
+            let Some(tree) = self.out.macros.get(at).map(|one| one.tree.clone()) else { continue };
+            let text = texts.get(at).map_or("", String::as_str);
+            let tree = self.resolve(tree, text, one.seen.visibility, &one.place)?;
+            if let Some(compiled) = self.out.macros.get_mut(at) {
+                compiled.tree = tree;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts macros in that were defined before `visibility`.
+    fn resolve(&mut self, tree: Expr, text: &str, visibility: u32, place: &Place) -> Result<Expr> {
+        let mut resolver = Resolver {
+            definitions: self.definitions,
+            macros: &self.out.macros,
+            visibility,
+            open: Vec::new(),
+            used: BTreeSet::new(),
+            parts: 0,
+        };
+        let resolved = resolver.expr(&tree, 0).map_err(|(message, span, unknown)| {
+            let hint = unknown.and_then(|name| self.near_macro(&name, visibility));
+            let code = ErrorCode::Validate;
+            Fault::new(code, message, &place.expression(text, span.start)).hint(hint)
+        });
+        let used = core::mem::take(&mut resolver.used);
+        for one in self.out.macros.iter_mut().filter(|one| used.contains(&one.name)) {
+            one.used = true;
+        }
+        resolved
+    }
+
+    fn near_macro(&self, name: &str, visibility: u32) -> Option<String> {
+        let all = &self.definitions.macros;
+        if let Some(later) = all.get(name).filter(|one| one.seen.index >= visibility) {
+            let at = later.place.innermost()?;
+            return Some(format!(
+                "`{name}` is defined further down, at {}:{}; move it up",
+                at.source,
+                at.at.line + 1
+            ));
+        }
+        if self.definitions.lists.get(name).is_some() {
+            return Some(format!("`{name}` is a list; it stands on the right of `in`"));
+        }
+        field::nearest(name, all.iter().map(|one| one.name.as_str()))
+            .map(|near| format!("did you mean `{near}`?"))
+    }
+
+    fn rules(&mut self) -> Result<()> {
+        let definitions = self.definitions;
+        for rule in definitions.rules.iter().filter(|rule| !rule.unknown_source) {
+            self.rule(rule)?;
+        }
+        let names: BTreeMap<&str, &CompiledRule> =
+            self.out.rules.iter().map(|rule| (rule.name.as_str(), rule)).collect();
+        for rule in &self.out.rules {
+            let Some(sequence) = &rule.extension.sequence else { continue };
+            let Some(wrong) = sequence.before.iter().find(|step| !names.contains_key(step.as_str())) else {
+                continue;
+            };
+            let place =
+                &definitions.rules.get(&rule.name).map_or_else(|| Place::file(""), |rule| rule.place.clone());
+            let near =
+                field::nearest(wrong, names.keys().copied()).map(|near| format!("did you mean `{near}`?"));
+            let message = format!("the sequence names the rule '{wrong}', which is not there");
+            return Err(Fault::new(ErrorCode::Extension, message, place).hint(near));
+        }
+        Ok(())
+    }
+
+    fn rule(&mut self, rule: &Rule) -> Result<()> {
+        let mut exception_fields = BTreeSet::new();
+        let mut condition = rule.condition.clone();
+        if !rule.exceptions.is_empty() {
+            condition = with_exceptions(rule, &mut exception_fields)?;
+        }
+        let Some(output) = self.output(rule)? else { return Ok(()) };
+        let (tree, program) = match self.condition(rule, &condition) {
+            Ok(compiled) => compiled,
+            Err(Wrong { fault, unknown: true }) if rule.skip_if_unknown_filter => {
+                self.report.warn(WarningCode::UnknownFilter, fault.message, &fault.place, self.content);
+                self.report.mend(fault.hint);
+                return Ok(());
+            }
+            Err(Wrong { fault, .. }) => return Err(fault),
+        };
+        let set = self.names.matched(&tree.root, false);
+        let (events, event_names) = if rule.source == SYSCALL {
+            (self.names.numbers(&set), self.names.members(&set))
+        } else {
+            let names = vec!["asyncevent", "pluginevent"];
+            let numbers = names
+                .iter()
+                .fold(EventSet::none(), |all, name| all.union(&crate::catalogue::event_ids(name)));
+            (numbers, names)
+        };
+        if rule.source == SYSCALL && rule.warn_evttypes && events.iter().count() > MANY_EVENTS {
+            let message =
+                "Rule matches too many evt.type values. This has a significant performance penalty.";
+            self.report.warn(WarningCode::NoEvttype, message, &rule.place, self.content);
+            let hint = "say which events it is about: `evt.type in (open, openat) and …`";
+            self.report.mend(Some(hint.to_owned()));
+        }
+        self.check_extension(rule)?;
+        self.out.rules.push(CompiledRule {
+            name: rule.name.clone(),
+            source: rule.source.clone(),
+            desc: rule.desc.clone(),
+            priority: rule.priority,
+            tags: rule.tags.clone(),
+            enabled: rule.enabled,
+            capture: rule.capture,
+            capture_duration: rule.capture_duration,
+            condition: rule.condition.clone(),
+            output_source: rule.output.clone(),
+            tree,
+            program,
+            output,
+            events,
+            event_names,
+            extension: rule.extension.clone(),
+            exceptions: rule.exceptions.clone(),
+            exception_fields,
+        });
+        Ok(())
+    }
+
+    /// The fields that nabe's own keys name must be there.
+    fn check_extension(&self, rule: &Rule) -> Result<()> {
+        for name in rule.extension.fields() {
+            if self.catalogue.knows(&rule.source, name) {
+                continue;
+            }
+            let near =
+                self.catalogue.nearest(&rule.source, name).map(|near| format!("did you mean `{near}`?"));
+            let message = format!("unknown field '{name}' below 'nabe'");
+            return Err(Fault::new(ErrorCode::Extension, message, &rule.place).hint(near));
+        }
+        Ok(())
+    }
+
+    /// The output of a rule; nothing when the rule is to be left out.
+    fn output(&mut self, rule: &Rule) -> Result<Option<Output>> {
+        let mut text = rule.output.clone();
+        let mut fields = Vec::new();
+        for addition in self.additions.iter().filter(|addition| addition.concerns(rule)) {
+            if let Some(more) = &addition.output {
+                text = format!("{text} {more}");
+            }
+            fields.extend(addition.fields.iter().cloned());
+        }
+        if text.contains(CONTAINER_INFO) {
+            let message = "%container.info is deprecated and no more useful, and will be dropped by Falco 1.0.0. The \
+                container plugin will automatically add required fields to the output message.";
+            self.report.warn(WarningCode::DeprecatedItem, message, &rule.place, self.content);
+            text = text.replace(CONTAINER_INFO, "");
+        }
+        let knows = |name: &str| self.catalogue.knows(&rule.source, name);
+        let output = match Output::parse(&text, &fields, &knows) {
+            Ok(output) => output,
+            Err(error) => {
+                let near = error.unknown.as_ref().and_then(|name| self.catalogue.nearest(&rule.source, name));
+                let hint = near.map(|near| format!("did you mean `%{near}`?"));
+                if error.unknown.is_some() && rule.skip_if_unknown_filter {
+                    self.report.warn(
+                        WarningCode::UnknownFilter,
+                        error.message,
+                        &rule.output_place,
+                        self.content,
+                    );
+                    self.report.mend(hint);
+                    return Ok(None);
+                }
+                return Err(
+                    Fault::new(ErrorCode::CompileOutput, error.message, &rule.output_place).hint(hint)
+                );
+            }
+        };
+        let formats =
+            core::iter::once(text.as_str()).chain(fields.iter().map(|(_, format, _)| format.as_str()));
+        for format in formats {
+            for (name, _) in DEPRECATED.iter().filter(|(name, _)| format.contains(name)) {
+                let message =
+                    format!("usage of deprecated field '{name}' has been detected in the rule output");
+                self.report.warn(WarningCode::DeprecatedItem, message, &rule.output_place, self.content);
+            }
+        }
+        Ok(Some(output))
+    }
+
+    fn condition(&mut self, rule: &Rule, condition: &str) -> core::result::Result<(Ast, Program), Wrong> {
+        let place = &rule.condition_place;
+        let (tree, text) = self.parse(condition, place)?;
+        let tree = Ast { root: self.resolve(tree.root, &text, u32::MAX, &rule.place)? };
+        self.doubts(&tree.root, &text, place);
+        let check = Check { catalogue: self.catalogue, source: &rule.source, names: self.names };
+        if let Some((message, span, hint)) = check.expr(&tree.root) {
+            let fault =
+                Fault::new(ErrorCode::CompileCondition, message, &place.expression(&text, span.start));
+            return Err(Wrong { fault: fault.hint(hint), unknown: true });
+        }
+        let classes = self.catalogue.classes(&rule.source);
+        let program = Program::of_sysdig_for(&tree, &text, &(), classes).map_err(|error| {
+            let place = place.expression(&text, error.span.start);
+            let hint = mend(&error);
+            Fault::new(ErrorCode::CompileCondition, error.message, &place).hint(hint)
+        })?;
+        self.misuses(&tree.root, &rule.source, &text, place);
+        Ok((tree, program))
+    }
+
+    /// Warns of comparisons with `<NA>` and of fields that say nothing any more.
+    fn doubts(&mut self, tree: &Expr, text: &str, place: &Place) {
+        let mut compared = false;
+        let mut old = BTreeSet::new();
+        each_check(tree, &mut |left, op, right| {
+            each_field(left, &mut |name| {
+                old.extend(DEPRECATED.iter().position(|(deprecated, _)| *deprecated == name));
+            });
+            let audit = matches!(&left.kind, TermKind::Field { name, .. } if name.starts_with("ka.") || name.starts_with("jevt."));
+            let equality = matches!(op, Some(Op::Eq | Op::Ne | Op::In | Op::Intersects | Op::Pmatch));
+            compared |= audit && equality && values(right).iter().any(|value| value.text == b"<NA>");
+        });
+        let place = place.expression(text, 0);
+        if compared {
+            self.report.warn(WarningCode::UnsafeNaCheck, UNSAFE_NA, &place, self.content);
+        }
+        for (_, why) in old.into_iter().filter_map(|at| DEPRECATED.get(at)) {
+            self.report.warn(WarningCode::DeprecatedItem, *why, &place, self.content);
+        }
+    }
+
+    /// Warns of constants that look like fields, and of regular expressions that need not be ones.
+    fn misuses(&mut self, tree: &Expr, source: &str, text: &str, place: &Place) {
+        let mut found = Vec::new();
+        each_check(tree, &mut |_, op, right| {
+            for value in values(right) {
+                let written = String::from_utf8_lossy(&value.text);
+                let bare: String = written.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+                let start = value.place.0.start;
+                if op == Some(Op::Regex) && is_plain_regex(&written) {
+                    found.push((format!(
+                        "regex check with '{written}' may be optimized with simpler operators such as '=', \
+                         'contains', 'startswith', 'endswith'"
+                    ), start));
+                }
+                let name = bare.split('[').next().unwrap_or_default();
+                if name.contains('.') && self.catalogue.knows(source, name) {
+                    found.push((
+                        format!("'{written}' may be a valid field misused as a const string value"),
+                        start,
+                    ));
+                }
+                let call = |one: &Transformer| {
+                    bare.strip_prefix(one.word())
+                        .is_some_and(|rest| rest.starts_with('(') && rest.ends_with(')'))
+                };
+                if Transformer::ALL.iter().any(call) {
+                    let message = format!(
+                        "'{written}' may be a valid field transformer misused as a const string value"
+                    );
+                    found.push((message, start));
+                }
+            }
+        });
+        for (message, start) in found {
+            self.report.warn(
+                WarningCode::CompileCondition,
+                message,
+                &place.expression(text, start),
+                self.content,
+            );
+        }
+    }
+
+    fn unused(&mut self) {
+        for one in self.out.macros.iter().filter(|one| !one.used) {
+            if let Some(defined) = self.definitions.macros.get(&one.name) {
+                let message = "Macro not referred to by any other rule/macro";
+                self.report.warn(WarningCode::UnusedMacro, message, &defined.place, self.content);
+            }
+        }
+        for one in self.out.lists.iter().filter(|one| !one.used) {
+            if let Some(defined) = self.definitions.lists.get(&one.name) {
+                let message = "List not referred to by any other rule/macro";
+                self.report.warn(WarningCode::UnusedList, message, &defined.place, self.content);
+            }
+        }
+    }
+}
+
+/// Quotes what holds a blank, as Falco does.
+fn quoted(item: &str) -> String {
+    if item.contains(' ') && !item.starts_with(['"', '\'']) { format!("\"{item}\"") } else { item.to_owned() }
+}
+
+/// Puts a list's items in place of its name; returns whether the name was there.
+fn put_in(condition: &mut String, list: &CompiledList) -> bool {
+    const BLANKS: &[u8] = b" \t\n\r";
+    let name = list.name.as_str();
+    if name.is_empty() || !condition.contains(name) {
+        return false;
+    }
+    let is_blank = |byte: u8| BLANKS.contains(&byte);
+    let is_border = |byte: u8| is_blank(byte) || b"(),=".contains(&byte);
+    let mut out = String::with_capacity(condition.len() + list.text.len());
+    let (mut rest, mut from, mut used) = (condition.as_str(), 0, false);
+    while let Some(found) = rest.get(from..).and_then(|text| text.find(name)) {
+        let bytes = rest.as_bytes();
+        let (mut start, mut end) = (from + found, from + found + name.len());
+        let before = start.checked_sub(1).and_then(|at| bytes.get(at)).or_else(|| out.as_bytes().last());
+        let bordered =
+            before.is_none_or(|byte| is_border(*byte)) && bytes.get(end).is_none_or(|byte| is_border(*byte));
+        if !bordered {
+            from = end;
+            continue;
+        }
+        while start > 0 && is_blank(bytes[start - 1]) {
+            start -= 1;
+        }
+        while end < bytes.len() && is_blank(bytes[end]) {
+            end += 1;
+        }
+        if list.text.is_empty() {
+            // A comma beside an empty list goes with it.
+            if start > 0 && bytes[start - 1] == b',' {
+                start -= 1;
+            } else if bytes.get(end) == Some(&b',') {
+                end += 1;
+            }
+        }
+        out.push_str(&rest[..start]);
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(&list.text);
+        out.push(' ');
+        rest = &rest[end..];
+        from = 0;
+        used = true;
+    }
+    out.push_str(rest);
+    if used {
+        *condition = out;
+    }
+    used
+}
+
+/// The condition of a rule and of none of its exceptions.
+fn with_exceptions(rule: &Rule, fields: &mut BTreeSet<String>) -> Result<String> {
+    let mut condition = format!("({})", rule.condition);
+    for one in &rule.exceptions {
+        let excepted = match &one.fields {
+            Entry::Many(names) => exception_of_many(one, names, fields)?,
+            name => exception_of_one(one, name.text(), fields)?,
+        };
+        if let Some(excepted) = excepted {
+            condition.push_str(" and not ");
+            condition.push_str(&excepted);
+        }
+    }
+    Ok(condition)
+}
+
+fn exception_of_one(one: &Exception, field: &str, fields: &mut BTreeSet<String>) -> Result<Option<String>> {
+    let mut items = Vec::new();
+    for value in &one.values {
+        if let Entry::Many(_) = value {
+            let message = "Expected values array to contain a list of strings";
+            return Err(Fault::new(ErrorCode::Validate, message, &one.place));
+        }
+        items.push(quoted(value.text()));
+    }
+    if items.is_empty() {
+        return Ok(None);
+    }
+    fields.insert(field.to_owned());
+    Ok(Some(format!("({field} {} ({}))", one.comps.text(), items.join(", "))))
+}
+
+fn exception_of_many(
+    one: &Exception,
+    names: &[Entry],
+    fields: &mut BTreeSet<String>,
+) -> Result<Option<String>> {
+    let comps = match &one.comps {
+        Entry::Many(comps) => comps.as_slice(),
+        _ => &[],
+    };
+    let mut alternatives = Vec::new();
+    for values in &one.values {
+        let values = match values {
+            Entry::Many(values) => values.as_slice(),
+            _ => &[],
+        };
+        if values.len() != names.len() {
+            let message = "Fields and values lists must have equal length";
+            return Err(Fault::new(ErrorCode::Validate, message, &one.place));
+        }
+        let mut tests = Vec::new();
+        for ((name, comp), value) in names.iter().zip(comps).zip(values) {
+            let wants_list = Comparison::parse(comp.text()).is_some_and(Comparison::wants_list);
+            let right = match value {
+                Entry::Many(items) => {
+                    let items: Vec<String> = items.iter().map(|item| quoted(item.text())).collect();
+                    format!("({})", items.join(", "))
+                }
+                value if wants_list && !value.text().starts_with('(') => format!("({})", value.text()),
+                value if wants_list => value.text().to_owned(),
+                value => quoted(value.text()),
+            };
+            fields.insert(name.text().to_owned());
+            tests.push(format!("{} {} {right}", name.text(), comp.text()));
+        }
+        alternatives.push(format!("({})", tests.join(" and ")));
+    }
+    Ok((!alternatives.is_empty()).then(|| format!("({})", alternatives.join(" or "))))
+}
+
+/// Falco's words for what its parser cannot read, where they are known.
+fn parse_message(text: &str, error: &Diagnostic) -> String {
+    if !error.message.starts_with("unexpected text behind") {
+        return error.message.clone();
+    }
+    let before = text.get(..error.span.start).unwrap_or("").trim_end();
+    let token = match before.chars().next_back() {
+        Some(')') => ")",
+        Some('"' | '\'') => {
+            let quote = before.chars().next_back().unwrap_or('"');
+            let open = before[..before.len() - 1].rfind(quote).unwrap_or(0);
+            before[open..].trim_matches(quote)
+        }
+        _ => before.rsplit(|c: char| c.is_whitespace() || "()=,".contains(c)).next().unwrap_or(""),
+    };
+    format!("unexpected token after '{token}', expecting 'or', 'and'")
+}
+
+/// What would mend an error of the filter.
+fn mend(error: &Diagnostic) -> Option<String> {
+    match (&error.hint, &error.expected) {
+        (Some(hint), _) => Some(hint.clone()),
+        (None, Some(expected)) => Some(format!("expected {expected}")),
+        (None, None) => None,
+    }
+}
+
+/// Puts macros in.
+struct Resolver<'r> {
+    definitions: &'r Definitions,
+    macros: &'r [CompiledMacro],
+    visibility: u32,
+    open: Vec<String>,
+    used: BTreeSet<String>,
+    parts: usize,
+}
+
+/// What is wrong, where, and the unknown name.
+type Unresolved = (String, Span, Option<String>);
+
+impl Resolver<'_> {
+    fn expr(&mut self, expr: &Expr, level: usize) -> core::result::Result<Expr, Unresolved> {
+        self.parts += 1;
+        if level > MAX_LEVELS {
+            let message = format!("nested more than {MAX_LEVELS} levels deep, macros put in");
+            return Err((message, expr.place.0, None));
+        }
+        if self.parts > MAX_PARTS {
+            let message = format!("the condition comes to more than {MAX_PARTS} parts, macros put in");
+            return Err((message, expr.place.0, None));
+        }
+        let kind = match &expr.kind {
+            ExprKind::And(terms) => ExprKind::And(self.exprs(terms, level)?),
+            ExprKind::Or(terms) => ExprKind::Or(self.exprs(terms, level)?),
+            ExprKind::Not(inner) => ExprKind::Not(Box::new(self.expr(inner, level + 1)?)),
+            ExprKind::Macro(name) => return self.put_in(name, expr.place.0, level),
+            other => other.clone(),
+        };
+        Ok(Expr { kind, place: expr.place })
+    }
+
+    fn exprs(&mut self, terms: &[Expr], level: usize) -> core::result::Result<Vec<Expr>, Unresolved> {
+        terms.iter().map(|term| self.expr(term, level + 1)).collect()
+    }
+
+    fn put_in(&mut self, name: &str, span: Span, level: usize) -> core::result::Result<Expr, Unresolved> {
+        let visible = self.definitions.macros.get(name).filter(|one| one.seen.index < self.visibility);
+        let found = visible.and_then(|_| self.macros.get(self.definitions.macros.position(name)?));
+        let Some(found) = found else {
+            return Err((format!("Undefined macro '{name}' used in filter."), span, Some(name.to_owned())));
+        };
+        if self.open.iter().any(|open| open == name) {
+            return Err((format!("reference loop in macro '{name}'"), span, None));
+        }
+        self.open.push(name.to_owned());
+        // Within a macro, places are those of its own text; errors are told at its name.
+        let tree =
+            self.expr(&found.tree, level + 1).map_err(|(message, _, unknown)| (message, span, unknown));
+        self.open.pop();
+        self.used.insert(name.to_owned());
+        let mut tree = tree?;
+        placed(&mut tree, span);
+        Ok(tree)
+    }
+}
+
+/// Says of all parts that they stand at the name of the macro that they came from.
+fn placed(expr: &mut Expr, span: Span) {
+    expr.place.0 = span;
+    match &mut expr.kind {
+        ExprKind::And(terms) | ExprKind::Or(terms) => terms.iter_mut().for_each(|term| placed(term, span)),
+        ExprKind::Not(inner) => placed(inner, span),
+        ExprKind::Macro(_) => {}
+        ExprKind::Exists(term) => placed_term(term, span),
+        ExprKind::Check { left, right, .. } => {
+            placed_term(left, span);
+            match right {
+                Right::Value(value) => value.place.0 = span,
+                Right::List(values, place) => {
+                    place.0 = span;
+                    values.iter_mut().for_each(|value| value.place.0 = span);
+                }
+                Right::Name(_, place) => place.0 = span,
+                Right::Term(term) => placed_term(term, span),
+            }
+        }
+    }
+}
+
+fn placed_term(term: &mut Term, span: Span) {
+    term.place.0 = span;
+    if let TermKind::Call { args, .. } | TermKind::List(args) = &mut term.kind {
+        args.iter_mut().for_each(|arg| placed_term(arg, span));
+    }
+}
+
+/// Names that a condition may not use.
+struct Check<'c> {
+    catalogue: &'c dyn Catalogue,
+    source: &'c str,
+    names: &'c Names,
+}
+
+type Unknown = (String, Span, Option<String>);
+
+impl Check<'_> {
+    fn expr(&self, expr: &Expr) -> Option<Unknown> {
+        match &expr.kind {
+            ExprKind::And(terms) | ExprKind::Or(terms) => terms.iter().find_map(|term| self.expr(term)),
+            ExprKind::Not(inner) => self.expr(inner),
+            ExprKind::Macro(_) => None,
+            ExprKind::Exists(term) => self.term(term),
+            ExprKind::Check { left, op, right, .. } => {
+                let computed = match right {
+                    Right::Term(term) => self.term(term),
+                    _ => None,
+                };
+                self.term(left).or(computed).or_else(|| self.event(left, *op, right))
+            }
+        }
+    }
+
+    fn term(&self, term: &Term) -> Option<Unknown> {
+        let (name, at) = unknown_in_term(term, &|name| self.catalogue.knows(self.source, name))?;
+        let near = self.catalogue.nearest(self.source, name).map(|near| format!("did you mean `{near}`?"));
+        Some((format!("filter_check called with nonexistent field {name}"), at.place.0, near))
+    }
+
+    fn event(&self, left: &Term, op: Op, right: &Right) -> Option<Unknown> {
+        let is_type = matches!(&left.kind, TermKind::Field { name, arg: None } if name == "evt.type");
+        if !is_type || !matches!(op, Op::Eq | Op::Ne | Op::In | Op::Intersects) {
+            return None;
+        }
+        let known =
+            |value: &&Value| core::str::from_utf8(&value.text).is_ok_and(|name| self.names.knows(name));
+        let unknown = values(right).iter().find(|value| !known(value))?;
+        let name = String::from_utf8_lossy(&unknown.text);
+        let near = field::nearest(&name, self.names.all().iter().copied());
+        let hint = near.map(|near| format!("did you mean `{near}`?"));
+        Some((format!("unknown event type {name}"), unknown.place.0, hint))
+    }
+}
+
+/// The constants on the right.
+pub(crate) fn values(right: &Right) -> &[Value] {
+    match right {
+        Right::Value(value) => core::slice::from_ref(value),
+        Right::List(values, _) => values,
+        Right::Name(..) | Right::Term(_) => &[],
+    }
+}
+
+/// Visits every check of a condition: its left side, its operator (none for `exists`), its right.
+pub(crate) fn each_check(expr: &Expr, visit: &mut dyn FnMut(&Term, Option<Op>, &Right)) {
+    match &expr.kind {
+        ExprKind::And(terms) | ExprKind::Or(terms) => terms.iter().for_each(|term| each_check(term, visit)),
+        ExprKind::Not(inner) => each_check(inner, visit),
+        ExprKind::Macro(_) => {}
+        ExprKind::Exists(term) => visit(term, None, &Right::List(Vec::new(), term.place)),
+        ExprKind::Check { left, op, right, .. } => visit(left, Some(*op), right),
+    }
+}
+
+/// Visits every field of a term.
+pub(crate) fn each_field(term: &Term, visit: &mut dyn FnMut(&str)) {
+    match &term.kind {
+        TermKind::Field { name, .. } => visit(name),
+        TermKind::Call { args, .. } | TermKind::List(args) => {
+            args.iter().for_each(|arg| each_field(arg, visit))
+        }
+        TermKind::Value(_) => {}
+    }
+}
+
+/// Whether a regular expression has signs at its ends at most.
+fn is_plain_regex(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let anchor = at == 0 && *byte == b'^' || at + 1 == bytes.len() && *byte == b'$';
+        let border = at == 0 && bytes.len() > 1 || at + 2 == bytes.len();
+        let any = border && *byte == b'.' && bytes.get(at + 1).is_some_and(|next| b"+*?".contains(next));
+        if any {
+            at += 1;
+        } else if !anchor && b".+*?^$()[]{}|\\".contains(byte) {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(name: &str, items: &[&str]) -> CompiledList {
+        let text = items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", ");
+        CompiledList { name: name.to_owned(), items: Vec::new(), used: false, text }
+    }
+
+    #[test]
+    fn lists_are_put_in_as_text() {
+        for (condition, items, expected) in [
+            ("a in (l)", vec!["x", "y"], "a in ( x, y )"),
+            ("a in (l, z)", vec!["x y"], "a in ( \"x y\" , z)"),
+            ("a in (z, l)", vec![], "a in (z  )"),
+            ("a in (l, z)", vec![], "a in (   z)"),
+            ("a in (ll, l.b)", vec!["x"], "a in (ll, l.b)"),
+            ("a=l", vec!["x"], "a= x "),
+        ] {
+            let mut text = condition.to_owned();
+            let used = put_in(&mut text, &list("l", &items));
+            let squeeze = |text: &str| text.split_whitespace().collect::<String>();
+            assert_eq!(
+                (used, squeeze(&text)),
+                (condition != "a in (ll, l.b)", squeeze(expected)),
+                "{condition}"
+            );
+        }
+    }
+
+    #[test]
+    fn plain_regular_expressions() {
+        for (text, plain) in
+            [("abc", true), ("^abc$", true), (".*abc.*", true), ("a.c", false), ("a|b", false)]
+        {
+            assert_eq!(is_plain_regex(text), plain, "{text}");
+        }
+    }
+}
