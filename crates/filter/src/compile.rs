@@ -2,8 +2,9 @@
 //! allocates nothing; everything else falls back on the interpreter.
 
 use core::net::IpAddr;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use aho_corasick::AhoCorasick;
 use memchr::memmem::Finder;
 use nabe_event::{FieldId, Fields, Value};
 use regex::bytes::Regex;
@@ -48,10 +49,96 @@ pub(crate) enum Test {
     Contains(Box<Finder<'static>>),
     StartsWith(Box<[u8]>),
     EndsWith(Box<[u8]>),
+    Search(Box<Search>),
     Matches(Regex),
     Bits { bits: u64, all: bool },
     Ip { equal: bool, address: IpAddr },
     Nets(Box<[Net]>),
+}
+
+/// Many texts that are looked for in one pass.
+#[derive(Debug)]
+pub(crate) struct Search {
+    needles: AhoCorasick,
+    /// Where each must stand.
+    places: Box<[TextTest]>,
+}
+
+impl Search {
+    fn finds(&self, text: &[u8]) -> bool {
+        self.needles.find_overlapping_iter(text).any(|found| {
+            match self.places.get(found.pattern().as_usize()) {
+                Some(TextTest::Contains) => true,
+                Some(TextTest::StartsWith) => found.start() == 0,
+                Some(TextTest::EndsWith) => found.end() == text.len(),
+                None => false,
+            }
+        })
+    }
+}
+
+/// Fewer texts are looked for one by one.
+const SEARCHED: usize = 5;
+
+/// The field and the manner of absence of a test that a search can make.
+pub(crate) fn searched(pred: &Pred) -> Option<(FieldId, Slot, Absent)> {
+    match pred {
+        Pred::Text(_, sides, absent) => match &**sides {
+            [Operand::Field(FieldRef { id, slot, arg: None }), Operand::Const(Const::Text(_))] => {
+                Some((*id, *slot, *absent))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether alternatives are one search.
+pub(crate) fn is_one_search(terms: &[Pred]) -> bool {
+    let first = terms.first().and_then(searched);
+    terms.len() >= SEARCHED && first.is_some() && terms.iter().all(|term| searched(term) == first)
+}
+
+/// The alternatives that searches answer, each an "or" of its own, and the others.
+pub(crate) fn searches(terms: &[Pred]) -> (Vec<Pred>, Vec<&Pred>) {
+    let mut groups: Vec<Vec<&Pred>> = Vec::new();
+    let mut of: HashMap<_, usize> = HashMap::new();
+    let mut others = Vec::new();
+    for term in terms {
+        match searched(term) {
+            None => others.push(term),
+            Some((id, slot, absent)) => {
+                let at = *of.entry((id, slot, absent == Absent::Doubt)).or_insert(groups.len());
+                match groups.get_mut(at) {
+                    Some(group) => group.push(term),
+                    None => groups.push(vec![term]),
+                }
+            }
+        }
+    }
+    let (many, few): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group.len() >= SEARCHED);
+    others.extend(few.into_iter().flatten());
+    let many = many.into_iter().map(|group| Pred::Or(group.into_iter().cloned().collect())).collect();
+    (many, others)
+}
+
+fn search(terms: &[Pred]) -> Option<(At, Absent, Search)> {
+    if !is_one_search(terms) {
+        return None;
+    }
+    let (id, slot, absent) = searched(terms.first()?)?;
+    let (mut needles, mut places) = (Vec::new(), Vec::new());
+    for term in terms {
+        if let Pred::Text(how, sides, _) = term
+            && let Operand::Const(Const::Text(needle)) = &sides[1]
+        {
+            needles.push(needle);
+            places.push(*how);
+        }
+    }
+    // Too many and too long needles are looked for one by one.
+    let needles = AhoCorasick::new(needles).ok()?;
+    Some((At { id, slot }, absent, Search { needles, places: places.into() }))
 }
 
 /// Compiles a predicate on which the passes have run.
@@ -59,7 +146,14 @@ pub(crate) fn compile(pred: &Pred) -> Code {
     match pred {
         Pred::Const(value) => Code::Known(*value),
         Pred::And(terms) => Code::And(terms.iter().map(compile).collect()),
-        Pred::Or(terms) => Code::Or(terms.iter().map(compile).collect()),
+        Pred::Or(terms) => match search(terms) {
+            Some((at, absent, search)) => Code::Test(at, absent, Test::Search(Box::new(search))),
+            None if is_one_search(terms) => Code::Or(terms.iter().map(compile).collect()),
+            None => {
+                let (searches, others) = searches(terms);
+                Code::Or(others.into_iter().chain(&searches).map(compile).collect())
+            }
+        },
         Pred::Not(inner) => Code::Not(Box::new(compile(inner))),
         Pred::Each(quantifier, each, body) => Code::Each(*quantifier, each.clone(), Box::new(compile(body))),
         _ => match test(pred) {
@@ -183,9 +277,12 @@ impl Test {
             },
             Self::Bits { bits, all } => return bits_test(&V::Int(number), *bits, *all, absent),
             Self::Text(Order::Ne, _) => true,
-            Self::True | Self::Matches(_) | Self::Contains(_) | Self::StartsWith(_) | Self::EndsWith(_) => {
-                return None;
-            }
+            Self::True
+            | Self::Matches(_)
+            | Self::Contains(_)
+            | Self::StartsWith(_)
+            | Self::EndsWith(_)
+            | Self::Search(_) => return None,
             _ => false,
         })
     }
@@ -201,6 +298,7 @@ impl Test {
             Self::Contains(finder) => finder.find(text).is_some(),
             Self::StartsWith(prefix) => text.starts_with(prefix),
             Self::EndsWith(suffix) => text.ends_with(suffix),
+            Self::Search(search) => search.finds(text),
             Self::Matches(regex) => regex.is_match(text),
             Self::Int(Order::Ne, _) => true,
             Self::True | Self::Bits { .. } => return None,

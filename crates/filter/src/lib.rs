@@ -31,6 +31,7 @@ mod properties;
 mod resolve;
 #[doc(hidden)]
 pub mod sample;
+pub mod set;
 mod span;
 pub mod sysdig;
 mod types;
@@ -40,6 +41,7 @@ pub use classes::Classes;
 pub use diagnostic::Diagnostic;
 pub use lang::Lang;
 pub use program::Program;
+pub use set::Set;
 pub use span::Span;
 
 /// The work of a fuzz target: compiles the bytes as sysdig's language and as CEL and does with the

@@ -81,6 +81,13 @@ pub(crate) fn decided(pred: &Pred, id: EventId) -> Option<Option<bool>> {
     }
 }
 
+/// Whether the number of an event may decide a test.
+pub(crate) fn is_decidable(pred: &Pred) -> bool {
+    let mut fixed = false;
+    pred.fields(&mut |field| fixed |= is_fixed(field.id));
+    fixed
+}
+
 /// For which events a predicate may be true, and for which false.
 struct Verdicts {
     yes: EventSet,

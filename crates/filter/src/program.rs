@@ -133,6 +133,11 @@ impl Program {
         interest::interest(&self.0.pred)
     }
 
+    /// The typed form, passes run.
+    pub(crate) fn pred(&self) -> &Pred {
+        &self.0.pred
+    }
+
     fn possible(&self) -> &Possible {
         self.0.possible.get_or_init(|| possible(&self.0.pred))
     }

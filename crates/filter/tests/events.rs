@@ -1,11 +1,14 @@
 //! Which events a filter can select, and what of it the kernel decides: no match is lost.
 
-use nabe_event::field::{Class, container as c, event as e, file as f, process as p};
+use nabe_event::field::Class;
 use nabe_event::source::{EventInterest, EventSet};
-use nabe_event::table::{EventId, Flags, syscall_name};
-use nabe_event::{FieldId, Fields, Missing, Value};
+use nabe_event::table::{EventId, syscall_name};
 use nabe_filter::{Classes, Lang, Program};
 use proptest::prelude::*;
+
+mod happening;
+
+use happening::{Choice, Happening, bytes};
 
 fn compile(source: &str) -> Program {
     Program::sysdig(source).unwrap_or_else(|error| panic!("{source}\n{error}"))
@@ -122,176 +125,6 @@ fn filters_are_about_the_fields_of_their_source() {
     assert!(error.contains("is a field of events"), "{error}");
 }
 
-/// Choices taken from bytes.
-struct Choice<'b>(core::slice::Iter<'b, u8>);
-
-impl Choice<'_> {
-    fn below(&mut self, n: usize) -> usize {
-        usize::from(self.0.next().copied().unwrap_or(0)) % n
-    }
-
-    fn of<'a>(&mut self, items: &[&'a str]) -> &'a str {
-        items[self.below(items.len())]
-    }
-
-    fn filter(&mut self, depth: usize) -> String {
-        if depth == 0 || self.0.len() == 0 {
-            return self.test();
-        }
-        match self.below(7) {
-            0 | 1 => format!("({} and {})", self.filter(depth - 1), self.filter(depth - 1)),
-            2 | 3 => format!("({} or {})", self.filter(depth - 1), self.filter(depth - 1)),
-            4 => format!("not ({})", self.filter(depth - 1)),
-            _ => self.test(),
-        }
-    }
-
-    fn test(&mut self) -> String {
-        const NAMES: &[&str] =
-            &["open", "openat", "close", "read", "syscall", "mincore", "procexit", "execve"];
-        const NUMBERS: &[&str] = &["0", "-1", "-13", "3", "-2147483648"];
-        const EQUAL: &[&str] = &["=", "!="];
-        const TRUTH: &[&str] = &["true", "false"];
-        match self.below(16) {
-            0 | 1 => format!("evt.type {} {}", self.of(EQUAL), self.of(NAMES)),
-            2 => format!("evt.type in ({}, {})", self.of(NAMES), self.of(NAMES)),
-            3 => format!("syscall.type {} {}", self.of(&["=", "!=", "contains", "endswith"]), self.of(NAMES)),
-            4 => format!("evt.dir {} {}", self.of(EQUAL), self.of(&["'<'", "'>'"])),
-            5 => {
-                format!("evt.category {} {}", self.of(EQUAL), self.of(&["file", "net", "memory", "process"]))
-            }
-            6 => {
-                let field = self.of(&[
-                    "is_io",
-                    "is_io_read",
-                    "is_io_write",
-                    "is_wait",
-                    "failed",
-                    "is_async",
-                    "is_open_read",
-                ]);
-                format!("evt.{field} {} {}", self.of(EQUAL), self.of(TRUTH))
-            }
-            7 => format!("evt.rawres {} {}", self.of(&["=", "!=", "<", "<=", ">", ">="]), self.of(NUMBERS)),
-            8 => format!(
-                "evt.res {} {}",
-                self.of(&["=", "!=", "contains", "endswith"]),
-                self.of(&["SUCCESS", "EACCES", "S"])
-            ),
-            9 => format!(
-                "evt.arg.{} {}",
-                self.of(&["fd", "flags", "name"]),
-                self.of(&["exists", "= 3", "!= 3"])
-            ),
-            10 => format!("fd.num {} {}", self.of(&["=", "!=", "<"]), self.of(NUMBERS)),
-            11 => format!("proc.pid {} {}", self.of(&["=", "!=", "<"]), self.of(&["1", "2"])),
-            12 => format!("proc.name {} {}", self.of(&["=", "!=", "contains"]), self.of(&["cat", "sh"])),
-            13 => format!("user.uid {} {}", self.of(EQUAL), self.of(&["0", "1000"])),
-            14 => format!("container.id {} {}", self.of(EQUAL), self.of(&["host", "abc"])),
-            _ => format!("evt.io_dir {} {}", self.of(EQUAL), self.of(&["read", "write"])),
-        }
-    }
-
-    fn happening(&mut self) -> Happening {
-        const NAMED: &[&str] =
-            &["open", "openat", "close", "read", "syscall", "procexit", "asyncevent", "execve"];
-        let id = if self.below(3) == 0 {
-            let high = self.below(256);
-            EventId::new(u16::try_from((high * 256 + self.below(256)) % usize::from(EventId::COUNT)).unwrap())
-                .unwrap()
-        } else {
-            let name = self.of(NAMED);
-            let ids: Vec<EventId> = EventId::named(name).collect();
-            ids[self.below(ids.len())]
-        };
-        let generic = ["mincore", "openat", "<unknown>"][self.below(3)];
-        Happening {
-            id,
-            name: if id.name() == "syscall" { generic } else { id.name() },
-            result: [-1, -13, -4095, i64::MIN, 0, 3, i64::MAX][self.below(7)],
-            known: self.below(8) != 0,
-            pid: [1, 2][self.below(2)],
-            comm: ["cat", "sh"][self.below(2)],
-            uid: [0, 1000][self.below(2)],
-            container: ["", "abc"][self.below(2)],
-            word: ["file", "net", "3", "x"][self.below(4)],
-        }
-    }
-}
-
-/// An event as the state shows it.
-#[derive(Debug)]
-struct Happening {
-    id: EventId,
-    name: &'static str,
-    result: i64,
-    /// Whether the record is long enough to have its result.
-    known: bool,
-    pid: i64,
-    comm: &'static str,
-    uid: i64,
-    container: &'static str,
-    word: &'static str,
-}
-
-impl Happening {
-    fn result(&self) -> Option<i64> {
-        let row = self.id.row();
-        let creates = row.flags.has(Flags::CREATES_FD) && row.param("fd").is_some();
-        let has = !self.id.is_enter() && self.known && (creates || row.param("res").is_some());
-        has.then_some(self.result)
-    }
-}
-
-impl Fields for Happening {
-    fn get(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
-        let row = self.id.row();
-        let text = |text: &'static str| Value::Text(text.as_bytes());
-        let (reads, writes) = (row.flags.has(Flags::READS_FROM_FD), row.flags.has(Flags::WRITES_TO_FD));
-        match field {
-            e::TYPE => text(self.name),
-            e::SYSCALL_TYPE if self.id.is_syscall() => text(self.name),
-            e::DIR => text(if self.id.is_enter() { ">" } else { "<" }),
-            e::CATEGORY if self.id.name() == "syscall" => text(self.word),
-            e::CATEGORY => match row.category.class().map_or(&["unknown"][..], |class| class.words()) {
-                [word] => text(word),
-                _ => text(self.word),
-            },
-            e::IS_IO => Value::Bool(reads || writes),
-            e::IS_IO_READ => Value::Bool(reads),
-            e::IS_IO_WRITE => Value::Bool(writes),
-            e::IO_DIR if reads || writes => text(if reads { "read" } else { "write" }),
-            e::IS_WAIT => Value::Bool(row.flags.has(Flags::WAITS)),
-            e::IS_ASYNC => Value::Bool(self.id.name() == "asyncevent"),
-            e::IS_OPEN_READ => {
-                Value::Bool(!self.id.is_enter() && self.id.name().starts_with("open") && self.uid == 0)
-            }
-            e::FAILED => Value::Bool(self.result().is_some_and(|result| result < 0)),
-            e::RAWRES => self.result().map_or(Value::Missing(Missing::Unset), Value::Int),
-            e::RES => match self.result() {
-                Some(0..) => text("SUCCESS"),
-                Some(-13) => text("EACCES"),
-                Some(_) => text("-1"),
-                None => Value::Missing(Missing::Unset),
-            },
-            e::ARG => {
-                let has = arg.and_then(|arg| row.param(core::str::from_utf8(arg).ok()?)).is_some();
-                if has { text(self.word) } else { Value::Missing(Missing::Unset) }
-            }
-            f::FD if row.flags.has(Flags::USES_FD) || row.flags.has(Flags::CREATES_FD) => Value::Int(3),
-            p::PID => Value::Int(self.pid),
-            p::NAME => text(self.comm),
-            p::EUID => Value::Int(self.uid),
-            c::ID => text(self.container),
-            _ => Value::Missing(Missing::Unset),
-        }
-    }
-
-    fn related(&self, _: FieldId, _: &mut dyn FnMut(&dyn Fields) -> bool) -> Option<usize> {
-        None
-    }
-}
-
 /// Whether a probe that is configured so hands out this event.
 fn admits(interest: &EventInterest, event: &Happening) -> bool {
     fn within<T: PartialEq>(allowed: &Option<Vec<T>>, value: &T) -> bool {
@@ -306,21 +139,17 @@ fn admits(interest: &EventInterest, event: &Happening) -> bool {
         && (!interest.only_failed || event.result().is_some_and(|result| result < 0))
 }
 
-fn bytes(length: usize) -> impl Strategy<Value = Vec<u8>> {
-    proptest::collection::vec(any::<u8>(), 0..length)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_match_is_lost(source in bytes(40), events in bytes(400)) {
-        let source = Choice(source.iter()).filter(4);
+        let source = Choice::new(&source).filter(4);
         let program = compile(&source);
         let interest = program.event_interest();
         let containers = program.containers();
-        let mut choice = Choice(events.iter());
-        while choice.0.len() > 0 {
+        let mut choice = Choice::new(&events);
+        while !choice.is_spent() {
             let event = choice.happening();
             if program.matches(&event) {
                 prop_assert!(program.events().contains(event.id), "{} {:?}", source, event);
