@@ -1,7 +1,7 @@
-//! Compiles the BPF object, or takes the committed one.
+//! Compiles the BPF objects, or takes the committed ones.
 //!
-//! With clang (14 or newer) `bpf/nabe.bpf.c` is compiled into `OUT_DIR`. Without clang, or with
-//! `NABE_PREBUILT_BPF=1`, the committed `bpf/obj/nabe.bpf.o` is used. The committed object is
+//! With clang (14 or newer) `bpf/{nabe,events}.bpf.c` are compiled into `OUT_DIR`. Without clang, or
+//! with `NABE_PREBUILT_BPF=1`, the committed `bpf/obj/*.bpf.o` are used. The committed objects are
 //! refreshed from a build with the pinned clang by `NABE_REFRESH_BPF=1 cargo build -p nabe-probe`;
 //! the output does not depend on the directory, so the two can be compared byte by byte.
 
@@ -23,27 +23,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("cargo:rerun-if-changed=bpf");
     let source = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("bpf");
-    let object = PathBuf::from(env::var("OUT_DIR")?).join("nabe.bpf.o");
-    let committed = source.join("obj/nabe.bpf.o");
     let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
-    match if set("NABE_PREBUILT_BPF") { None } else { clang() } {
-        Some(clang) => {
-            compile(&clang, &source, &object)?;
-            if set("NABE_REFRESH_BPF") {
-                fs::create_dir_all(source.join("obj"))?;
-                fs::copy(&object, &committed)?;
+    let clang = if set("NABE_PREBUILT_BPF") { None } else { clang() };
+    for (name, variable) in [("nabe", "BPF"), ("events", "EVENTS")] {
+        let object = PathBuf::from(env::var("OUT_DIR")?).join(format!("{name}.bpf.o"));
+        let committed = source.join(format!("obj/{name}.bpf.o"));
+        match &clang {
+            Some(clang) => {
+                compile(clang, &source, name, &object)?;
+                if set("NABE_REFRESH_BPF") {
+                    fs::create_dir_all(source.join("obj"))?;
+                    fs::copy(&object, &committed)?;
+                }
+            }
+            None => {
+                fs::copy(&committed, &object)?;
             }
         }
-        None => {
-            fs::copy(&committed, &object)?;
-        }
+        // FNV-1a: names the object in the cache of relocated programs.
+        let hash = fs::read(&object)?.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        println!("cargo:rustc-env=NABE_{variable}_OBJECT={}", object.display());
+        println!("cargo:rustc-env=NABE_{variable}_HASH={hash}");
     }
-    // FNV-1a: names the object in the cache of relocated programs.
-    let hash = fs::read(&object)?.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    println!("cargo:rustc-env=NABE_BPF_OBJECT={}", object.display());
-    println!("cargo:rustc-env=NABE_BPF_HASH={hash}");
     Ok(())
 }
 
@@ -55,7 +58,7 @@ fn clang() -> Option<String> {
     asked.into_iter().chain(CLANGS.iter().map(|name| (*name).to_owned())).find(|name| runs(name))
 }
 
-fn compile(clang: &str, source: &Path, object: &Path) -> Result<(), Box<dyn Error>> {
+fn compile(clang: &str, source: &Path, name: &str, object: &Path) -> Result<(), Box<dyn Error>> {
     let include = env::var("DEP_BPF_INCLUDE")?;
     let arch = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
         "aarch64" => "arm64",
@@ -70,7 +73,7 @@ fn compile(clang: &str, source: &Path, object: &Path) -> Result<(), Box<dyn Erro
         .arg(format!("-ffile-prefix-map={}=.", source.display()))
         .arg(format!("-ffile-prefix-map={include}=."))
         .arg("-c")
-        .arg(source.join("nabe.bpf.c"))
+        .arg(source.join(format!("{name}.bpf.c")))
         .arg("-o")
         .arg(object)
         .current_dir(source)

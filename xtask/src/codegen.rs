@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nabe_event::field::{Class, Field};
 use nabe_event::need::Needs;
+use nabe_event::table::native;
 use nabe_event::value::Type;
 use nabe_event::{constant, field, preset, record};
 
@@ -13,8 +14,11 @@ use crate::Outcome;
 /// A generated file: its path from the root, and what makes its text.
 type Generated = (&'static str, fn() -> String);
 
-const GENERATED: &[Generated] =
-    &[("crates/probe/bpf/record.gen.h", record::c_header), ("docs/fields.md", fields_page)];
+const GENERATED: &[Generated] = &[
+    ("crates/probe/bpf/record.gen.h", record::c_header),
+    ("crates/probe/bpf/event.gen.h", native::c_header),
+    ("docs/fields.md", fields_page),
+];
 
 /// Writes every generated file that differs; always true.
 pub(crate) fn write(root: &Path) -> Outcome {

@@ -16,6 +16,7 @@ use crate::symbol::Symbols;
 
 #[rustfmt::skip]
 mod event;
+pub mod native;
 #[rustfmt::skip]
 pub mod symbol;
 #[rustfmt::skip]

@@ -95,6 +95,7 @@ struct mnt_namespace {
 struct pid_namespace {
 	struct ns_common ns;
 	unsigned int level;
+	struct task_struct *child_reaper;
 };
 
 struct net {
@@ -153,6 +154,8 @@ struct cred {
 	kernel_cap_t cap_bset;
 	kernel_cap_t cap_ambient;
 	struct user_namespace *user_ns;
+	kuid_t fsuid;
+	kgid_t fsgid;
 };
 
 /* --- files --- */
@@ -165,15 +168,40 @@ struct qstr {
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
+	unsigned long s_flags;
+};
+
+struct timespec64 {
+	__s64 tv_sec;
+	long tv_nsec;
 };
 
 struct inode {
 	unsigned short i_mode;
+	kuid_t i_uid;
+	kgid_t i_gid;
+	unsigned int i_flags;
+	/* Since 6.11 (3aa63a569c64). */
+	__s64 i_mtime_sec;
+	__s64 i_ctime_sec;
+	__u32 i_mtime_nsec;
+	__u32 i_ctime_nsec;
 	unsigned long i_ino;
 	unsigned int i_nlink;
 	__u32 i_rdev;
 	long long i_size;
 	struct super_block *i_sb;
+};
+
+/* Until 6.5 and 6.6, then until 6.10. */
+struct inode___old {
+	struct timespec64 i_ctime;
+	struct timespec64 i_mtime;
+};
+
+struct inode___under {
+	struct timespec64 __i_ctime;
+	struct timespec64 __i_mtime;
 };
 
 struct dentry {
@@ -214,6 +242,7 @@ struct fs_struct {
 };
 
 struct fdtable {
+	unsigned int max_fds;
 	struct file **fd;
 	unsigned long *close_on_exec;
 };
@@ -275,7 +304,25 @@ struct cgroup_root {
 	char name[64];
 };
 
+struct cgroup_subsys {
+	const char *name;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys *ss;
+};
+
+enum cgroup_subsys_id {
+	cpuset_cgrp_id = 0,
+	cpu_cgrp_id = 1,
+	cpuacct_cgrp_id = 2,
+	io_cgrp_id = 3,
+	memory_cgrp_id = 4,
+};
+
 struct css_set {
+	struct cgroup_subsys_state *subsys[14];
 	struct cgroup *dfl_cgrp;
 	struct list_head cgrp_links;
 };
@@ -297,9 +344,14 @@ struct tty_struct {
 	struct tty_driver *driver;
 };
 
+struct rlimit {
+	unsigned long rlim_cur;
+};
+
 struct signal_struct {
 	int nr_threads;
 	struct pid *pids[4];
+	struct rlimit rlim[16];
 	struct tty_struct *tty;
 	__u64 utime;
 	__u64 stime;
@@ -315,6 +367,11 @@ struct sched_entity {
 
 struct seccomp {
 	int mode;
+};
+
+/* status since 4.16 or so on x86 only. */
+struct thread_info {
+	__u32 status;
 };
 
 struct task_struct {
@@ -349,6 +406,10 @@ struct task_struct {
 	kuid_t loginuid;
 	struct seccomp seccomp;
 	struct css_set *cgroups;
+	int exit_code;
+	struct thread_info thread_info;
+	struct list_head children;
+	struct list_head thread_node;
 };
 
 /* Until 5.13 (2f064a59a11f). */
@@ -389,6 +450,7 @@ enum bpf_func_id___percpu {
 };
 
 #include "core_iter.h"
+#include "core_event.h"
 
 #pragma clang attribute pop
 

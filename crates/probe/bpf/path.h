@@ -71,13 +71,13 @@ static __always_inline bool dentry_memfd(struct dentry *dentry, unsigned long ma
 }
 
 /* In memory of its own, as the place of the walk over cgroups. */
-static struct path_place {
+struct path_place {
 	struct dentry *dentry;
 	struct vfsmount *mnt;
 	struct dentry *mnt_root;
 	struct dentry *stop_dentry;
 	struct vfsmount *stop_mnt;
-} path_place;
+};
 
 static __always_inline bool path_whole(struct path_text *out)
 {
@@ -115,10 +115,10 @@ static __always_inline bool path_step(struct path_text *out, struct path_place *
 }
 
 /* Up to the reader's root, or the root of the mount tree that the path is in. */
-static __always_inline void path_walk(struct path_text *out, struct dentry *dentry,
-				      struct vfsmount *mnt, struct path *root, bool memfd)
+static __always_inline void path_walk_at(struct path_text *out, struct path_place *at,
+					 struct dentry *dentry, struct vfsmount *mnt,
+					 struct path *root, bool memfd)
 {
-	struct path_place *at = &path_place;
 	__u32 end;
 	int i;
 
@@ -146,6 +146,16 @@ static __always_inline void path_walk(struct path_text *out, struct dentry *dent
 	out->len = PATH_ROOM - out->start;
 }
 
+#ifndef NABE_EVENT_H
+/* One reader reads one iterator at a time. */
+static struct path_place path_place;
+
+static __always_inline void path_walk(struct path_text *out, struct dentry *dentry,
+				      struct vfsmount *mnt, struct path *root, bool memfd)
+{
+	path_walk_at(out, &path_place, dentry, mnt, root, memfd);
+}
+
 static __always_inline int emit_path(struct seq_file *seq, struct path_text *path)
 {
 	__u64 start = path->start, len = path->len;
@@ -159,5 +169,6 @@ static __always_inline int emit_path(struct seq_file *seq, struct path_text *pat
 		return 0;
 	return bpf_seq_write(seq, &path->text[start], len);
 }
+#endif
 
 #endif

@@ -58,7 +58,7 @@ fn clock_ns(clock: ClockId) -> u64 {
 
 /// Processors that can be online: one more than the last number in the kernel's list; without
 /// sysfs, those that this process may run on.
-fn cpus() -> u32 {
+pub(crate) fn cpus() -> u32 {
     let mut text = Vec::new();
     let read = Dir::open(c"/sys/devices/system/cpu", false).and_then(|dir| dir.piece(c"possible", &mut text));
     read.ok()

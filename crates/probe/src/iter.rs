@@ -4,14 +4,14 @@
 //! without any look at the kernel's BTF (`run`).
 
 mod args;
-mod cache;
-mod config;
+pub(crate) mod cache;
+pub(crate) mod config;
 mod feature;
-mod object;
+pub(crate) mod object;
 mod orphan;
 mod pseudo;
 mod run;
-mod sys;
+pub(crate) mod sys;
 
 use std::io;
 
@@ -20,7 +20,7 @@ use nabe_event::{Interest, Needs};
 pub use self::feature::{Feature, features};
 
 use self::config::Reader;
-use self::object::Relocated;
+use self::object::{ITERATORS, Relocated};
 use self::run::{From, Loaded, Session};
 use self::sys::Walk;
 use crate::{Backend, Options, Report};
@@ -94,11 +94,11 @@ impl Error {
         Self::refused(source, Self::Relocate)
     }
 
-    fn map(map: &str, source: io::Error) -> Self {
+    pub(crate) fn map(map: &str, source: io::Error) -> Self {
         Self::refused(source, |source| Self::Map { map: map.to_owned(), source })
     }
 
-    fn program(program: &'static str, log: &[u8], source: io::Error) -> Self {
+    pub(crate) fn program(program: &'static str, log: &[u8], source: io::Error) -> Self {
         let log = last_lines(&String::from_utf8_lossy(log), 4);
         Self::refused(source, |source| Self::Program { program, log, source })
     }
@@ -176,20 +176,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// When a program that is needed cannot be loaded or run.
 pub fn snapshot(interest: &Interest, options: &Options, out: &mut Vec<u8>) -> Result<Report, Error> {
     let start = out.len();
-    let key = options.cache.as_ref().map(|_| cache::key());
-    let kept =
-        options.cache.as_deref().zip(key.as_deref()).and_then(|(directory, key)| cache::load(directory, key));
-    if let Some(relocated) = kept {
+    let (mut relocated, kept) = cache::relocated(&ITERATORS, options.cache.as_deref())?;
+    if kept {
         if let Ok(report) = collect(&relocated, interest, out) {
             return Ok(report);
         }
         // Stale in a way that its key does not show, or a true refusal: the long way tells.
         out.truncate(start);
-    }
-    let relocated = Relocated::from_kernel()?;
-    if let Some((directory, key)) = options.cache.as_deref().zip(key.as_deref()) {
-        // Without a cache the next start is slower, no more.
-        let _ = cache::store(directory, key, &relocated);
+        relocated = Relocated::from_kernel(&ITERATORS)?;
     }
     collect(&relocated, interest, out)
 }

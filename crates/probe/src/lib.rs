@@ -1,6 +1,8 @@
-//! Where facts come from: BPF iterators in the kernel, or `/proc` where there is no BPF.
+//! Where facts come from: BPF iterators in the kernel, or `/proc` where there is no BPF; and where
+//! events come from while they happen: BPF programs and their ring ([`live`]).
 //!
-//! In: an [`Interest`]. Out: records (`nabe_event::record`), appended to one buffer.
+//! In: an [`Interest`]. Out: records (`nabe_event::record`), appended to one buffer. Live: in an
+//! `EventInterest`, out a stream of items.
 //!
 //! **Invariants.** Both backends write the same records; what one cannot know is flagged in the
 //! record, never invented. Nothing here needs more than the query asked for, and nothing that is
@@ -11,6 +13,7 @@
 pub mod hidden;
 pub mod host;
 pub mod iter;
+pub mod live;
 pub mod own;
 pub mod proc;
 pub mod user;

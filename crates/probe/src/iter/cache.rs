@@ -11,18 +11,17 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::Path;
 use std::process;
 
-use super::object::Relocated;
-use super::sys;
+use super::object::{Embedded, Relocated};
+use super::{Error, sys};
 
 const MAGIC: &[u8; 8] = b"nabeBPF1";
-const FILE: &str = "iterators";
 /// More than any file that we write.
 const MOST: u64 = 4 << 20;
 
 /// What a file must have been made for.
-pub(crate) fn key() -> Vec<u8> {
+pub(crate) fn key(object: &Embedded) -> Vec<u8> {
     let mut key = Vec::with_capacity(512);
-    key.extend_from_slice(env!("NABE_BPF_HASH").as_bytes());
+    key.extend_from_slice(object.hash.as_bytes());
     key.extend_from_slice(std::env::consts::ARCH.as_bytes());
     for path in ["/proc/sys/kernel/osrelease", "/proc/sys/kernel/version", "/sys/kernel/notes"] {
         let bytes = fs::read(path).unwrap_or_default();
@@ -38,7 +37,7 @@ fn ours(meta: &fs::Metadata) -> bool {
 }
 
 /// What was kept for `key`.
-pub(crate) fn load(directory: &Path, key: &[u8]) -> Option<Relocated> {
+pub(crate) fn load(directory: &Path, file: &str, key: &[u8]) -> Option<Relocated> {
     let meta = fs::symlink_metadata(directory).ok()?;
     if !meta.is_dir() || !ours(&meta) {
         return None;
@@ -46,7 +45,7 @@ pub(crate) fn load(directory: &Path, key: &[u8]) -> Option<Relocated> {
     let mut file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(directory.join(FILE))
+        .open(directory.join(file))
         .ok()?;
     let meta = file.metadata().ok()?;
     if !meta.is_file() || !ours(&meta) || meta.len() > MOST {
@@ -57,16 +56,31 @@ pub(crate) fn load(directory: &Path, key: &[u8]) -> Option<Relocated> {
     parse(&bytes, key)
 }
 
+/// An object's programs, kept or else relocated now and kept; whether they were kept.
+pub(crate) fn relocated(object: &Embedded, directory: Option<&Path>) -> Result<(Relocated, bool), Error> {
+    let key = directory.map(|_| key(object));
+    let place = directory.zip(key.as_deref());
+    if let Some(kept) = place.and_then(|(directory, key)| load(directory, object.file, key)) {
+        return Ok((kept, true));
+    }
+    let relocated = Relocated::from_kernel(object)?;
+    if let Some((directory, key)) = place {
+        // Without a cache the next start is slower, no more.
+        let _ = store(directory, object.file, key, &relocated);
+    }
+    Ok((relocated, false))
+}
+
 /// Keeps `relocated` for `key`.
-pub(crate) fn store(directory: &Path, key: &[u8], relocated: &Relocated) -> io::Result<()> {
+pub(crate) fn store(directory: &Path, file: &str, key: &[u8], relocated: &Relocated) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let meta = fs::symlink_metadata(directory)?;
     if !meta.is_dir() || !ours(&meta) {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
-    let fresh = directory.join(format!("{FILE}.{}", process::id()));
+    let fresh = directory.join(format!("{file}.{}", process::id()));
     let written = write(&fresh, &compose(key, &relocated.to_bytes()))
-        .and_then(|()| fs::rename(&fresh, directory.join(FILE)));
+        .and_then(|()| fs::rename(&fresh, directory.join(file)));
     if written.is_err() {
         // A half-written file is of no use; that it cannot be removed changes nothing.
         let _ = fs::remove_file(&fresh);
@@ -127,6 +141,7 @@ mod tests {
             programs: vec![Program {
                 name: "nabe_task".to_owned(),
                 attach_btf_id: 7,
+                attach_type: 28,
                 sleepable: false,
                 instructions: vec![[0x18, 1, 0, 0, 0, 0, 0, 0], [0; 8]],
                 references: vec![(0, 0)],
@@ -167,16 +182,16 @@ mod tests {
     fn a_file_that_others_can_write_is_not_taken() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = std::env::temp_dir().join(format!("nabe-cache-{}", process::id()));
-        store(&directory, b"key", &sample()).unwrap();
-        assert_eq!(load(&directory, b"key"), Some(sample()));
-        let file = directory.join(FILE);
+        store(&directory, "file", b"key", &sample()).unwrap();
+        assert_eq!(load(&directory, "file", b"key"), Some(sample()));
+        let file = directory.join("file");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o622)).unwrap();
-        assert_eq!(load(&directory, b"key"), None);
+        assert_eq!(load(&directory, "file", b"key"), None);
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(load(&directory, b"key"), None);
+        assert_eq!(load(&directory, "file", b"key"), None);
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
-        assert_eq!(load(&directory, b"key"), Some(sample()));
+        assert_eq!(load(&directory, "file", b"key"), Some(sample()));
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -9,7 +9,7 @@ use nabe_event::{Interest, Needs};
 
 use super::Error;
 use super::config::{self, Reader};
-use super::object::Relocated;
+use super::object::{ITERATORS, Relocated};
 use super::run::Session;
 use super::sys::{self, Instruction, KernelBtf, MapShape, ProgramShape};
 
@@ -139,7 +139,7 @@ pub fn features() -> Vec<Feature> {
 fn own() -> Vec<Feature> {
     let everything = Needs::ALL.iter().fold(Needs::NONE, |all, (need, ..)| all | *need);
     let config = config::encode(&Interest::all(everything), Reader::this(), false);
-    let relocated = Relocated::from_kernel();
+    let relocated = Relocated::from_kernel(&ITERATORS);
     let session = relocated.as_ref().map(|relocated| Session::new(relocated, &config, Vec::new(), true));
     let load = |program| match &session {
         Ok(session) => match session.load(program) {

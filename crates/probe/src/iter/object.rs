@@ -14,8 +14,33 @@ use libbpf_sys as bpf;
 use super::Error;
 use super::sys::{self, Instruction, KernelBtf, MapShape};
 
-/// The embedded object.
-static OBJECT: &[u8] = include_bytes!(env!("NABE_BPF_OBJECT"));
+/// An object that is part of this binary.
+#[derive(Debug)]
+pub(crate) struct Embedded {
+    /// As libbpf is to call it.
+    pub(crate) name: &'static str,
+    bytes: &'static [u8],
+    /// A hash of the bytes.
+    pub(crate) hash: &'static str,
+    /// Its file in the cache.
+    pub(crate) file: &'static str,
+}
+
+/// The iterators.
+pub(crate) static ITERATORS: Embedded = Embedded {
+    name: "nabe",
+    bytes: include_bytes!(env!("NABE_BPF_OBJECT")),
+    hash: env!("NABE_BPF_HASH"),
+    file: "iterators",
+};
+
+/// The events.
+pub(crate) static EVENTS: Embedded = Embedded {
+    name: "events",
+    bytes: include_bytes!(env!("NABE_EVENTS_OBJECT")),
+    hash: env!("NABE_EVENTS_HASH"),
+    file: "events",
+};
 
 const LDIMM64: u8 = 0x18;
 const PSEUDO_MAP_FD: u8 = 1;
@@ -51,8 +76,10 @@ impl Map {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Program {
     pub(crate) name: String,
-    /// BTF id of the iterator's function; 0 where this kernel has no such iterator.
+    /// BTF id of the iterator's function or of the tracepoint's type; 0 where this kernel has none.
     pub(crate) attach_btf_id: u32,
+    /// `BPF_TRACE_ITER` or `BPF_TRACE_RAW_TP`.
+    pub(crate) attach_type: u32,
     pub(crate) sleepable: bool,
     pub(crate) instructions: Vec<Instruction>,
     /// Instruction index, map index.
@@ -73,13 +100,13 @@ impl Relocated {
         self.programs.iter().find(|program| program.name == name)
     }
 
-    /// Relocates the embedded object against the running kernel.
-    pub(crate) fn from_kernel() -> Result<Self, Error> {
+    /// Relocates an embedded object against the running kernel.
+    pub(crate) fn from_kernel(object: &Embedded) -> Result<Self, Error> {
         // What libbpf has to say goes into our errors, not to the terminal.
         libbpf_rs::set_print(None);
         let mut open = ObjectBuilder::default()
-            .name("nabe")
-            .and_then(|b| b.open_memory(OBJECT))
+            .name(object.name)
+            .and_then(|b| b.open_memory(object.bytes))
             .map_err(Error::Object)?;
         for mut program in open.progs_mut() {
             program.set_autoload(true);
@@ -104,13 +131,18 @@ impl Relocated {
         for program in open.progs() {
             let section = program.section().to_string_lossy().into_owned();
             let Some((kind, target)) = section.trim_start_matches('?').split_once('/') else { continue };
-            let function = CString::new(format!("bpf_iter_{target}")).ok();
+            let (prefix, kind_of_type, attach_type) = match kind {
+                "tp_btf" => ("btf_trace_", bpf::BTF_KIND_TYPEDEF, bpf::BPF_TRACE_RAW_TP),
+                _ => ("bpf_iter_", bpf::BTF_KIND_FUNC, bpf::BPF_TRACE_ITER),
+            };
+            let function = CString::new(format!("{prefix}{target}")).ok();
             let mut instructions: Vec<Instruction> =
                 program.insns().iter().map(sys::instruction_bytes).collect();
             let references = take_references(&mut instructions, &numbers);
             programs.push(Program {
                 name: program.name().to_string_lossy().into_owned(),
-                attach_btf_id: function.and_then(|f| btf.find(&f, bpf::BTF_KIND_FUNC)).unwrap_or(0),
+                attach_btf_id: function.and_then(|f| btf.find(&f, kind_of_type)).unwrap_or(0),
+                attach_type,
                 sleepable: kind == "iter.s",
                 instructions,
                 references,
@@ -137,6 +169,7 @@ impl Relocated {
         for program in &self.programs {
             put_bytes(&mut out, program.name.as_bytes());
             put(&mut out, program.attach_btf_id);
+            put(&mut out, program.attach_type);
             put(&mut out, u32::from(program.sleepable));
             put_bytes(&mut out, program.instructions.as_flattened());
             put(&mut out, program.references.len() as u32);
@@ -168,6 +201,7 @@ impl Relocated {
         for _ in 0..from.count()? {
             let name = from.text()?;
             let attach_btf_id = from.number()?;
+            let attach_type = from.number()?;
             let sleepable = from.number()? == 1;
             let (instructions, rest) = from.run()?.as_chunks();
             if !rest.is_empty() {
@@ -184,6 +218,7 @@ impl Relocated {
             programs.push(Program {
                 name,
                 attach_btf_id,
+                attach_type,
                 sleepable,
                 instructions: instructions.to_vec(),
                 references,

@@ -116,7 +116,7 @@ impl<'a> Session<'a> {
         }
         let shape = ProgramShape {
             kind: bpf::BPF_PROG_TYPE_TRACING,
-            attach_type: bpf::BPF_TRACE_ITER,
+            attach_type: program.attach_type,
             attach_btf_id: program.attach_btf_id,
             flags: if program.sleepable { bpf::BPF_F_SLEEPABLE } else { 0 },
         };

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * nabe's events, one object. Every program is off by default (SEC("?...")): the
+ * loader takes what is wanted. No program may need func_info (no callbacks), as
+ * in nabe.bpf.c.
+ */
+#include "event.h"
+#include "sys_hot.h"
+#include "sys_task.h"
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Tasks that are born (both sides), fail to execute, execute, and end. */
+#ifndef NABE_SYS_TASK_H
+#define NABE_SYS_TASK_H
+
+#include "event_task.h"
+
+static __always_inline __u16 pending_flags(struct event_scratch *s)
+{
+	return ((struct event_head *)s->bytes)->flags;
+}
+
+static __always_inline int send_clone(struct event_scratch *s, __u16 event, long ret, __u64 kernel)
+{
+	struct task_struct *task = this_task();
+
+	SCRATCH_BEGIN(o, s, event, N_SYSCALL_CLONE_20_X, pending_flags(s));
+	put_u64(&o, ret);
+	if (ret >= 0) {
+		put_arguments(&o, task);
+	} else {
+		put_none(&o);
+		put_none(&o);
+	}
+	put_ids(&o, task);
+	SETTLE(&o);
+	if (!put_cgroups(&o, s, task))
+		return -1;
+	put_u32(&o, clone_flags(task, kernel));
+	put_clone_end(&o, task, ret == 0);
+	SCRATCH_END(o);
+	return 0;
+}
+
+SEC("?tp_btf/sys_exit")
+int nabe_clone(__u64 *ctx)
+{
+	struct event_scratch *s = scratch_of(SCRATCH_SYSCALL);
+	struct pt_regs *regs = (void *)ctx[0];
+	long ret = ctx[1];
+	__u64 flags = 0;
+	__u16 event;
+
+	if (!s)
+		return 0;
+	switch (NR(regs)) {
+	case NR_clone:
+		event = EV_SYSCALL_CLONE_20_X;
+		flags = ARG0(regs);
+		break;
+	case NR_clone3:
+		event = EV_SYSCALL_CLONE3_X;
+		bpf_probe_read_user(&flags, sizeof(flags), (void *)ARG0(regs));
+		break;
+	case NR_fork:
+		event = EV_SYSCALL_FORK_20_X;
+		break;
+	default:
+		event = EV_SYSCALL_VFORK_20_X;
+		flags = 0x4100; /* VFORK and VM */
+	}
+	if (send_clone(s, event, ret, flags))
+		count_up(too_large);
+	return 0;
+}
+
+SEC("?tp_btf/sched_process_exec")
+int nabe_exec(__u64 *ctx)
+{
+	struct event_scratch *s = scratch_of(SCRATCH_EXEC);
+	struct linux_binprm *bprm = (void *)ctx[2];
+	struct task_struct *task = PLAIN((void *)ctx[0], task_struct);
+	struct mm_struct *mm;
+	struct file *file;
+	__u64 start, end;
+	__u16 flags = 0;
+
+	if (!s || FIELD(task, flags) & PF_KTHREAD)
+		return 0;
+	if (!(HOOK(HOOK_EXEC) & CALL_WANTED) || !picked(FIELD(task, tgid), 0)) {
+		if (!(HOOK(HOOK_EXEC) & CALL_STATE)) {
+			count_up(filtered);
+			return 0;
+		}
+		flags = FLAG_STATE_ONLY;
+	}
+	mm = BPF_CORE_READ(task, mm);
+	file = BPF_CORE_READ(mm, exe_file);
+	SCRATCH_BEGIN(o, s, EV_SYSCALL_EXECVE_19_X, N_SYSCALL_EXECVE_19_X, flags);
+	put_u64(&o, 0);
+	put_arguments(&o, task);
+	put_ids(&o, task);
+	SETTLE(&o);
+	if (!put_cgroups(&o, s, task))
+		goto large;
+	start = BPF_CORE_READ(mm, env_start);
+	end = BPF_CORE_READ(mm, env_end);
+	put_user_texts(&o, start, start < end ? least(end - start, ARGS_ROOM) : 0);
+	put_session(&o, task);
+	put_exe(&o, task, file);
+	SETTLE(&o);
+	put_path(&o, s, file);
+	put_u64(&o, pid_nr(BPF_CORE_READ(task, signal, pids[PIDTYPE_PGID]), 0));
+	put_u32(&o, BPF_CORE_READ(task, cred, egid.val));
+	put_kernel_text(&o, BPF_CORE_READ(bprm, filename), PATH_MAX);
+	SCRATCH_END(o);
+	return 0;
+large:
+	count_up(too_large);
+	return 0;
+}
+
+/* How a thread that ends leaves: wait(2)'s status and its parts; whom its children go to. */
+SEC("?tp_btf/sched_process_exit")
+int nabe_leave(__u64 *ctx)
+{
+	struct task_struct *task = PLAIN((void *)ctx[0], task_struct);
+	__u32 code = FIELD(task, exit_code), signal = code & 0x7f;
+	__u16 flags = 0;
+
+	if (FIELD(task, flags) & PF_KTHREAD)
+		return 0;
+	if (!(HOOK(HOOK_EXIT) & CALL_WANTED) || !picked(FIELD(task, tgid), 0)) {
+		if (!(HOOK(HOOK_EXIT) & CALL_STATE)) {
+			count_up(filtered);
+			return 0;
+		}
+		flags = FLAG_STATE_ONLY;
+	}
+	FIXED_BEGIN(o, EV_PROCEXIT_1_E, 5, 26, flags);
+	put_u64(&o, (__s64)(__s32)code);
+	put_u64(&o, code >> 8 & 0xff);
+	put_u8(&o, signal == 0x7f ? 0 : signal);
+	put_u8(&o, !!(code & 0x80));
+	put_u64(&o, 0);
+	FIXED_END(o);
+	return 0;
+}
+
+#endif

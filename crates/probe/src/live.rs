@@ -1,0 +1,414 @@
+//! Events while they happen: BPF programs at the end of system calls and at a few hooks of the
+//! scheduler, one ring, and the state of the machine when it all began.
+//!
+//! In: an [`EventInterest`]. Out: [`Item`]s, as from a capture.
+//!
+//! **No gap.** The programs are attached first, then the snapshot is taken; events that are older
+//! than the snapshot's beginning are in it already and are left out, younger ones follow it. What
+//! such an event does to the state it may do twice without harm, with one exception: the birth of a
+//! thread that the snapshot has would give it its parent's descriptors of now. It is left out.
+//!
+//! **Nothing is lost silently.** What a program could not hand out is counted by cause and
+//! processor, in memory that both sides see; at the place in the stream where it is noticed stands
+//! an event named `loss` (`ASYNCEVENT`, JSON `{"cause":"ring_full","cpu":0,"events":123}`).
+//!
+//! **No wake-ups.** The reader looks at a ring on a timer; a wake-up from inside a system call costs
+//! its thread microseconds.
+
+pub mod record;
+
+mod control;
+mod interface;
+mod load;
+mod ring;
+mod snapshot;
+mod sys;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nabe_event::Item;
+use nabe_event::raw::{Event, Params};
+use nabe_event::source::{Account, Cause, EventInterest, Lost, Source};
+use nabe_event::table::EventId;
+use rustix::time::{ClockId, clock_gettime};
+
+use self::control::Control;
+use self::load::Programs;
+use self::ring::{Ring, Slot};
+use self::snapshot::Snapshot;
+use self::sys::Shared;
+use crate::iter;
+use crate::iter::cache;
+use crate::iter::object::EVENTS;
+
+/// Bytes that the ring has unless asked otherwise.
+pub const RING_BYTES: usize = 8 << 20;
+/// The shortest and the longest time between two looks at the ring.
+const POLL: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+/// How much later than its clock a record may get into the ring and still find its place.
+const LATE_NS: u64 = 2_000_000;
+/// Bytes of `struct event_count`, one for each processor.
+const COUNT: usize = 64;
+
+/// How to run a probe.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of the ring; a power of two and a multiple of the page size, made so when it is not.
+    pub ring_bytes: usize,
+    /// How long the reader waits between two looks at a ring in which little happens.
+    pub poll: Duration,
+    /// Whether the state of the machine is told first.
+    pub snapshot: bool,
+    /// Whether the reader's own process is looked at: what it writes of events would make events.
+    pub own: bool,
+    /// Where relocated programs are kept between runs; `None` keeps none.
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ring_bytes: RING_BYTES,
+            poll: Duration::from_millis(20),
+            snapshot: true,
+            own: false,
+            cache: None,
+        }
+    }
+}
+
+/// Why there are no live events.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The event programs cannot be loaded or attached.
+    #[error("live events cannot be had")]
+    Programs(#[source] iter::Error),
+    /// The ring cannot be mapped.
+    #[error("the event ring cannot be mapped")]
+    Ring(#[source] std::io::Error),
+    /// The state of the machine cannot be read.
+    #[error("the state of the machine cannot be read")]
+    Snapshot(#[source] crate::Error),
+}
+
+/// Ends a [`Live`] from another thread or a signal handler.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<AtomicBool>);
+
+impl Handle {
+    /// No more events are collected; those that are in the ring are still handed out.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was told to stop.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A probe that runs.
+#[derive(Debug)]
+pub struct Live {
+    programs: Programs,
+    ring: Ring,
+    counts: Shared,
+    cpus: usize,
+    stop: Handle,
+    poll: Duration,
+    /// The process that is not looked at.
+    own: Option<u32>,
+    ring_bytes: usize,
+    /// When the boot clock stood at 0, in ns since the epoch.
+    epoch_ns: u64,
+    snapshot: Snapshot,
+    /// What was told of losses, by processor and cause.
+    told: Vec<[u64; CAUSES.len()]>,
+    told_skipped: u64,
+    losses: Vec<Loss>,
+    phase: Phase,
+    delivered: u64,
+    /// Events older than the snapshot, which has what they did.
+    early: u64,
+}
+
+/// Causes in the order of `struct event_count`, which has `filtered` first.
+const CAUSES: [Cause; 3] = [Cause::RingFull, Cause::TooLarge, Cause::Broken];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The snapshot is to be handed out.
+    Snapshot,
+    /// Events.
+    Events,
+    /// Programs are detached; the rest of the ring.
+    Draining,
+    /// Everything is handed out.
+    Ended,
+}
+
+/// A loss that was noticed, on its way into the stream.
+#[derive(Debug)]
+struct Loss {
+    /// The ring's position behind which it happened.
+    after: u64,
+    cpu: u16,
+    lengths: [u8; 12],
+    data: Vec<u8>,
+    ready: bool,
+}
+
+impl Loss {
+    fn new(after: u64, cpu: Option<u16>, cause: Cause, events: u64) -> Self {
+        let place = cpu.map_or_else(|| "null".to_owned(), |cpu| cpu.to_string());
+        let json = format!(r#"{{"cause":"{}","cpu":{place},"events":{events}}}"#, cause.name());
+        let mut data = 0_u32.to_le_bytes().to_vec();
+        data.extend_from_slice(b"loss\0");
+        data.extend_from_slice(json.as_bytes());
+        let mut lengths = [0; 12];
+        for (to, len) in lengths.chunks_exact_mut(4).zip([4, 5, json.len() as u32]) {
+            to.copy_from_slice(&len.to_le_bytes());
+        }
+        Self { after, cpu: cpu.unwrap_or(0), lengths, data, ready: false }
+    }
+
+    fn event(&self, ts_ns: u64) -> Option<Event<'_>> {
+        let params = Params::new(EventId::ASYNCEVENT_E, &self.lengths, &self.data)?;
+        Some(Event { id: EventId::ASYNCEVENT_E, cpu: self.cpu, flags: 0, ts_ns, tid: -1, params })
+    }
+}
+
+fn now_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let (seconds, rest) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
+/// When the boot clock stood at 0: the closest of a few readings of both clocks.
+fn epoch_ns() -> u64 {
+    let read = || {
+        let before = now_ns(ClockId::Boottime);
+        let wall = now_ns(ClockId::Realtime);
+        let after = now_ns(ClockId::Boottime);
+        (after.saturating_sub(before), wall.saturating_sub(before.midpoint(after)))
+    };
+    (0..8).map(|_| read()).min().map_or(0, |(_, epoch)| epoch)
+}
+
+/// A size that a ring can have.
+fn ring_size(bytes: usize) -> usize {
+    bytes.clamp(rustix::param::page_size(), 1 << 30).next_power_of_two()
+}
+
+/// Whether live events work here: the programs are loaded and attached for a moment.
+///
+/// # Errors
+/// What is missing.
+pub fn check() -> Result<(), Error> {
+    let (relocated, _) = cache::relocated(&EVENTS, None).map_err(Error::Programs)?;
+    let mut programs = Programs::new(relocated, ring_size(1) as u32, snapshot::cpus());
+    programs.apply(&Control::new(&EventInterest::default(), None)).map_err(Error::Programs)
+}
+
+impl Live {
+    /// Loads and attaches what `interest` needs, then takes the snapshot.
+    ///
+    /// # Errors
+    /// When BPF programs cannot be had, or neither iterators nor `/proc` answer.
+    pub fn open(interest: &EventInterest, options: &Options) -> Result<Self, Error> {
+        let cpus = snapshot::cpus();
+        let ring_bytes = ring_size(options.ring_bytes);
+        let own = (!options.own).then(std::process::id);
+        let control = Control::new(interest, own);
+        let attached = |programs: &mut Programs| {
+            // The maps of the reader are there even when no program refers to them yet.
+            programs.map("ring")?;
+            programs.map(".bss.counts")?;
+            programs.apply(&control)
+        };
+        let (relocated, kept) =
+            cache::relocated(&EVENTS, options.cache.as_deref()).map_err(Error::Programs)?;
+        let mut programs = Programs::new(relocated, ring_bytes as u32, cpus);
+        match attached(&mut programs) {
+            Ok(()) => {}
+            // Stale in a way that its key does not show, or a true refusal: the long way tells.
+            Err(_) if kept => {
+                let (relocated, _) = cache::relocated(&EVENTS, None).map_err(Error::Programs)?;
+                programs = Programs::new(relocated, ring_bytes as u32, cpus);
+                attached(&mut programs).map_err(Error::Programs)?;
+            }
+            Err(error) => return Err(Error::Programs(error)),
+        }
+        let ring =
+            Ring::open(programs.map("ring").map_err(Error::Programs)?, ring_bytes).map_err(Error::Ring)?;
+        let counts = programs.share(".bss.counts").map_err(Error::Programs)?;
+        let epoch_ns = epoch_ns();
+        let snapshot = if options.snapshot {
+            Snapshot::take(options, epoch_ns).map_err(Error::Snapshot)?
+        } else {
+            Snapshot::none()
+        };
+        Ok(Self {
+            programs,
+            ring,
+            counts,
+            cpus: cpus as usize,
+            stop: Handle(Arc::new(AtomicBool::new(false))),
+            poll: options.poll.clamp(POLL.0, POLL.1),
+            own,
+            ring_bytes,
+            epoch_ns,
+            snapshot,
+            told: vec![[0; CAUSES.len()]; cpus as usize],
+            told_skipped: 0,
+            losses: Vec::new(),
+            phase: Phase::Snapshot,
+            delivered: 0,
+            early: 0,
+        })
+    }
+
+    /// Wants something else from now on. Programs that are missing are loaded; events that are in
+    /// the ring already are still handed out.
+    ///
+    /// # Errors
+    /// When a program cannot be loaded or attached; what ran goes on.
+    pub fn set_interest(&mut self, interest: &EventInterest) -> Result<(), Error> {
+        self.programs.apply(&Control::new(interest, self.own)).map_err(Error::Programs)
+    }
+
+    /// What ends this probe from elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.stop.clone()
+    }
+
+    /// What could not be seen when the state of the machine was read: sentences for people.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        self.snapshot.notes()
+    }
+
+    fn count(&self, cpu: usize, which: usize) -> u64 {
+        self.counts.load(cpu * COUNT + which * 8)
+    }
+
+    /// Notices what was lost since the last time; it goes behind what is in the ring by now.
+    fn notice_losses(&mut self) {
+        let after = self.ring.end();
+        for cpu in 0..self.cpus {
+            for (which, cause) in CAUSES.into_iter().enumerate() {
+                let now = self.count(cpu, which + 1);
+                let Some(told) = self.told.get_mut(cpu).and_then(|line| line.get_mut(which)) else {
+                    continue;
+                };
+                if now > *told {
+                    self.losses.push(Loss::new(after, u16::try_from(cpu).ok(), cause, now - *told));
+                    *told = now;
+                }
+            }
+        }
+        let skipped = self.programs.skipped();
+        if skipped > self.told_skipped {
+            self.losses.push(Loss::new(after, None, Cause::Busy, skipped - self.told_skipped));
+            self.told_skipped = skipped;
+        }
+    }
+
+    /// Looks at the ring, waiting once when little is in it.
+    fn look(&mut self) {
+        // What was handed out is given back before waiting: writers have the whole ring meanwhile.
+        self.ring.release();
+        if self.phase == Phase::Events && self.stop.is_stopped() {
+            self.programs.detach();
+            self.phase = Phase::Draining;
+        }
+        if self.phase == Phase::Events && self.ring.waiting() < self.ring_bytes / 16 {
+            std::thread::sleep(self.poll);
+            self.adapt();
+        }
+        let horizon = match self.phase {
+            Phase::Draining => u64::MAX,
+            _ => now_ns(ClockId::Boottime).saturating_sub(LATE_NS),
+        };
+        self.notice_losses();
+        self.ring.look(horizon);
+        let position = self.ring.position();
+        self.losses.iter_mut().for_each(|loss| loss.ready = loss.after <= position);
+        if self.phase == Phase::Draining && self.ring.slots().is_empty() {
+            self.phase = Phase::Ended;
+            self.losses.iter_mut().for_each(|loss| loss.ready = true);
+        }
+    }
+
+    /// Looks sooner where much comes, later where nothing does.
+    fn adapt(&mut self) {
+        let waiting = self.ring.waiting();
+        if waiting > self.ring_bytes / 4 {
+            self.poll = (self.poll / 2).max(POLL.0);
+        } else if waiting < self.ring_bytes / 256 {
+            self.poll = (self.poll + Duration::from_millis(1)).min(POLL.1);
+        }
+    }
+}
+
+impl Source for Live {
+    type Error = Error;
+
+    fn batch(&mut self) -> Result<Option<impl Iterator<Item = Item<'_>>>, Error> {
+        self.losses.retain(|loss| !loss.ready);
+        let snapshot = self.phase == Phase::Snapshot;
+        if self.phase == Phase::Ended {
+            return Ok(None);
+        }
+        if snapshot {
+            self.phase = Phase::Events;
+        } else {
+            self.look();
+        }
+        let last = self.ring.slots().last().map_or_else(|| now_ns(ClockId::Boottime), |slot| slot.ts);
+        let Self { ring, snapshot: state, losses, delivered, early, epoch_ns, .. } = self;
+        let (epoch_ns, ring, state) = (*epoch_ns, &*ring, &*state);
+        let items = snapshot.then(|| state.items()).into_iter().flatten();
+        let slots: &[Slot] = if snapshot { &[] } else { ring.slots() };
+        let events = slots.iter().filter_map(move |slot| {
+            let event = record::decode(ring.record(slot), epoch_ns)?;
+            if slot.ts < state.end() && state.has(slot.ts, &event) {
+                *early += 1;
+                return None;
+            }
+            *delivered += 1;
+            Some(Item::Event(event))
+        });
+        let losses = losses
+            .iter()
+            .filter(move |loss| loss.ready && !snapshot)
+            .filter_map(move |loss| loss.event(epoch_ns.wrapping_add(last)).map(Item::Event));
+        Ok(Some(items.chain(events).chain(losses)))
+    }
+
+    fn account(&self) -> Account {
+        let mut account = Account { delivered: self.delivered, ..Account::default() };
+        for cpu in 0..self.cpus {
+            account.filtered += self.count(cpu, 0);
+            for (which, cause) in CAUSES.into_iter().enumerate() {
+                let events = self.count(cpu, which + 1);
+                if events > 0 {
+                    account.lost.push(Lost { cause, cpu: u16::try_from(cpu).ok(), events });
+                }
+            }
+        }
+        let skipped = self.programs.skipped();
+        if skipped > 0 {
+            account.lost.push(Lost { cause: Cause::Busy, cpu: None, events: skipped });
+        }
+        account.filtered += self.early;
+        account.seen = account.delivered + account.filtered + account.lost();
+        account
+    }
+}

@@ -1,0 +1,209 @@
+//! The event programs in the kernel: their maps, what is loaded, what is attached.
+
+use std::cell::OnceCell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use libbpf_sys as bpf;
+use nabe_event::{Interest, Needs};
+
+use super::control::Control;
+use super::sys as live_sys;
+use crate::iter::Error;
+use crate::iter::config::{self, Reader};
+use crate::iter::object::{self, Relocated};
+use crate::iter::sys::{self, ProgramShape};
+
+/// The program at the end of every system call.
+const EXIT: &str = "nabe_exit";
+/// `SCRATCHES` of `event_file.h`.
+const SCRATCHES: u32 = 3;
+/// Entries of `pids` beyond those that were asked for: children that are followed.
+const FOLLOWED: u32 = 16_384;
+
+/// Programs and maps of one probe.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    relocated: Relocated,
+    ring_bytes: u32,
+    cpus: u32,
+    maps: Vec<OnceCell<OwnedFd>>,
+    loaded: Vec<(&'static str, OwnedFd)>,
+    links: Vec<(&'static str, OwnedFd)>,
+    /// What the maps `pids` and `cgroups` hold now.
+    pids: Vec<u32>,
+    cgroups: Vec<u64>,
+}
+
+impl Programs {
+    pub(crate) fn new(relocated: Relocated, ring_bytes: u32, cpus: u32) -> Self {
+        let maps = relocated.maps.iter().map(|_| OnceCell::new()).collect();
+        Self {
+            relocated,
+            ring_bytes,
+            cpus,
+            maps,
+            loaded: Vec::new(),
+            links: Vec::new(),
+            pids: Vec::new(),
+            cgroups: Vec::new(),
+        }
+    }
+
+    fn index(&self, name: &str) -> Result<usize, Error> {
+        self.relocated.maps.iter().position(|map| map.name == name).ok_or(Error::Absent)
+    }
+
+    /// The map with this name, made when it is not there yet.
+    pub(crate) fn map(&self, name: &str) -> Result<&OwnedFd, Error> {
+        self.map_at(self.index(name)?)
+    }
+
+    fn map_at(&self, index: usize) -> Result<&OwnedFd, Error> {
+        let (Some(map), Some(cell)) = (self.relocated.maps.get(index), self.maps.get(index)) else {
+            return Err(Error::Absent);
+        };
+        if let Some(made) = cell.get() {
+            return Ok(made);
+        }
+        let failed = |source| Error::map(&map.name, source);
+        let mut shape = map.shape();
+        match map.name.as_str() {
+            "ring" => shape.max_entries = self.ring_bytes,
+            "scratch" => shape.max_entries = SCRATCHES * self.cpus,
+            "pids" | "cgroups" => {
+                shape.max_entries = FOLLOWED;
+                shape.flags |= bpf::BPF_F_NO_PREALLOC;
+            }
+            _ => {}
+        }
+        let fd = sys::map_create(&shape).map_err(failed)?;
+        let zero = 0_u32.to_le_bytes();
+        match map.name.as_str() {
+            ".rodata" => {
+                // The configuration is the first constant; what follows are the object's own.
+                let config = config::encode(&Interest::all(Needs::NONE), Reader::this(), false);
+                let mut value = map.initial.clone();
+                value.iter_mut().zip(&config).for_each(|(to, from)| *to = *from);
+                sys::map_update(&fd, &shape, &zero, &value).map_err(failed)?;
+                sys::map_freeze(&fd).map_err(failed)?;
+            }
+            _ if map.initial.iter().any(|byte| *byte != 0) => {
+                sys::map_update(&fd, &shape, &zero, &map.initial).map_err(failed)?;
+            }
+            _ => {}
+        }
+        Ok(cell.get_or_init(|| fd))
+    }
+
+    fn set(&self, name: &str, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let index = self.index(name)?;
+        let shape = self.relocated.maps.get(index).map(object::Map::shape).ok_or(Error::Absent)?;
+        sys::map_update(self.map_at(index)?, &shape, key, value).map_err(|source| Error::map(name, source))
+    }
+
+    /// Loads a program, once.
+    pub(crate) fn load(&mut self, name: &'static str) -> Result<usize, Error> {
+        if let Some(at) = self.loaded.iter().position(|(known, _)| *known == name) {
+            return Ok(at);
+        }
+        let program = self.relocated.program(name).ok_or(Error::Absent)?;
+        if program.attach_btf_id == 0 {
+            return Err(Error::OldKernel { program: name });
+        }
+        let mut instructions = program.instructions.clone();
+        for (at, map) in &program.references {
+            let number = self.map_at(*map as usize)?.as_raw_fd();
+            if let Some(instruction) = instructions.get_mut(*at as usize) {
+                object::set_reference(instruction, number);
+            }
+        }
+        let shape = ProgramShape {
+            kind: bpf::BPF_PROG_TYPE_TRACING,
+            attach_type: program.attach_type,
+            attach_btf_id: program.attach_btf_id,
+            flags: 0,
+        };
+        let fd = match sys::prog_load(&shape, &instructions, None) {
+            Ok(fd) => fd,
+            Err(source) => {
+                let mut log = Vec::new();
+                // Once more for the verifier's words; should it pass now, all the better.
+                sys::prog_load(&shape, &instructions, Some(&mut log))
+                    .map_err(|_| Error::program(name, &log, source))?
+            }
+        };
+        self.loaded.push((name, fd));
+        Ok(self.loaded.len() - 1)
+    }
+
+    /// Loads what `control` needs, tells the programs, and attaches and detaches so that exactly
+    /// what is wanted runs.
+    pub(crate) fn apply(&mut self, control: &Control) -> Result<(), Error> {
+        for (slot, program) in &control.handlers {
+            let at = self.load(program)?;
+            if let Some((_, fd)) = self.loaded.get(at) {
+                let fd = fd.as_raw_fd() as u32;
+                self.set("handlers", &u32::from(*slot).to_le_bytes(), &fd.to_le_bytes())?;
+            }
+        }
+        self.fill(control)?;
+        self.set(".data.control", &0_u32.to_le_bytes(), &control.bytes)?;
+        let exit = control.exits.then_some(EXIT);
+        let wanted: Vec<&'static str> = control.hooks.iter().copied().chain(exit).collect();
+        self.links.retain(|(name, _)| wanted.contains(name));
+        for name in wanted {
+            self.attach(name)?;
+        }
+        Ok(())
+    }
+
+    /// Members of the maps: new ones first, then the old ones go.
+    fn fill(&mut self, control: &Control) -> Result<(), Error> {
+        for pid in &control.pids {
+            self.set("pids", &pid.to_le_bytes(), &[0; 8])?;
+        }
+        for cgroup in &control.cgroups {
+            self.set("cgroups", &cgroup.to_le_bytes(), &[0])?;
+        }
+        for pid in self.pids.iter().filter(|pid| !control.pids.contains(pid)) {
+            live_sys::map_remove(self.map("pids")?, &pid.to_le_bytes());
+        }
+        for cgroup in self.cgroups.iter().filter(|id| !control.cgroups.contains(id)) {
+            live_sys::map_remove(self.map("cgroups")?, &cgroup.to_le_bytes());
+        }
+        self.pids.clone_from(&control.pids);
+        self.cgroups.clone_from(&control.cgroups);
+        Ok(())
+    }
+
+    fn attach(&mut self, name: &'static str) -> Result<(), Error> {
+        if self.links.iter().any(|(known, _)| *known == name) {
+            return Ok(());
+        }
+        let at = self.load(name)?;
+        let (_, program) = self.loaded.get(at).ok_or(Error::Absent)?;
+        let link = live_sys::attach(program).map_err(|source| Error::Run { program: name, source })?;
+        self.links.push((name, link));
+        Ok(())
+    }
+
+    /// Ends the flow of events.
+    pub(crate) fn detach(&mut self) {
+        self.links.clear();
+    }
+
+    /// How often programs were skipped since one ran already on that processor.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.loaded.iter().map(|(_, program)| live_sys::skipped(program.as_fd())).sum()
+    }
+
+    /// A map's bytes, shared with the kernel.
+    pub(crate) fn share(&self, name: &str) -> Result<live_sys::Shared, Error> {
+        let index = self.index(name)?;
+        let len = self.relocated.maps.get(index).map_or(0, |map| map.value_size as usize);
+        let fd = self.map_at(index)?;
+        live_sys::Shared::map(fd, 0, len.next_multiple_of(rustix::param::page_size()), false)
+            .map_err(|source: io::Error| Error::map(name, source))
+    }
+}
