@@ -39,6 +39,12 @@ impl Cache {
         *self = Self::default();
     }
 
+    /// Forgets what was known of paths. For benches: then every path is a new one.
+    #[doc(hidden)]
+    pub fn forget_paths(&mut self) {
+        self.paths.age += 1;
+    }
+
     /// Begins an event.
     #[inline]
     pub(super) fn prepare(&mut self, plan: &Plan) {
@@ -281,41 +287,46 @@ const fn spread(value: u64) -> u64 {
 pub(super) struct Table<K> {
     rows: Vec<[Option<Place<K>>; WAYS]>,
     clock: u64,
+    /// Places of another age are forgotten.
+    age: u64,
 }
 
 #[derive(Debug)]
 struct Place<K> {
     key: K,
+    age: u64,
     used: u64,
     entry: Entry,
 }
 
 impl<K> Default for Table<K> {
     fn default() -> Self {
-        Self { rows: Vec::new(), clock: 0 }
+        Self { rows: Vec::new(), clock: 0, age: 0 }
     }
 }
 
 impl<K: Key> Table<K> {
     /// `rows` is a power of two.
     fn new(rows: usize) -> Self {
-        Self { rows: (0..rows).map(|_| [const { None }; WAYS]).collect(), clock: 0 }
+        Self { rows: (0..rows).map(|_| [const { None }; WAYS]).collect(), clock: 0, age: 0 }
     }
 
     /// The entry of a key; `new` makes one where there is room.
     #[inline]
     pub(super) fn entry(&mut self, asked: K::Asked<'_>, new: impl FnOnce() -> Entry) -> Option<&mut Entry> {
         self.clock += 1;
-        let clock = self.clock;
+        let (clock, age) = (self.clock, self.age);
         let row = K::hash(asked) as usize & self.rows.len().wrapping_sub(1);
         let row = self.rows.get_mut(row)?;
-        let found = row.iter().position(|place| place.as_ref().is_some_and(|place| place.key.is(asked)));
+        let found = row.iter().position(|place| {
+            place.as_ref().is_some_and(|place| place.age == age && place.key.is(asked))
+        });
         let at = match found {
             Some(at) => at,
             None => Self::replace(row, asked, new),
         };
         let place = row.get_mut(at)?.as_mut()?;
-        place.used = clock;
+        (place.used, place.age) = (clock, age);
         Some(&mut place.entry)
     }
 
@@ -332,7 +343,7 @@ impl<K: Key> Table<K> {
                 place.key.take(asked);
                 place.entry.forget();
             }
-            Some(empty) => *empty = Some(Place { key: K::make(asked), used: 0, entry: new() }),
+            Some(empty) => *empty = Some(Place { key: K::make(asked), age: 0, used: 0, entry: new() }),
             None => {}
         }
         oldest

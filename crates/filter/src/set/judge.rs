@@ -122,7 +122,7 @@ impl<'r> Judge<'r> {
     }
 
     fn eval(&mut self, at: NodeId) -> Option<bool> {
-        let Some(node) = self.plan.nodes.get(at as usize) else { return None };
+        let node = self.plan.nodes.get(at as usize)?;
         let known = match node.slot {
             Slot::Nowhere => None,
             Slot::Memo(slot) => self.memo.get(slot),
