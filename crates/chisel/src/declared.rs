@@ -1,5 +1,7 @@
 //! Views that a [`Spec`] declares.
 
+use nabe_filter::{Lang, Program};
+
 use crate::aggregate::{Dropped, Groups, Operation};
 use crate::cell::Cell;
 use crate::field::Reader;
@@ -28,6 +30,8 @@ struct Wanted {
 pub struct Declared {
     spec: Spec,
     filter: String,
+    /// The filter once more, for threads that are there.
+    program: Option<Program>,
     wanted: Vec<Wanted>,
     group: Option<Reader>,
     template: Option<Template>,
@@ -100,6 +104,7 @@ impl Declared {
         let operations = aggregated().filter_map(|column| column.operation).collect();
         Ok(Self {
             filter: fill(&spec.filter),
+            program: None,
             group: spec.group.as_deref().map(reader).transpose()?,
             template,
             header: fill(&spec.header),
@@ -270,10 +275,13 @@ impl Declared {
 
     fn yield_table(&mut self, at: Moment, machine: &dyn Machine, out: &mut Output) {
         if self.spec.threads {
-            // A filter that asks for events selects none of these: the caller's filter has no say.
+            if self.program.is_none() && !self.filter.is_empty() {
+                self.program = Program::compile_of_events(&self.filter, Lang::Auto).ok();
+            }
+            let program = self.program.clone();
             let mut cells = Vec::new();
             machine.threads(&mut |thread| {
-                if self.read(thread) {
+                if program.as_ref().is_none_or(|program| program.matches(thread)) && self.read(thread) {
                     cells.push(core::mem::take(&mut self.scratch));
                 }
             });

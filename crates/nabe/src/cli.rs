@@ -5,10 +5,13 @@ mod events;
 mod explain;
 mod fields;
 mod generate;
+mod hold;
 mod language;
 mod ps;
 mod record;
 mod replay;
+mod trace;
+mod views;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -39,10 +42,14 @@ enum Verb {
     Ps(Box<ps::Args>),
     /// Say why a process, port, file or container is there
     Explain(explain::Args),
+    /// Show events while they happen
+    Trace(Box<trace::Args>),
     /// Print the events of captures, filtered and formatted
     Replay(Box<replay::Args>),
     /// Write events into capture files
     Record(Box<record::Args>),
+    /// List views of events: top lists, spies, heat maps, or your own
+    Views(views::Args),
     /// List the fields, constants and presets of expressions and columns
     Fields(fields::Args),
     /// Say what this kernel, these privileges and these engines allow
@@ -51,6 +58,9 @@ enum Verb {
     Version,
     /// Print a completion script
     Completion(generate::CompletionArgs),
+    /// Wait until a tracer lets go, then run a command
+    #[command(hide = true)]
+    Hold(hold::Args),
     /// Write man pages or completions into a directory
     #[command(hide = true)]
     Gen(generate::Args),
@@ -69,12 +79,15 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     match cli.verb {
         Verb::Ps(args) => ps::run(&args),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Trace(args) => trace::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Record(args) => record::run(&args),
+        Verb::Views(args) => views::run(&args),
         Verb::Fields(args) => fields::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Version => generate::version(),
         Verb::Completion(args) => generate::completion(&args),
+        Verb::Hold(args) => hold::run(&args),
         Verb::Gen(args) => generate::run(&args),
     }
 }

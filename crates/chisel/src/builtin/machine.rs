@@ -55,6 +55,8 @@ pub(super) fn connections(name: &'static str, setup: &Setup) -> Result<Box<dyn V
 struct Row {
     tid: i64,
     pid: i64,
+    /// Whether the filter selects the thread itself, whatever its descriptors.
+    selected: bool,
     cells: Vec<Vec<u8>>,
 }
 
@@ -75,24 +77,20 @@ impl List {
             let number = |reader: &mut Reader| whole(&reader.cell(thread)).unwrap_or(-1);
             let (tid, pid) = (number(&mut tid), number(&mut pid));
             let cells = cells.iter_mut().map(|reader| value(reader, thread)).collect();
-            rows.push(Row { tid, pid, cells });
+            let selected = self.only.as_ref().is_none_or(|only| only.matches(thread));
+            rows.push(Row { tid, pid, selected, cells });
         });
         rows.sort_by_key(|row| row.tid);
         rows
     }
 
-    /// A thread is listed when the filter selects it with any of its descriptors.
-    fn is_selected(&self, machine: &dyn Machine, tid: i64) -> bool {
-        let Some(only) = &self.only else { return true };
-        let mut selected = false;
-        machine.descriptors(tid, &mut |descriptor| selected |= only.matches(descriptor));
-        selected || {
-            let mut own = reader("thread.tid");
-            machine.threads(&mut |thread| {
-                selected |= whole(&own.cell(thread)) == Some(tid) && only.matches(thread);
-            });
-            selected
+    /// A thread is listed when the filter selects it, or it with any of its descriptors.
+    fn is_selected(&self, machine: &dyn Machine, row: &Row) -> bool {
+        let mut selected = row.selected;
+        if let Some(only) = self.only.as_ref().filter(|_| !selected) {
+            machine.descriptors(row.tid, &mut |descriptor| selected |= only.matches(descriptor));
         }
+        selected
     }
 
     fn print_threads(&self, machine: &dyn Machine, out: &mut Output) {
@@ -103,7 +101,7 @@ impl List {
             &mut text,
         );
         for row in self.rows(machine) {
-            if !self.is_selected(machine, row.tid) {
+            if !self.is_selected(machine, &row) {
                 continue;
             }
             let [name, user, size, resident, limit] = row.cells.as_slice() else { continue };

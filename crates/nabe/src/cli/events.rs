@@ -3,13 +3,14 @@
 
 use nabe_event::payload::Form;
 use nabe_filter::Program;
-use nabe_state::stream::{Clock, Style};
+use nabe_state::stream::{Clock, Style as Texts};
 use nabe_ui::print::event::{self as preset, EventFormat, FormatError};
 
 use super::language::Language;
 use crate::error::{CliError, Result};
 use crate::stream::Pipeline;
 use crate::stream::lines::Lines;
+use crate::stream::strace::Strace;
 use crate::stream::tally::{Count, Summary};
 
 /// How events are selected and shown.
@@ -54,6 +55,9 @@ pub(super) struct Show {
     /// Show internal events, and those that are there for their effect on the state, too
     #[arg(short = 'D', long)]
     pub(super) debug: bool,
+    /// Style of lines: sysdig's format language, or strace's
+    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["print", "json"])]
+    pub(super) style: Style,
     /// Every line is written at once
     #[arg(long)]
     pub(super) unbuffered: bool,
@@ -63,6 +67,18 @@ pub(super) struct Show {
     /// Print how the filter is decided instead of running it
     #[arg(long)]
     pub(super) explain: bool,
+    #[command(flatten)]
+    pub(super) view: super::views::Choice,
+}
+
+/// What lines look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Style {
+    /// sysdig's format language
+    #[default]
+    Sysdig,
+    /// name(arguments) = result
+    Strace,
 }
 
 /// How `evt.outputtime` reads.
@@ -132,14 +148,21 @@ impl Show {
         Ok(EventFormat::parse(format)?.with_payload(self.form()))
     }
 
+    /// Whether lines may hold payload.
+    pub(super) fn reads_payload(&self, format: &EventFormat) -> bool {
+        use nabe_event::field::event as e;
+        let holds = |id| matches!(id, e::ARGS | e::INFO | e::ARG | e::RAWARG | e::BUFFER);
+        self.style == Style::Strace || format.fields().any(holds)
+    }
+
     /// A pipeline that shows as these options say; whoever calls adds other sinks.
     pub(super) fn pipeline<'a>(&self, program: Program) -> Result<Pipeline<'a>> {
-        let style = Style {
+        let style = Texts {
             clock: self.time.into(),
             payload: self.form(),
             // A program reads all of it.
-            buffer_limit: if self.json || self.verbose { 0 } else { Style::default().buffer_limit },
-            ..Style::default()
+            buffer_limit: if self.json || self.verbose { 0 } else { Texts::default().buffer_limit },
+            ..Texts::default()
         };
         let mut pipeline = Pipeline::new(program, style);
         pipeline.limit(self.limit);
@@ -153,7 +176,10 @@ impl Show {
     /// Adds what prints lines, and the summary that follows them.
     pub(super) fn add_output(&self, pipeline: &mut Pipeline<'_>, format: EventFormat) {
         if !self.quiet && !self.count {
-            pipeline.add(Lines::new(format, self.json, self.unbuffered));
+            match self.style {
+                Style::Sysdig => pipeline.add(Lines::new(format, self.json, self.unbuffered)),
+                Style::Strace => pipeline.add(Strace::new(self.unbuffered, self.verbose)),
+            }
         }
         if self.summary {
             pipeline.add(Summary::default());

@@ -61,14 +61,25 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut pipeline = args.show.pipeline(program)?;
-    args.show.add_output(&mut pipeline, format);
-    read(args, &files, &mut pipeline)?;
+    let stop = Stop::listen()?;
+    if args.show.view.is_some() {
+        let run = super::views::Run {
+            filter,
+            source: files.first().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default(),
+            live: false,
+            json: args.show.json,
+            containers: matches!(args.show.print.as_deref(), Some("c" | "container")),
+        };
+        pipeline.add(super::views::sink(&args.show.view, run, &stop)?);
+    } else {
+        args.show.add_output(&mut pipeline, format);
+    }
+    read(args, &files, &mut pipeline, &stop)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Takes all files through.
-fn read(args: &Args, files: &[PathBuf], pipeline: &mut Pipeline<'_>) -> Result<()> {
-    let stop = Stop::listen()?;
+fn read(args: &Args, files: &[PathBuf], pipeline: &mut Pipeline<'_>, stop: &Stop) -> Result<()> {
     let started = Instant::now();
     let mut all = nabe_event::source::Account::default();
     let quiet = args.show.quiet || args.show.count;
@@ -77,7 +88,7 @@ fn read(args: &Args, files: &[PathBuf], pipeline: &mut Pipeline<'_>) -> Result<(
             return Ok(step);
         }
         let mut capture = Capture::open(path, args.progress, quiet)?;
-        let step = capture.read(pipeline, &stop)?;
+        let step = capture.read(pipeline, stop)?;
         let account = nabe_event::Source::account(&capture.reader);
         all.seen += account.seen;
         all.lost.extend(account.lost);
