@@ -10,11 +10,15 @@
 //! A sink that must not hold up the others puts a bounded queue in front of itself and counts what it
 //! drops.
 
+pub mod command;
+pub mod container;
 pub mod lines;
+pub mod live;
 pub mod lookback;
 pub mod progress;
 pub mod record;
 pub mod stop;
+pub mod strace;
 pub mod tally;
 mod zone;
 
@@ -134,6 +138,8 @@ pub struct Pipeline<'a> {
     sinks: Vec<Box<dyn Sink + 'a>>,
     wants: Wants,
     limit: Option<u64>,
+    /// Events of this thread are not shown before it has executed a program.
+    waits_for: Option<i64>,
     zone: Zone,
     live: bool,
     passed: Passed,
@@ -153,6 +159,7 @@ impl<'a> Pipeline<'a> {
             sinks: Vec::new(),
             wants: Wants::Selected,
             limit: None,
+            waits_for: None,
             zone: Zone::local(),
             live: false,
             passed: Passed::default(),
@@ -169,6 +176,12 @@ impl<'a> Pipeline<'a> {
         self.hidden = hidden;
     }
 
+    /// Shows nothing of a thread before it executes a program: what starts a command is not the
+    /// command.
+    pub fn wait_for_exec(&mut self, tid: i64) {
+        self.waits_for = Some(tid);
+    }
+
     /// Says that the source is live: sinks hand on what they have after each batch.
     pub fn set_live(&mut self, live: bool) {
         self.live = live;
@@ -183,11 +196,6 @@ impl<'a> Pipeline<'a> {
     /// What passed so far.
     pub fn passed(&self) -> Passed {
         self.passed
-    }
-
-    /// The state.
-    pub fn stream(&self) -> &Stream {
-        &self.stream
     }
 
     /// Takes a batch of `source` through; `about` puts its error into words.
@@ -240,7 +248,14 @@ impl<'a> Pipeline<'a> {
             }
             return Ok(true);
         };
-        let shown = seen.is_shown() || (self.hidden && !seen.is_prologue());
+        let mut shown = seen.is_shown() || (self.hidden && !seen.is_prologue());
+        if self.waits_for == Some(seen.event().tid) {
+            if executes(&seen) {
+                self.waits_for = None;
+            } else {
+                shown = false;
+            }
+        }
         // Of what is not shown only these ask whether it is selected.
         let asked = shown || self.limit.is_some() || self.wants == Wants::All;
         let selected =
@@ -278,4 +293,10 @@ impl<'a> Pipeline<'a> {
         }
         result
     }
+}
+
+/// Whether a program has been executed.
+fn executes(seen: &Seen<'_>) -> bool {
+    let event = seen.event();
+    matches!(event.id.name(), "execve" | "execveat") && !event.id.is_enter() && event.signed(0) == Some(0)
 }

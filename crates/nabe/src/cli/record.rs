@@ -114,7 +114,7 @@ fn rule(text: &str) -> std::result::Result<Rule, String> {
 }
 
 /// `64M`: bytes with a binary suffix.
-fn size(text: &str) -> std::result::Result<usize, String> {
+pub(super) fn size(text: &str) -> std::result::Result<usize, String> {
     let (digits, factor) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 1usize << 10),
         Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),

@@ -305,6 +305,10 @@ impl Recorder {
             self.close()?;
         }
         if self.output.is_none() {
+            if seen.is_prologue() {
+                // The state with which the file begins has it; and its time is often zero.
+                return Ok(());
+            }
             self.open(event.ts_ns)?;
             self.begin(seen.state())?;
         }

@@ -1,0 +1,194 @@
+//! `nabe trace`: events while they happen, filtered and printed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use nabe_event::source::EventInterest;
+use nabe_filter::{Lang, Program};
+
+use super::events::{Show, Style, tell_numbers};
+use super::record::{How, size};
+use crate::config;
+use crate::error::{CliError, Result};
+use crate::output;
+use crate::stream::command::Traced;
+use crate::stream::container::{self, Containers};
+use crate::stream::live::{self, End};
+use crate::stream::record::Recorder;
+use crate::stream::stop::Stop;
+
+/// Show events while they happen.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nabe trace
+  nabe trace 'evt.type = openat and fd.name contains etc'
+  nabe trace --container web -p '%evt.time %proc.name %evt.type %fd.name'
+  nabe trace --pid 4711 --follow --style strace
+  nabe trace --style strace -- curl -s https://example.org
+  nabe trace -M 10 -q -S
+  nabe trace -w a.scap 'proc.name = nginx'
+
+Ctrl-C is the normal end: what is in the ring is shown, then how much was seen, filtered and lost.
+`nabe fields` lists the fields.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or expression. With -- COMMAND that of the command; 126
+when it cannot be run, 127 when there is none, 128 and the signal's number when a signal ended it.")]
+pub struct Args {
+    /// Which events, in CEL or sysdig's language; all without it
+    #[arg(value_name = "FILTER")]
+    filter: Option<String>,
+    #[command(flatten)]
+    show: Show,
+    #[command(flatten)]
+    pub(super) of: Of,
+    /// Stop behind so many seconds
+    #[arg(short = 'M', long = "duration", value_name = "SECONDS")]
+    duration: Option<f64>,
+    /// Write the events that are shown into this capture, too
+    #[arg(short = 'w', long = "write", value_name = "FILE")]
+    write: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
+    /// A command to run and trace, with its children, from its first instruction
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Of whom events are collected.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Of {
+    /// Only this container, by name or id; may be given several times
+    #[arg(long, value_name = "NAME|ID", help_heading = "Of whom")]
+    container: Vec<String>,
+    /// Only this pod, by name; may be given several times
+    #[arg(long, value_name = "NAME", help_heading = "Of whom")]
+    pod: Vec<String>,
+    /// Only this process; may be given several times
+    #[arg(long, value_name = "PID", help_heading = "Of whom")]
+    pid: Vec<u32>,
+    /// With --pid: the children that it has from now on, too
+    #[arg(long, requires = "pid", help_heading = "Of whom")]
+    follow: bool,
+    /// nabe's own events, too
+    #[arg(long, help_heading = "Of whom")]
+    own: bool,
+    /// Memory between the kernel and the reader (64M)
+    #[arg(long = "buffer", value_name = "BYTES", value_parser = size)]
+    buffer: Option<usize>,
+}
+
+impl Of {
+    /// What `program` becomes for these containers and pods.
+    pub(super) fn narrowed(&self, program: Program) -> Result<Program> {
+        let of = container::filter(&self.container, &self.pod);
+        if of.is_empty() {
+            return Ok(program);
+        }
+        Ok(program.both(&Program::compile_of_events(&of, Lang::Cel)?))
+    }
+
+    /// Narrows what the probe collects.
+    pub(super) fn narrow(&self, interest: &mut EventInterest, command: Option<u32>) {
+        if let Some(pid) = command {
+            interest.pids = Some(vec![pid]);
+            interest.follow = true;
+        } else if !self.pid.is_empty() {
+            interest.pids = Some(self.pid.clone());
+            interest.follow = self.follow;
+        }
+    }
+
+    /// Opens the probe.
+    pub(super) fn open(&self, interest: &EventInterest) -> Result<nabe_probe::live::Live> {
+        live::open(interest, self.buffer, self.own)
+    }
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let program = args.of.narrowed(args.show.program(args.filter.as_deref().unwrap_or(""))?)?;
+    if args.show.explain {
+        output::write(program.explain().as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let format = args.show.format()?;
+    if !args.command.is_empty() && !args.of.pid.is_empty() {
+        return Err(CliError::usage("--pid and a command exclude each other"));
+    }
+    let mut interest = program.event_interest();
+    // What is printed or written may hold payload whatever the filter reads.
+    let writes = args.write.is_some();
+    let shows = !args.show.quiet && !args.show.count && args.show.reads_payload(&format);
+    interest.snaplen = match args.how.snaplen {
+        Some(snaplen) => snaplen,
+        None if writes || shows => EventInterest::default().snaplen,
+        None => interest.snaplen,
+    };
+    let mut command = match args.command.as_slice() {
+        [] => None,
+        command => Some(Traced::hold(command)?),
+    };
+    let stop = if command.is_some() { Stop::default() } else { Stop::listen()? };
+    if writes && command.is_none() {
+        stop.listen_rotate()?;
+    }
+    args.of.narrow(&mut interest, command.as_ref().map(Traced::pid));
+    let all = program.selects_all() && interest.pids.is_none();
+    let mut pipeline = args.show.pipeline(program)?;
+    pipeline.set_live(true);
+    let containers = Containers::new(config::engines()?);
+    pipeline.add(containers.watch());
+    if args.show.view.is_some() {
+        let run = super::views::Run {
+            filter: args.filter.as_deref().unwrap_or(""),
+            source: String::new(),
+            live: true,
+            json: args.show.json,
+            containers: matches!(args.show.print.as_deref(), Some("c" | "container")),
+        };
+        pipeline.add(super::views::sink(&args.show.view, run, &stop)?);
+    } else {
+        args.show.add_output(&mut pipeline, format);
+    }
+    if let Some(path) = &args.write {
+        pipeline.add(Recorder::new(args.how.options(path, all), Some(stop.clone()))?);
+    }
+    let mut live = args.of.open(&interest)?;
+    let end = End::new(&live, &stop, args.duration)?;
+    if let Some(command) = &command {
+        pipeline.wait_for_exec(i64::from(command.pid()));
+        command.go()?;
+    }
+    let started = Instant::now();
+    let pipeline = std::cell::RefCell::new(pipeline);
+    let result = live::run(
+        &mut live,
+        &end,
+        |live| {
+            let mut pipeline = pipeline.borrow_mut();
+            containers.tell(&mut pipeline)?;
+            pipeline.step(live, |error| CliError::failed("cannot read live events").because(error))
+        },
+        || command.as_mut().map_or(Ok(false), Traced::look),
+    );
+    let mut pipeline = pipeline.into_inner();
+    let finished = pipeline.finish();
+    let account = live::account(&live);
+    if args.show.verbose {
+        tell_numbers(&pipeline, &account, started.elapsed());
+    }
+    let tells = command.is_none() || args.show.verbose || account.lost() > 0;
+    if tells && !(args.show.style == Style::Strace && account.lost() == 0) {
+        live::tell(&account, pipeline.passed().selected);
+    }
+    result.and(finished)?;
+    let Some(mut command) = command else { return Ok(ExitCode::SUCCESS) };
+    // A limit may have ended the trace before the command ended.
+    while !command.look()? {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    Ok(command.code())
+}

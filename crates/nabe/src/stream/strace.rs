@@ -1,0 +1,302 @@
+//! Events as lines of strace: `[pid 7] openat(AT_FDCWD, "/etc/hosts", O_RDONLY) = 3</etc/hosts>`.
+//!
+//! A system call is one line, at its end. Calls of which the schema knows no parameters are shown by
+//! name only.
+
+use std::io::Write as _;
+
+use nabe_event::convert::{Converter, Enters};
+use nabe_event::raw::Event;
+use nabe_event::table::{EventId, Flags, Format, Param, ParamType};
+use nabe_event::{Fields as _, Value, field};
+use nabe_state::stream::{Seen, Stream};
+
+use super::lines::Stdout;
+use super::{Sink, Wants};
+use crate::error::Result;
+
+/// The longest text and payload of a line, as strace's `-s`.
+const MOST: usize = 64;
+
+/// Prints each system call as strace does.
+pub struct Strace {
+    converter: Converter,
+    out: Stdout,
+    /// Payload is not cut.
+    verbose: bool,
+}
+
+impl Strace {
+    /// Lines on stdout; with `verbose` texts are not cut.
+    pub fn new(unbuffered: bool, verbose: bool) -> Self {
+        Self { converter: Converter::new(Enters::Drop), out: Stdout::new(unbuffered), verbose }
+    }
+
+    fn print(&mut self, seen: &Seen<'_>) {
+        let event = seen.event();
+        let most = if self.verbose { usize::MAX } else { MOST };
+        let Some(current) = self.converter.convert(event) else { return };
+        line(self.out.buffer(), seen, &current, most);
+    }
+}
+
+impl Sink for Strace {
+    fn wants(&self) -> Wants {
+        // Arguments of old captures are in enter events, whether they are selected or not.
+        Wants::All
+    }
+    fn seen(&mut self, seen: &Seen<'_>) -> Result<()> {
+        self.print(seen);
+        self.out.line()
+    }
+    fn other(&mut self, seen: &Seen<'_>, _: bool) -> Result<()> {
+        if seen.event().id.is_enter() {
+            self.converter.convert(seen.event());
+        }
+        Ok(())
+    }
+    fn idle(&mut self, live: bool, _: &Stream) -> Result<()> {
+        if live { self.out.flush() } else { Ok(()) }
+    }
+    fn finish(&mut self, _: &Stream) -> Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Appends the line of an event in the current layout, if it has one.
+pub fn line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
+    let name = seen.name();
+    let call = event.id.is_syscall();
+    let is_ending = matches!(name, "procexit" | "signaldeliver");
+    if (call && event.id.is_enter() && !is_ending) || (!call && !is_ending) {
+        return;
+    }
+    let _ = write!(out, "[pid {}] ", event.tid);
+    match name {
+        "procexit" => {
+            let number = |name: &str| param(event, name).and_then(|(at, _)| event.signed(at)).unwrap_or(0);
+            match number("sig") {
+                0 => {
+                    let _ = write!(out, "+++ exited with {} +++", number("ret"));
+                }
+                signal => {
+                    let _ = write!(out, "+++ killed by signal {signal} +++");
+                }
+            }
+        }
+        "signaldeliver" => {
+            out.extend_from_slice(b"--- ");
+            text_of(seen, "sig", out);
+            out.extend_from_slice(b" ---");
+        }
+        _ => call_line(out, seen, event, most),
+    }
+    out.push(b'\n');
+}
+
+fn param(event: &Event<'_>, name: &str) -> Option<(usize, &'static Param)> {
+    event.id.row().param(name)
+}
+
+/// Where the result is: the first parameter, when it is called so.
+fn has_result(event: &Event<'_>) -> bool {
+    let row = event.id.row();
+    let creates = row.flags.has(Flags::CREATES_FD);
+    row.params.first().is_some_and(|first| first.name == "res" || (creates && first.name == "fd"))
+}
+
+fn call_line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
+    out.extend_from_slice(seen.name().as_bytes());
+    out.push(b'(');
+    match seen.name() {
+        _ if matches!(event.id, EventId::GENERIC_E | EventId::GENERIC_X) => {}
+        "execve" | "execveat" => exec(out, event, most),
+        "clone" | "clone3" | "fork" | "vfork" => {
+            if let Some((at, known)) = param(event, "flags") {
+                out.extend_from_slice(b"flags=");
+                value(out, seen, event, at, known, most);
+            }
+        }
+        _ => arguments(out, seen, event, most),
+    }
+    out.push(b')');
+    result(out, seen, event);
+}
+
+/// Parameters in the order in which a call has them: the descriptor first, which the schema appended.
+fn arguments(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
+    let row = event.id.row();
+    let from = usize::from(has_result(event));
+    let mut order: Vec<usize> = (from..row.params.len()).collect();
+    let first = ["fd", "oldfd"].iter().find_map(|name| row.param(name)).filter(|(at, _)| *at >= from);
+    if let Some((at, _)) = first {
+        order.retain(|other| *other != at);
+        order.insert(0, at);
+    }
+    let mut any = false;
+    for at in order {
+        let Some(known) = row.params.get(at) else { continue };
+        // What is behind the last one that is there was not told by an older source.
+        if at >= event.params.len() {
+            continue;
+        }
+        if core::mem::replace(&mut any, true) {
+            out.extend_from_slice(b", ");
+        }
+        value(out, seen, event, at, known, most);
+    }
+}
+
+fn exec(out: &mut Vec<u8>, event: &Event<'_>, most: usize) {
+    let text = |name: &str| param(event, name).and_then(|(at, _)| event.text(at)).unwrap_or_default();
+    let path = [text("trusted_exepath"), text("filename"), text("exe")];
+    let path = path.into_iter().find(|path| !path.is_empty()).unwrap_or_default();
+    quoted(out, path, most);
+    out.extend_from_slice(b", [");
+    quoted(out, text("exe"), most);
+    let list = |name: &str| {
+        let bytes = param(event, name).and_then(|(at, _)| event.param(at)).unwrap_or_default();
+        bytes.split(|byte| *byte == 0).filter(|element| !element.is_empty()).collect::<Vec<_>>()
+    };
+    for argument in list("args") {
+        out.extend_from_slice(b", ");
+        quoted(out, argument, most);
+    }
+    let _ = write!(out, "], {} vars", list("env").len());
+}
+
+/// The text that sysdig has for a parameter.
+fn text_of(seen: &Seen<'_>, name: &str, out: &mut Vec<u8>) {
+    if let Value::Text(text) = seen.get(field::event::ARG, Some(name.as_bytes())) {
+        clean(out, text);
+    }
+}
+
+fn value(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, at: usize, known: &Param, most: usize) {
+    let Some(bytes) = event.param(at) else { return out.extend_from_slice(b"?") };
+    match known.ty {
+        ParamType::Fd | ParamType::Fd32 => descriptor(out, seen, event.signed(at).unwrap_or(-1)),
+        ParamType::CharBuf | ParamType::FsPath | ParamType::FsRelPath => {
+            quoted(out, bytes.strip_suffix(b"\0").unwrap_or(bytes), most);
+        }
+        ParamType::ByteBuf => quoted(out, bytes, most),
+        _ if known.symbols.is_some() && known.ty.is_integer() => {
+            symbols(out, known, event.unsigned(at).unwrap_or(0));
+        }
+        ty if ty.is_integer() => {
+            let number = event.unsigned(at).unwrap_or(0);
+            let _ = match known.format {
+                Format::Hex if number != 0 => write!(out, "{number:#x}"),
+                Format::Oct => write!(out, "0{number:o}"),
+                _ if ty.is_signed() => write!(out, "{}", event.signed(at).unwrap_or(0)),
+                _ => write!(out, "{number}"),
+            };
+        }
+        _ => {
+            out.push(b'{');
+            text_of(seen, known.name, out);
+            out.push(b'}');
+        }
+    }
+}
+
+/// Names of bits or of a value; what has no name as a number.
+fn symbols(out: &mut Vec<u8>, known: &Param, number: u64) {
+    let Some(symbols) = known.symbols else { return };
+    if let Some(name) = symbols.name(number) {
+        return out.extend_from_slice(name.as_bytes());
+    }
+    let mut rest = number;
+    let mut any = false;
+    for (bits, name) in symbols.entries {
+        if *bits != 0 && rest & bits == *bits {
+            if core::mem::replace(&mut any, true) {
+                out.push(b'|');
+            }
+            out.extend_from_slice(name.as_bytes());
+            rest &= !bits;
+        }
+    }
+    if rest != 0 || !any {
+        let bar = if any { "|" } else { "" };
+        let _ = if rest == 0 { write!(out, "{bar}0") } else { write!(out, "{bar}{rest:#x}") };
+    }
+}
+
+fn descriptor(out: &mut Vec<u8>, seen: &Seen<'_>, fd: i64) {
+    if fd == -100 {
+        return out.extend_from_slice(b"AT_FDCWD");
+    }
+    let _ = write!(out, "{fd}");
+    let is_its = matches!(seen.get(field::file::FD, None), Value::Int(number) if number == fd);
+    if let (true, Some(found)) = (is_its, seen.descriptor()) {
+        out.push(b'<');
+        clean(out, &found.name);
+        out.push(b'>');
+    }
+}
+
+fn result(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>) {
+    out.extend_from_slice(b" = ");
+    let (true, Some(result)) = (has_result(event), event.signed(0)) else {
+        return out.extend_from_slice(b"?");
+    };
+    let row = event.id.row();
+    if (-4095..0).contains(&result) {
+        let code = i32::try_from(-result).unwrap_or(0);
+        let words = std::io::Error::from_raw_os_error(code).to_string();
+        let words = words.split(" (os error").next().unwrap_or_default();
+        out.extend_from_slice(b"-1 ");
+        match seen.get(field::event::RES, None) {
+            Value::Text(name) => out.extend_from_slice(name),
+            _ => {
+                let _ = write!(out, "E{code}");
+            }
+        }
+        let _ = write!(out, " ({words})");
+    } else if row.flags.has(Flags::CREATES_FD) {
+        descriptor(out, seen, result);
+    } else if matches!(row.name, "mmap" | "mmap2" | "brk" | "mremap") {
+        let _ = write!(out, "{result:#x}");
+    } else {
+        let _ = write!(out, "{result}");
+    }
+}
+
+/// A text in quotes, cut, with what is not printable escaped as in C.
+fn quoted(out: &mut Vec<u8>, text: &[u8], most: usize) {
+    out.push(b'"');
+    for byte in text.iter().take(most) {
+        match byte {
+            b'"' | b'\\' => out.extend([b'\\', *byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            byte if byte.is_ascii_graphic() || *byte == b' ' => out.push(*byte),
+            byte => {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+    }
+    out.push(b'"');
+    if text.len() > most {
+        out.extend_from_slice(b"...");
+    }
+}
+
+fn clean(out: &mut Vec<u8>, text: &[u8]) {
+    out.extend(text.iter().map(|byte| if byte.is_ascii_graphic() || *byte == b' ' { *byte } else { b'.' }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_escaped_and_cut() {
+        let mut out = Vec::new();
+        quoted(&mut out, b"a\"\n\x1b\xff", 64);
+        quoted(&mut out, b"abc", 2);
+        assert_eq!(out, br#""a\"\n\x1b\xff""ab"..."#);
+    }
+}
