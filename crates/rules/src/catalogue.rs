@@ -87,11 +87,6 @@ pub(crate) fn unknown_in_term<'e>(
     }
 }
 
-/// Whether a name is an event's: one of the table, or a system call without a row of its own.
-pub(crate) fn is_event(name: &str) -> bool {
-    EventId::named(name).next().is_some() || table::syscall_code(name).is_some()
-}
-
 /// The highest code that a system call may have.
 const MAX_SYSCALL: u16 = 1024;
 

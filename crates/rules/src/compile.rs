@@ -515,9 +515,11 @@ impl Compiler<'_> {
     }
 }
 
-/// Quotes what holds a blank, as Falco does.
+/// Quotes what would not be read as one text: what holds a blank, as Falco does, and what holds a
+/// comma or an equals sign, which Falco would take apart. Calls and brackets stay as they are.
 fn quoted(item: &str) -> String {
-    if item.contains(' ') && !item.starts_with(['"', '\'']) { format!("\"{item}\"") } else { item.to_owned() }
+    let apart = item.contains(' ') || item.contains([',', '=']) && !item.contains('(');
+    if apart && !item.starts_with(['"', '\'']) { format!("\"{item}\"") } else { item.to_owned() }
 }
 
 /// Puts a list's items in place of its name; returns whether the name was there.

@@ -15,6 +15,7 @@
 pub mod catalogue;
 mod compile;
 mod definition;
+pub mod describe;
 mod events;
 pub mod extension;
 mod load;

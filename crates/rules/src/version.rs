@@ -9,7 +9,7 @@ pub const ENGINE: Version = Version { major: 0, minor: 62, patch: 0 };
 pub const PLUGINS: &[(&str, Version)] = &[
     ("container", Version { major: 0, minor: 7, patch: 0 }),
     ("json", Version { major: 0, minor: 7, patch: 4 }),
-    ("k8saudit", Version { major: 0, minor: 17, patch: 0 }),
+    ("k8saudit", Version { major: 0, minor: 18, patch: 0 }),
 ];
 
 /// A version of three numbers.

@@ -4,7 +4,7 @@
 //! to) and keeps what plain YAML would lose: the bare `!=` of `comps: [=, !=]`, which the standard
 //! reads as a tag of nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
@@ -110,6 +110,8 @@ struct Open {
 
 struct Reader<'s> {
     source: &'s str,
+    /// Lines of it that were moved to the right.
+    shifted: &'s BTreeSet<usize>,
     /// The last place whose byte offset is known: characters, bytes.
     known: (usize, usize),
     open: Vec<Open>,
@@ -129,8 +131,51 @@ pub fn read(source: &str) -> Result<Vec<Rc<Node>>, YamlError> {
     if source.len() > MAX_BYTES {
         return Err(YamlError { message: format!("longer than {MAX_BYTES} bytes"), at: Mark::default() });
     }
+    let mut shifted = Shifted { text: source.into(), lines: BTreeSet::new() };
+    loop {
+        let (error, line) = match read_strict(&shifted) {
+            Ok(documents) => return Ok(documents),
+            Err(error) => error,
+        };
+        if error.message != INDENTATION || shifted.lines.len() >= MAX_SHIFTED || !shifted.shift(line) {
+            return Err(error);
+        }
+    }
+}
+
+/// What the parser says of a bracket that closes further left than its key stands, which Falco's
+/// files have and Falco's parser takes.
+const INDENTATION: &str = "invalid indentation";
+/// Lines that are put right so.
+const MAX_SHIFTED: usize = 200;
+/// Blanks before a line that is put right.
+const SHIFT: &str = "                                ";
+
+/// A text of which some lines are moved to the right.
+struct Shifted<'s> {
+    text: std::borrow::Cow<'s, str>,
+    /// Those lines, from 0.
+    lines: BTreeSet<usize>,
+}
+
+impl Shifted<'_> {
+    /// Moves a line to the right; false when that was done before.
+    fn shift(&mut self, line: usize) -> bool {
+        let start = match line {
+            0 => Some(0),
+            line => self.text.match_indices('\n').nth(line - 1).map(|(at, _)| at + 1),
+        };
+        let Some(start) = start.filter(|_| self.lines.insert(line)) else { return false };
+        self.text.to_mut().insert_str(start, SHIFT);
+        true
+    }
+}
+
+/// Reads a text as the parser has it; an error comes with the line of the text, from 0.
+fn read_strict(shifted: &Shifted<'_>) -> Result<Vec<Rc<Node>>, (YamlError, usize)> {
     let mut reader = Reader {
-        source,
+        source: &shifted.text,
+        shifted: &shifted.lines,
         known: (0, 0),
         open: Vec::new(),
         anchors: HashMap::new(),
@@ -138,12 +183,13 @@ pub fn read(source: &str) -> Result<Vec<Rc<Node>>, YamlError> {
         last_end: 0,
         total: 0,
     };
-    for event in Parser::new_from_str(source) {
+    for event in Parser::new_from_str(&shifted.text) {
         let (event, span) = event.map_err(|error| {
-            let at = reader.mark(error.marker().index(), error.marker().line(), error.marker().col());
-            YamlError { message: error.info().to_owned(), at }
+            let marker = error.marker();
+            let at = reader.mark(marker.index(), marker.line(), marker.col());
+            (YamlError { message: error.info().to_owned(), at }, marker.line().saturating_sub(1))
         })?;
-        reader.event(event, span)?;
+        reader.event(event, span).map_err(|error| (error, usize::MAX))?;
     }
     Ok(reader.documents)
 }
@@ -158,7 +204,19 @@ impl Reader<'_> {
         let rest = self.source.get(bytes..).unwrap_or("");
         let skipped = rest.char_indices().nth(index - chars).map_or(rest.len(), |(at, _)| at);
         self.known = (index, bytes + skipped);
-        Mark { line: line.saturating_sub(1), column, offset: bytes + skipped }
+        self.unshifted(Mark { line: line.saturating_sub(1), column, offset: bytes + skipped })
+    }
+
+    /// The place in the text as it was given.
+    fn unshifted(&self, at: Mark) -> Mark {
+        let before = self.shifted.range(..at.line).count();
+        let here = if self.shifted.contains(&at.line) { at.column.min(SHIFT.len()) } else { 0 };
+        Mark { line: at.line, column: at.column - here, offset: at.offset - before * SHIFT.len() - here }
+    }
+
+    /// The place in the text as it is read.
+    fn shifted_offset(&self, at: Mark) -> usize {
+        at.offset + self.shifted.range(..=at.line).count() * SHIFT.len()
     }
 
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), YamlError> {
@@ -185,7 +243,8 @@ impl Reader<'_> {
                     _ => Kind::Scalar { text: text.into_owned(), plain },
                 };
                 self.add(Node { kind, at, weight: 1 }, anchor)?;
-                self.last_end = self.mark(span.end.index(), span.end.line(), span.end.col()).offset;
+                let end = self.mark(span.end.index(), span.end.line(), span.end.col());
+                self.last_end = self.shifted_offset(end);
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
@@ -207,13 +266,16 @@ impl Reader<'_> {
         if !matches!(style, ScalarStyle::Folded | ScalarStyle::Literal) {
             return at;
         }
-        let between = self.source.get(self.last_end..at.offset).unwrap_or("");
+        let end = self.shifted_offset(at);
+        let between = self.source.get(self.last_end..end).unwrap_or("");
         let Some(found) = between.find(['>', '|']) else { return at };
         let offset = self.last_end + found;
         let line_start = self.source[..offset].rfind('\n').map_or(0, |end| end + 1);
-        let below = self.source[offset..at.offset].matches('\n').count();
+        let below = self.source[offset..end].matches('\n').count();
         let column = self.source[line_start..offset].chars().count();
-        Mark { line: at.line.saturating_sub(below), column, offset }
+        let line = at.line.saturating_sub(below);
+        let before = self.shifted.range(..=line).count() * SHIFT.len();
+        Mark { line, column, offset: offset.saturating_sub(before) }
     }
 
     fn begin(&mut self, list: bool, anchor: usize, at: Mark) -> Result<(), YamlError> {
@@ -282,6 +344,21 @@ mod tests {
         assert_eq!(folded.at, Mark { line: 1, column: 5, offset: 23 });
         let item = &documents[1].items().unwrap()[0];
         assert_eq!(item.get("y").unwrap().items().unwrap()[0].text(), Some("1"));
+    }
+
+    #[test]
+    fn brackets_may_close_further_left() {
+        let text = "- a:\n    b: [\n      x,\n  y\n  ]\n  c: >\n   d\n- e: [\n1\n]\n  f: g\n";
+        let documents = read(text).unwrap();
+        let [one, two] = documents[0].items().unwrap() else { panic!("{documents:?}") };
+        assert_eq!(one.get("a").unwrap().get("b").unwrap().items().unwrap().len(), 2);
+        let folded = one.get("c").unwrap();
+        assert_eq!(
+            (folded.at.line, folded.at.column, &text[folded.at.offset..=folded.at.offset]),
+            (5, 5, ">")
+        );
+        let last = two.get("f").unwrap();
+        assert_eq!((last.at.line, last.at.column, &text[last.at.offset..]), (10, 5, "g\n"));
     }
 
     #[test]
