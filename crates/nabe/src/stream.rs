@@ -101,6 +101,23 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
 }
 
+/// What takes a source's batches: a [`Pipeline`], or one with a ring before it.
+pub trait Road {
+    /// Takes a batch of `source` through; `about` puts its error into words.
+    fn step<S: Source>(&mut self, source: &mut S, about: impl FnOnce(&S::Error) -> CliError) -> Result<Step>;
+
+    /// Takes one item through, of a source or made by the caller; returns whether to go on.
+    fn item(&mut self, item: &Item<'_>) -> Result<bool>;
+
+    /// Shows nothing of a thread before it executes a program: what starts a command is not the
+    /// command.
+    fn wait_for_exec(&mut self, tid: i64);
+
+    /// Ends the run: every sink finishes, in their order, even behind one that failed; the first
+    /// failure is told.
+    fn finish(&mut self) -> Result<()>;
+}
+
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -176,12 +193,6 @@ impl<'a> Pipeline<'a> {
         self.hidden = hidden;
     }
 
-    /// Shows nothing of a thread before it executes a program: what starts a command is not the
-    /// command.
-    pub fn wait_for_exec(&mut self, tid: i64) {
-        self.waits_for = Some(tid);
-    }
-
     /// Says that the source is live: sinks hand on what they have after each batch.
     pub fn set_live(&mut self, live: bool) {
         self.live = live;
@@ -198,12 +209,18 @@ impl<'a> Pipeline<'a> {
         self.passed
     }
 
-    /// Takes a batch of `source` through; `about` puts its error into words.
-    pub fn step<S: Source>(
-        &mut self,
-        source: &mut S,
-        about: impl FnOnce(&S::Error) -> CliError,
-    ) -> Result<Step> {
+    /// A batch has ended.
+    fn idle(&mut self) -> Result<Step> {
+        for sink in &mut self.sinks {
+            sink.idle(self.live, &self.stream)?;
+        }
+        let done = self.sinks.iter().any(|sink| sink.is_done());
+        Ok(if done { Step::Enough } else { Step::More })
+    }
+}
+
+impl Road for Pipeline<'_> {
+    fn step<S: Source>(&mut self, source: &mut S, about: impl FnOnce(&S::Error) -> CliError) -> Result<Step> {
         let batch = match source.batch() {
             Ok(Some(batch)) => batch,
             Ok(None) => return Ok(Step::Ended),
@@ -217,18 +234,8 @@ impl<'a> Pipeline<'a> {
         self.idle()
     }
 
-    /// A batch has ended.
-    fn idle(&mut self) -> Result<Step> {
-        for sink in &mut self.sinks {
-            sink.idle(self.live, &self.stream)?;
-        }
-        let done = self.sinks.iter().any(|sink| sink.is_done());
-        Ok(if done { Step::Enough } else { Step::More })
-    }
-
-    /// Takes one item through, of a source or made by the caller; returns whether to go on.
     #[inline]
-    pub fn item(&mut self, item: &Item<'_>) -> Result<bool> {
+    fn item(&mut self, item: &Item<'_>) -> Result<bool> {
         if let Item::Event(event) = item {
             if event.flags & flag::SYNTHESISED != 0 {
                 return Ok(true);
@@ -274,9 +281,11 @@ impl<'a> Pipeline<'a> {
         Ok(self.limit.is_none_or(|limit| self.passed.limited < limit))
     }
 
-    /// Ends the run: every sink finishes, in their order, even behind one that failed; the first
-    /// failure is told.
-    pub fn finish(&mut self) -> Result<()> {
+    fn wait_for_exec(&mut self, tid: i64) {
+        self.waits_for = Some(tid);
+    }
+
+    fn finish(&mut self) -> Result<()> {
         let mut result = Ok(());
         for sink in &mut self.sinks {
             let finished = sink.finish(&self.stream);

@@ -1,22 +1,28 @@
 //! `nabe record`: events into capture files.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use nabe_event::source::EventInterest;
 use nabe_scap::Compression;
 use nabe_state::stream::{Seen, Stream, Style};
 
 use super::language::Language;
 use super::replay::Capture;
+use super::trace::Of;
+use crate::config;
 use crate::error::{CliError, Result};
+use crate::stream::command::Traced;
+use crate::stream::container::Containers;
 use crate::stream::lookback::Lookback;
 use crate::stream::record::name::Names;
 use crate::stream::record::redact::{Redactor, Rule};
 use crate::stream::record::{Limits, Options, Recorder, Scope};
 use crate::stream::stop::Stop;
-use crate::stream::{Pipeline, Sink, Step, Wants};
+use crate::stream::{Pipeline, Road, Sink, Step, Wants, live};
 
 /// Write events into capture files.
 #[derive(Debug, clap::Args)]
@@ -44,6 +50,11 @@ pub struct Args {
     /// Read events from captures instead of the kernel; may be given several times
     #[arg(short = 'r', long = "read", value_name = "CAPTURE")]
     read: Vec<PathBuf>,
+    #[command(flatten)]
+    of: Of,
+    /// Stop behind so many seconds
+    #[arg(short = 'M', long = "duration", value_name = "SECONDS")]
+    duration: Option<f64>,
     /// Language of the filters
     #[arg(long, value_enum, default_value_t)]
     lang: Language,
@@ -61,6 +72,9 @@ pub struct Args {
     /// Go on writing for so many seconds behind the last event that --on selects
     #[arg(long, value_name = "SECONDS", default_value = "1", requires = "on", help_heading = "Look-back")]
     after: f64,
+    /// A command to run and record, with its children, from its first instruction
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
 }
 
 /// How captures are written.
@@ -158,10 +172,28 @@ impl How {
 pub fn run(args: &Args) -> Result<ExitCode> {
     use nabe_filter::Program;
     let compile = |text: &str| Program::compile_of_events(text, args.lang.into());
-    let program = compile(args.filter.as_deref().unwrap_or(""))?;
+    let program = args.of.narrowed(compile(args.filter.as_deref().unwrap_or(""))?)?;
     let trigger = args.on.as_deref().map(compile).transpose()?;
-    let stop = Stop::listen()?;
-    stop.listen_rotate()?;
+    if !args.read.is_empty() && !args.command.is_empty() {
+        return Err(CliError::usage("a capture that is read has no command to run"));
+    }
+    let mut command = match args.command.as_slice() {
+        [] => None,
+        command => Some(Traced::hold(command)?),
+    };
+    let stop = if command.is_some() { Stop::default() } else { Stop::listen()? };
+    if command.is_none() {
+        stop.listen_rotate()?;
+    }
+    let mut interest = program.event_interest();
+    if let Some(trigger) = &trigger {
+        let on = trigger.event_interest();
+        interest = EventInterest { events: interest.events.union(&on.events), ..EventInterest::default() };
+    }
+    interest.snaplen = args.how.snaplen.unwrap_or(EventInterest::default().snaplen);
+    args.of.narrow(&mut interest, command.as_ref().map(Traced::pid));
+    let containers = Containers::new(config::engines()?);
+    let mut source = Origin { args, stop: &stop, interest: &interest, containers: &containers };
     let options = args.how.options(&args.output, program.selects_all());
     let recorder = match trigger {
         None => Recorder::new(options, Some(stop.clone()))?,
@@ -172,7 +204,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     pipeline.limit(args.limit);
     pipeline.add(Shared(Rc::clone(&recorder)));
     let result = match trigger {
-        None => each_source(args, &stop, &mut pipeline),
+        None => {
+            pipeline.set_live(args.read.is_empty());
+            if args.read.is_empty() {
+                pipeline.add(containers.watch());
+            }
+            source.take(&mut pipeline, command.as_mut())
+        }
         Some(trigger) => {
             let wake = Rc::clone(&recorder);
             let ring = args.ring.unwrap_or(64 << 20);
@@ -187,7 +225,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                     recorder.sleep()
                 }
             });
-            each_source(args, &stop, &mut lookback)
+            if args.read.is_empty() {
+                lookback.add_front(containers.watch());
+            }
+            source.take(&mut lookback, command.as_mut())
         }
     };
     let (files, events, bytes) = recorder.borrow().written();
@@ -197,59 +238,48 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             if files == 1 { "" } else { "s" }
         );
     }
-    result.map(|()| ExitCode::SUCCESS)
+    result?;
+    let Some(mut command) = command else { return Ok(ExitCode::SUCCESS) };
+    command.wait()?;
+    Ok(command.code())
 }
 
-/// What takes a source's batches.
-pub(super) trait Road {
-    /// Takes a batch through.
-    fn step<S: nabe_event::Source>(
-        &mut self,
-        source: &mut S,
-        about: impl FnOnce(&S::Error) -> CliError,
-    ) -> Result<Step>;
-    /// The run is over.
-    fn finish(&mut self) -> Result<()>;
+/// Where events come from.
+struct Origin<'a> {
+    args: &'a Args,
+    stop: &'a Stop,
+    interest: &'a EventInterest,
+    containers: &'a Containers,
 }
 
-impl Road for Pipeline<'_> {
-    fn step<S: nabe_event::Source>(
-        &mut self,
-        source: &mut S,
-        about: impl FnOnce(&S::Error) -> CliError,
-    ) -> Result<Step> {
-        Pipeline::step(self, source, about)
-    }
-    fn finish(&mut self) -> Result<()> {
-        Pipeline::finish(self)
-    }
-}
-
-impl Road for Lookback<'_> {
-    fn step<S: nabe_event::Source>(
-        &mut self,
-        source: &mut S,
-        about: impl FnOnce(&S::Error) -> CliError,
-    ) -> Result<Step> {
-        Lookback::step(self, source, about)
-    }
-    fn finish(&mut self) -> Result<()> {
-        Lookback::finish(self)
-    }
-}
-
-/// Takes all sources through.
-fn each_source(args: &Args, stop: &Stop, road: &mut impl Road) -> Result<()> {
-    let mut result = Ok(Step::More);
-    for path in &args.read {
-        if !matches!(result, Ok(Step::More | Step::Ended)) || stop.is_asked() {
-            break;
+impl Origin<'_> {
+    /// Takes all there is down `road`.
+    fn take(&mut self, road: &mut impl Road, command: Option<&mut Traced>) -> Result<()> {
+        let Self { args, stop, .. } = self;
+        if args.read.is_empty() {
+            let how = live::Run {
+                interest: self.interest,
+                ring_bytes: args.of.buffer,
+                own: args.of.own,
+                seconds: args.duration,
+                stop,
+                containers: self.containers,
+            };
+            let account = live::run(&how, road, command)?;
+            live::tell(&account, account.delivered);
+            return Ok(());
         }
-        result = Capture::open(path, false, true).and_then(|mut capture| capture.read(road, stop));
+        let mut result = Ok(Step::More);
+        for path in &args.read {
+            if !matches!(result, Ok(Step::More | Step::Ended)) || stop.is_asked() {
+                break;
+            }
+            result = Capture::open(path, false, true).and_then(|mut capture| capture.read(road, stop));
+        }
+        // What was written until something failed is completed all the same.
+        let finished = road.finish();
+        result.map(|_| ()).and(finished)
     }
-    // What was written until something failed is completed all the same.
-    let finished = road.finish();
-    result.map(|_| ()).and(finished)
 }
 
 /// A recorder that somebody else wakes.

@@ -7,12 +7,13 @@ use std::time::Instant;
 use nabe_scap::{Ending, Reader};
 
 use super::events::{Show, tell_numbers};
-use super::record::Road;
+use super::record::How;
 use crate::error::{CliError, Result};
 use crate::output;
 use crate::stream::progress::Progress;
+use crate::stream::record::Recorder;
 use crate::stream::stop::Stop;
-use crate::stream::{Pipeline, Step};
+use crate::stream::{Pipeline, Road, Step};
 
 /// Print what captures hold.
 #[derive(Debug, clap::Args)]
@@ -36,6 +37,11 @@ pub struct Args {
     words: Vec<String>,
     #[command(flatten)]
     show: Show,
+    /// Write the events that are selected into this capture, too
+    #[arg(short = 'w', long = "write", value_name = "FILE")]
+    write: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
     /// Show how much is read, on stderr; on a terminal a long read shows it by itself
     #[arg(short = 'P', long)]
     progress: bool,
@@ -60,6 +66,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         output::write(program.explain().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
+    let all = program.selects_all();
     let mut pipeline = args.show.pipeline(program)?;
     let stop = Stop::listen()?;
     if args.show.view.is_some() {
@@ -73,6 +80,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         pipeline.add(super::views::sink(&args.show.view, run, &stop)?);
     } else {
         args.show.add_output(&mut pipeline, format);
+    }
+    if let Some(path) = &args.write {
+        stop.listen_rotate()?;
+        pipeline.add(Recorder::new(args.how.options(path, all), Some(stop.clone()))?);
     }
     read(args, &files, &mut pipeline, &stop)?;
     Ok(ExitCode::SUCCESS)

@@ -8,14 +8,14 @@ use std::time::Instant;
 use nabe_event::source::EventInterest;
 use nabe_filter::{Lang, Program};
 
-use super::events::{Show, Style, tell_numbers};
+use super::events::{Show, tell_numbers};
 use super::record::{How, size};
 use crate::config;
 use crate::error::{CliError, Result};
 use crate::output;
 use crate::stream::command::Traced;
 use crate::stream::container::{self, Containers};
-use crate::stream::live::{self, End};
+use crate::stream::live;
 use crate::stream::record::Recorder;
 use crate::stream::stop::Stop;
 
@@ -74,10 +74,10 @@ pub(super) struct Of {
     follow: bool,
     /// nabe's own events, too
     #[arg(long, help_heading = "Of whom")]
-    own: bool,
+    pub(super) own: bool,
     /// Memory between the kernel and the reader (64M)
     #[arg(long = "buffer", value_name = "BYTES", value_parser = size)]
-    buffer: Option<usize>,
+    pub(super) buffer: Option<usize>,
 }
 
 impl Of {
@@ -99,11 +99,6 @@ impl Of {
             interest.pids = Some(self.pid.clone());
             interest.follow = self.follow;
         }
-    }
-
-    /// Opens the probe.
-    pub(super) fn open(&self, interest: &EventInterest) -> Result<nabe_probe::live::Live> {
-        live::open(interest, self.buffer, self.own)
     }
 }
 
@@ -156,39 +151,24 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(path) = &args.write {
         pipeline.add(Recorder::new(args.how.options(path, all), Some(stop.clone()))?);
     }
-    let mut live = args.of.open(&interest)?;
-    let end = End::new(&live, &stop, args.duration)?;
-    if let Some(command) = &command {
-        pipeline.wait_for_exec(i64::from(command.pid()));
-        command.go()?;
-    }
+    let how = live::Run {
+        interest: &interest,
+        ring_bytes: args.of.buffer,
+        own: args.of.own,
+        seconds: args.duration,
+        stop: &stop,
+        containers: &containers,
+    };
     let started = Instant::now();
-    let pipeline = std::cell::RefCell::new(pipeline);
-    let result = live::run(
-        &mut live,
-        &end,
-        |live| {
-            let mut pipeline = pipeline.borrow_mut();
-            containers.tell(&mut pipeline)?;
-            pipeline.step(live, |error| CliError::failed("cannot read live events").because(error))
-        },
-        || command.as_mut().map_or(Ok(false), Traced::look),
-    );
-    let mut pipeline = pipeline.into_inner();
-    let finished = pipeline.finish();
-    let account = live::account(&live);
+    let account = live::run(&how, &mut pipeline, command.as_mut())?;
     if args.show.verbose {
         tell_numbers(&pipeline, &account, started.elapsed());
     }
-    let tells = command.is_none() || args.show.verbose || account.lost() > 0;
-    if tells && !(args.show.style == Style::Strace && account.lost() == 0) {
+    if command.is_none() || account.lost() > 0 {
         live::tell(&account, pipeline.passed().selected);
     }
-    result.and(finished)?;
     let Some(mut command) = command else { return Ok(ExitCode::SUCCESS) };
     // A limit may have ended the trace before the command ended.
-    while !command.look()? {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    command.wait()?;
     Ok(command.code())
 }

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
@@ -87,6 +88,14 @@ impl Traced {
                 .map_err(|error| CliError::failed("cannot wait for the command").because(&error))?;
         }
         Ok(self.status.is_some())
+    }
+
+    /// Waits for its end, passing signals on.
+    pub fn wait(&mut self) -> Result<()> {
+        while !self.look()? {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     /// Its exit status; 128 and the number of the signal that ended it.

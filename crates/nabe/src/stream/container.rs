@@ -15,7 +15,7 @@ use nabe_event::table::EventId;
 use nabe_state::stream::{Seen, Stream, Thread};
 use serde_json::json;
 
-use super::{Pipeline, Sink, Wants};
+use super::{Road, Sink, Wants};
 use crate::error::Result;
 
 /// A container that somebody is to be asked about.
@@ -62,10 +62,10 @@ impl Containers {
         Watch { known: Rc::clone(&self.known), questions: self.questions.clone() }
     }
 
-    /// Tells `pipeline` what was learnt since the last time.
-    pub fn tell(&self, pipeline: &mut Pipeline<'_>) -> Result<()> {
+    /// Tells `road` what was learnt since the last time.
+    pub fn tell(&self, road: &mut impl Road) -> Result<()> {
         while let Ok(document) = self.answers.try_recv() {
-            event(&document, |event| pipeline.item(&Item::Event(*event)).map(|_| ()))?;
+            event(&document, |event| road.item(&Item::Event(*event)).map(|_| ()))?;
         }
         Ok(())
     }

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use nabe_event::Source;
 use nabe_event::source::{Account, EventInterest};
-use nabe_probe::live::{Error, Handle, Live, Options};
+use nabe_probe::live::{Error, Live, Options};
 
-use super::Step;
+use super::command::Traced;
+use super::container::Containers;
 use super::stop::Stop;
+use super::{Road, Step};
 use crate::config;
 use crate::error::{CliError, Result};
 
@@ -24,7 +26,7 @@ impl From<Error> for CliError {
 }
 
 /// Opens the probe; what it could not see is told.
-pub fn open(interest: &EventInterest, ring_bytes: Option<usize>, own: bool) -> Result<Live> {
+fn open(interest: &EventInterest, ring_bytes: Option<usize>, own: bool) -> Result<Live> {
     let mut options = Options { cache: config::cache(), own, ..Options::default() };
     if let Some(bytes) = ring_bytes {
         options.ring_bytes = bytes;
@@ -34,51 +36,51 @@ pub fn open(interest: &EventInterest, ring_bytes: Option<usize>, own: bool) -> R
     Ok(live)
 }
 
-/// When a run ends by itself.
-pub struct End {
-    deadline: Option<Instant>,
-    stop: Stop,
-    handle: Handle,
+/// What a live run is like.
+pub struct Run<'a> {
+    /// What is collected.
+    pub interest: &'a EventInterest,
+    /// Bytes of the ring, if asked for.
+    pub ring_bytes: Option<usize>,
+    /// Whether our own events are collected, too.
+    pub own: bool,
+    /// Ends by itself behind so many seconds.
+    pub seconds: Option<f64>,
+    /// What ends it before.
+    pub stop: &'a Stop,
+    /// Who names containers.
+    pub containers: &'a Containers,
 }
 
-impl End {
-    /// Ends at a signal, and behind `seconds` if there are any.
-    pub fn new(live: &Live, stop: &Stop, seconds: Option<f64>) -> Result<Self> {
-        let span = seconds
-            .map(Duration::try_from_secs_f64)
-            .transpose()
-            .map_err(|error| CliError::usage(format_args!("-M {}: {error}", seconds.unwrap_or_default())))?;
-        let deadline = span.and_then(|span| Instant::now().checked_add(span));
-        Ok(Self { deadline, stop: stop.clone(), handle: live.handle() })
+/// Collects events and takes them down `road` until it ends: by itself, at a signal, or with the
+/// `command`, which runs once everything is ready. Gives back what became of all events.
+pub fn run(how: &Run<'_>, road: &mut impl Road, mut command: Option<&mut Traced>) -> Result<Account> {
+    let span = how.seconds.map(Duration::try_from_secs_f64).transpose();
+    let span = span.map_err(|error| CliError::usage(format_args!("-M: {error}")))?;
+    let mut live = open(how.interest, how.ring_bytes, how.own)?;
+    let handle = live.handle();
+    if let Some(command) = &command {
+        road.wait_for_exec(i64::from(command.pid()));
+        command.go()?;
     }
-
-    /// Looks whether it is time; what is in the ring by then still comes.
-    pub fn look(&self, over: bool) {
-        if over || self.stop.is_asked() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            self.handle.stop();
+    let deadline = span.and_then(|span| Instant::now().checked_add(span));
+    let result = loop {
+        how.containers.tell(road)?;
+        match road.step(&mut live, |error| CliError::failed("cannot read live events").because(error)) {
+            Ok(Step::More) => {}
+            Ok(Step::Ended | Step::Enough) => break Ok(()),
+            Err(error) => break Err(error),
         }
-    }
-}
-
-/// Takes the probe's events down a road until it ends; `between` is called after each batch and says
-/// whether the run is over.
-pub fn run(
-    live: &mut Live,
-    end: &End,
-    mut step: impl FnMut(&mut Live) -> Result<Step>,
-    mut between: impl FnMut() -> Result<bool>,
-) -> Result<()> {
-    loop {
-        match step(live)? {
-            Step::More => {}
-            Step::Ended => return Ok(()),
-            Step::Enough => {
-                end.look(true);
-                return Ok(());
-            }
+        let over = command.as_mut().map_or(Ok(false), |command| command.look())?;
+        if over || how.stop.is_asked() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            // What is in the ring by now still comes.
+            handle.stop();
         }
-        end.look(between()?);
-    }
+    };
+    let account = Source::account(&live);
+    drop(live);
+    let finished = road.finish();
+    result.and(finished).map(|()| account)
 }
 
 /// What was seen, delivered, filtered and lost, in words.
@@ -98,9 +100,4 @@ pub fn tell(account: &Account, shown: u64) {
         text.push_str("\nhint: a larger --ring, a filter, or a smaller -s loses less");
     }
     eprintln!("{text}");
-}
-
-/// The account of a probe.
-pub fn account(live: &Live) -> Account {
-    Source::account(live)
 }

@@ -16,7 +16,7 @@ use nabe_event::{Item, Source};
 use nabe_filter::Program;
 use nabe_state::stream::{Seen, Stream, Style};
 
-use super::{Pipeline, Sink, Step};
+use super::{Pipeline, Road, Sink, Step};
 use crate::error::{CliError, Result};
 
 /// Events in the order in which they came, oldest first, in at most so many bytes.
@@ -116,50 +116,9 @@ impl<'a> Lookback<'a> {
         }
     }
 
-    /// Takes a batch of `source` through; `about` puts its error into words.
-    pub fn step<S: Source>(
-        &mut self,
-        source: &mut S,
-        about: impl FnOnce(&S::Error) -> CliError,
-    ) -> Result<Step> {
-        let batch = match source.batch() {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return Ok(Step::Ended),
-            Err(error) => return Err(about(&error)),
-        };
-        for item in batch {
-            if !self.item(&item)? {
-                return Ok(Step::Enough);
-            }
-        }
-        Ok(self.back.idle()?)
-    }
-
-    fn item(&mut self, item: &Item<'_>) -> Result<bool> {
-        self.front.item(item)?;
-        let Item::Event(event) = item else {
-            // What a section begins with is no history: what is in the ring comes before it.
-            self.drain()?;
-            return self.back.item(item);
-        };
-        if self.until_ns.is_some_and(|until| event.ts_ns > until) {
-            (self.switch)(false)?;
-            self.until_ns = None;
-        }
-        if self.fired.take() {
-            self.windows += u64::from(self.until_ns.is_none());
-            if self.until_ns.is_none() {
-                (self.switch)(true)?;
-            }
-            self.until_ns = Some(event.ts_ns.saturating_add(self.after_ns));
-            if !self.drain()? {
-                return Ok(false);
-            }
-        }
-        if self.until_ns.is_some() {
-            return self.back.item(item);
-        }
-        self.keep(event)
+    /// Adds a sink that is shown every event at once, before it enters the ring.
+    pub fn add_front(&mut self, sink: impl Sink + 'a) {
+        self.front.add(sink);
     }
 
     fn keep(&mut self, event: &Event<'_>) -> Result<bool> {
@@ -189,9 +148,55 @@ impl<'a> Lookback<'a> {
         }
         Ok(true)
     }
+}
 
-    /// The run is over; what is in the ring was not asked for.
-    pub fn finish(&mut self) -> Result<()> {
+impl Road for Lookback<'_> {
+    fn step<S: Source>(&mut self, source: &mut S, about: impl FnOnce(&S::Error) -> CliError) -> Result<Step> {
+        let batch = match source.batch() {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(Step::Ended),
+            Err(error) => return Err(about(&error)),
+        };
+        for item in batch {
+            if !self.item(&item)? {
+                return Ok(Step::Enough);
+            }
+        }
+        self.back.idle()
+    }
+
+    fn item(&mut self, item: &Item<'_>) -> Result<bool> {
+        self.front.item(item)?;
+        let Item::Event(event) = item else {
+            // What a section begins with is no history: what is in the ring comes before it.
+            self.drain()?;
+            return self.back.item(item);
+        };
+        if self.until_ns.is_some_and(|until| event.ts_ns > until) {
+            (self.switch)(false)?;
+            self.until_ns = None;
+        }
+        if self.fired.take() {
+            self.windows += u64::from(self.until_ns.is_none());
+            if self.until_ns.is_none() {
+                (self.switch)(true)?;
+            }
+            self.until_ns = Some(event.ts_ns.saturating_add(self.after_ns));
+            if !self.drain()? {
+                return Ok(false);
+            }
+        }
+        if self.until_ns.is_some() {
+            return self.back.item(item);
+        }
+        self.keep(event)
+    }
+
+    fn wait_for_exec(&mut self, tid: i64) {
+        self.back.wait_for_exec(tid);
+    }
+
+    fn finish(&mut self) -> Result<()> {
         if self.windows == 0 {
             eprintln!("nabe: note: nothing matched --on: no file was written");
         }

@@ -68,7 +68,7 @@ pub fn line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) 
     let name = seen.name();
     let call = event.id.is_syscall();
     let is_ending = matches!(name, "procexit" | "signaldeliver");
-    if (call && event.id.is_enter() && !is_ending) || (!call && !is_ending) {
+    if !is_ending && (!call || event.id.is_enter()) {
         return;
     }
     let _ = write!(out, "[pid {}] ", event.tid);

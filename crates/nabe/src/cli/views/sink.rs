@@ -20,7 +20,7 @@ use crate::stream::record::name::Names;
 use crate::stream::record::redact::Redactor;
 use crate::stream::record::{Limits, Options, Recorder, Scope};
 use crate::stream::stop::Stop;
-use crate::stream::{Pipeline, Sink, Wants};
+use crate::stream::{Pipeline, Road as _, Sink, Wants};
 
 /// Text that is gathered before it is written.
 const CHUNK: usize = 1 << 16;
