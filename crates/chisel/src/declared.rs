@@ -213,6 +213,7 @@ impl Declared {
             span_ns: at.delta_ns,
             at_ns: at.ts_ns,
             ruled: self.spec.ruled,
+            bare: self.spec.bare,
             dropped,
         }
     }

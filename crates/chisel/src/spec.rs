@@ -118,6 +118,8 @@ pub struct Spec {
     pub threads: bool,
     /// Whether the table is printed with a rule below its titles.
     pub ruled: bool,
+    /// Whether the table is printed without titles, a tab between the cells.
+    pub bare: bool,
     /// Bytes of payload that it wants to see; 0 when it reads none.
     pub snaplen: u32,
     /// What stands above all lines.
@@ -273,6 +275,7 @@ impl Spec {
             defaults: source.flag(table, "defaults")?,
             threads: source.flag(table, "threads")?,
             ruled: source.flag(table, "ruled")?,
+            bare: source.flag(table, "bare")?,
             snaplen: u32::try_from(source.number(table, "snaplen", 65_000)?.unwrap_or(0)).unwrap_or(0),
             header: source.text(table, "header")?,
             line: source.text(table, "line")?,

@@ -30,6 +30,8 @@ pub struct Table {
     pub at_ns: u64,
     /// Whether the last title is padded like the others (as sysdig's chisels do).
     pub ruled: bool,
+    /// Whether there are no titles and a tab stands between the cells.
+    pub bare: bool,
     /// What is not in it.
     pub dropped: Dropped,
 }
@@ -41,12 +43,14 @@ impl Table {
     /// Appends the table as sysdig's chisels print it. Control characters of values become dots when
     /// `safe`, as they must on a terminal.
     pub fn text(&self, safe: bool, out: &mut Vec<u8>) {
-        for (nth, column) in self.columns.iter().enumerate() {
-            let width = if column.width == 0 && self.ruled { 20 } else { column.width };
-            let last = nth + 1 == self.columns.len() && !self.ruled;
-            pad(column.title.as_bytes(), if last { 0 } else { width }, out);
+        if !self.bare {
+            for (nth, column) in self.columns.iter().enumerate() {
+                let width = if column.width == 0 && self.ruled { 20 } else { column.width };
+                let last = nth + 1 == self.columns.len() && !self.ruled;
+                pad(column.title.as_bytes(), if last { 0 } else { width }, out);
+            }
+            out.push(b'\n');
         }
-        out.push(b'\n');
         if self.ruled {
             out.extend(core::iter::repeat_n(b'-', RULE));
             out.push(b'\n');
@@ -60,7 +64,10 @@ impl Table {
                     plain(&mut cell);
                 }
                 let last = nth + 1 == self.columns.len();
-                pad(&cell, if last { 0 } else { column.width }, out);
+                pad(&cell, if last || self.bare { 0 } else { column.width }, out);
+                if self.bare && !last {
+                    out.push(b'\t');
+                }
             }
             out.push(b'\n');
         }

@@ -57,8 +57,8 @@ impl Unit {
             Self::Bytes => bytes(number),
             Self::Time => time(number),
             Self::Share | Self::Cpu if span_ns == 0 => "0.00%".to_owned(),
-            Self::Share => format!("{:.2}%", number / span_ns as f64 * 100.0),
-            Self::Cpu => format!("{:.2}%", number * 1e7 / span_ns as f64 * 100.0),
+            Self::Share => format!("{:.2}%", hundredths(number / span_ns as f64 * 100.0)),
+            Self::Cpu => format!("{:.2}%", hundredths(number * 1e7 / span_ns as f64 * 100.0)),
             Self::Percent => format!("{number:.2}"),
             Self::Milliseconds => format!("{}", (number / 1e6).trunc()),
         };
@@ -73,10 +73,16 @@ pub(crate) fn bytes(number: f64) -> String {
     for (power, unit) in STEPS {
         let step = 1024f64.powi(power);
         if number > step {
-            return format!("{:.2}{unit}", number / step);
+            return format!("{:.2}{unit}", hundredths(number / step));
         }
     }
     format!("{}B", number.trunc())
+}
+
+/// Halves go up, as LuaJIT's `%.2f` has it; that of Rust and C goes to the even one.
+fn hundredths(number: f64) -> f64 {
+    let hundred = number * 100.0;
+    if hundred.fract() == 0.5 { hundred.round() / 100.0 } else { number }
 }
 
 /// A span of time. What is cut off is not rounded.
@@ -112,6 +118,7 @@ mod tests {
             (1025.0, "1.00KB"),
             (32114.0, "31.36KB"),
             (38_883_328.0, "37.08M"),
+            (95_027_200.0, "90.63M"),
             (5e9, "4.66G"),
         ] {
             assert_eq!(bytes(number), text);

@@ -251,7 +251,7 @@ impl Top {
         rows.truncate(30);
         let dropped =
             crate::aggregate::Dropped { groups: core::mem::take(&mut self.dropped), ..Default::default() };
-        Table { columns, rows, span_ns: at.delta_ns, at_ns: at.ts_ns, ruled: true, dropped }
+        Table { columns, rows, span_ns: at.delta_ns, at_ns: at.ts_ns, ruled: true, bare: false, dropped }
     }
 }
 

@@ -62,7 +62,10 @@ struct Row {
 
 fn value(reader: &mut Reader, fields: &dyn Fields) -> Vec<u8> {
     let mut text = Vec::new();
-    reader.cell(fields).write(&mut text);
+    match reader.cell(fields) {
+        Cell::Missing if reader.name() == "user.name" => text.extend_from_slice(b"<NA>"),
+        cell => cell.write(&mut text),
+    }
     text
 }
 

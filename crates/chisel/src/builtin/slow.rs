@@ -46,10 +46,7 @@ impl Bottlenecks {
         let second = 1_000_000_000;
         let number = number(&mut self.num, event).unwrap_or(0);
         let mut line = format!("{number}) {}.{:09} ", latency / second, latency % second).into_bytes();
-        let name = text(&mut self.name, event);
-        if name != b"<NA>" {
-            line.extend_from_slice(&name);
-        }
+        line.extend_from_slice(&text(&mut self.name, event));
         line.extend_from_slice(b" (");
         line.extend_from_slice(&text(&mut self.tid, event));
         line.extend_from_slice(format!(") {direction} ").as_bytes());
@@ -68,7 +65,8 @@ impl View for Bottlenecks {
         "bottlenecks"
     }
     fn filter(&self) -> String {
-        "evt.type!=switch".to_owned()
+        // Their latency is that of the system call before them.
+        "evt.type!=switch and evt.type!=procinfo and evt.type!=signaldeliver and evt.type!=procexit".to_owned()
     }
     fn event(&mut self, event: &Event<'_>, _: &mut Output) -> Result<Flow, ViewError> {
         let tid = number(&mut self.tid, event).unwrap_or(-1);

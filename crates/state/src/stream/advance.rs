@@ -3,6 +3,7 @@
 
 use nabe_event::convert;
 use nabe_event::raw::{Event, flag};
+use nabe_event::table::EventId;
 
 use super::transition::{self, Act, Step, Transition};
 use super::{Seen, Stream, Thread};
@@ -92,8 +93,7 @@ impl Stream {
         }
         let act = self.begin(event);
         if act.is_apart {
-            self.current = Taken { shown: self.shows(event, act), ..Taken::NOTHING };
-            return self.current;
+            return self.apart(event, act);
         }
         let place = self.enter_or_exit(event, act);
         let slot = match act.transition {
@@ -111,8 +111,7 @@ impl Stream {
     fn take_converted(&mut self, shown: &Event<'_>, current: Option<&Event<'_>>) -> Taken {
         let act = self.begin(shown);
         if act.is_apart {
-            self.current = Taken { shown: self.shows(shown, act), ..Taken::NOTHING };
-            return self.current;
+            return self.apart(shown, act);
         }
         let fd = self.enter_or_exit(shown, act).fd;
         if let Some(event) = current
@@ -161,6 +160,12 @@ impl Stream {
         let act = Act::of(event.id);
         self.prologue &= act.is_prologue;
         act
+    }
+
+    /// What is no act of a thread; a sample (`procinfo`) is about one.
+    fn apart(&mut self, event: &Event<'_>, act: &Act) -> Taken {
+        let slot = if event.id == EventId::PROCINFO_E { self.threads.find(event.tid) } else { None };
+        self.end(event, act, slot)
     }
 
     #[inline]

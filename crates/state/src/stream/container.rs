@@ -119,6 +119,13 @@ impl Container {
     }
 }
 
+impl Stream {
+    /// The containers that were told of, in no order.
+    pub fn containers(&self) -> impl Iterator<Item = &Container> {
+        self.containers.values()
+    }
+}
+
 fn mount(of: &Value) -> Mount {
     let text = |key: &str| of.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     Mount {

@@ -1,13 +1,14 @@
 //! What views ask of the state: threads, their descriptors, containers.
 
 use std::cell::{OnceCell, RefCell};
+use std::collections::HashSet;
 
 use nabe_chisel::{Container, Machine};
 use nabe_event::field::event as e;
+use nabe_event::item::{Descriptor, Target};
 use nabe_event::raw::{Event, Params};
 use nabe_event::table::EventId;
 use nabe_event::{FieldId, Fields, Item, Missing, Value};
-use nabe_state::stream::container::Container as Known;
 use nabe_state::stream::{Seen, Stream, Thread};
 
 /// The state behind the trait. Threads and descriptors are asked of a copy, through events that nobody
@@ -19,11 +20,21 @@ pub(super) struct State<'a> {
 
 struct Copy {
     stream: Stream,
-    /// Threads and their descriptors.
-    threads: Vec<(i64, Vec<i64>)>,
-    containers: Vec<Known>,
+    /// Ordered by number.
+    threads: Vec<Known>,
     ts_ns: u64,
 }
+
+/// A thread.
+struct Known {
+    tid: i64,
+    /// Whose descriptors it uses.
+    owner: i64,
+    descriptors: Vec<i64>,
+}
+
+/// CLONE_FILES and CLONE_THREAD in the schema's numbers.
+const SHARES: u32 = 1 | 1 << 13;
 
 impl<'a> State<'a> {
     pub(super) fn new(stream: &'a Stream) -> Self {
@@ -32,32 +43,60 @@ impl<'a> State<'a> {
 
     fn copy(&self) -> &RefCell<Copy> {
         self.copy.get_or_init(|| {
-            let mut copy =
-                Copy { stream: Stream::new(), threads: Vec::new(), containers: Vec::new(), ts_ns: 0 };
-            copy.stream.style = self.stream.style;
+            let mut servers = HashSet::new();
             self.stream.items(|_: &Thread| true, &mut |item| {
-                match &item {
-                    Item::Thread(thread) => copy.threads.push((thread.tid, Vec::new())),
-                    Item::Descriptor(descriptor) => {
-                        let at = copy.threads.binary_search_by_key(&descriptor.tid, |(tid, _)| *tid);
-                        if let Some((_, numbers)) = at.ok().and_then(|at| copy.threads.get_mut(at)) {
-                            numbers.push(descriptor.fd);
-                        }
-                    }
-                    Item::Event(event) => {
-                        copy.ts_ns = event.ts_ns;
-                        copy.containers.extend(event.text(2).and_then(Known::parse));
-                    }
-                    _ => {}
+                if let Item::Descriptor(Descriptor { target: Target::Listener { local, .. }, .. }) = item {
+                    servers.insert(local.port());
                 }
-                copy.stream.item(&item);
             });
+            let mut copy = Copy { stream: Stream::new(), threads: Vec::new(), ts_ns: 0 };
+            copy.stream.style = self.stream.style;
+            self.stream.items(|_: &Thread| true, &mut |item| copy.learn(item, &servers));
             RefCell::new(copy)
         })
     }
 }
 
 impl Copy {
+    fn learn(&mut self, mut item: Item<'_>, servers: &HashSet<u16>) {
+        match &mut item {
+            Item::Thread(thread) => {
+                // Threads have the descriptors of their process.
+                let shares = thread.tid != thread.pid && thread.flags & SHARES != 0;
+                let owner = if shares { thread.pid } else { thread.tid };
+                self.threads.push(Known { tid: thread.tid, owner, descriptors: Vec::new() });
+            }
+            Item::Descriptor(descriptor) => {
+                // A connection that was there before the first event has its local end first; the
+                // server is the end that somebody waits at.
+                if let Target::Connection { source, destination, .. } = &mut descriptor.target
+                    && servers.contains(&source.port())
+                {
+                    core::mem::swap(source, destination);
+                }
+                if let Some(at) = self.position(descriptor.tid)
+                    && let Some(known) = self.threads.get_mut(at)
+                {
+                    known.descriptors.push(descriptor.fd);
+                }
+            }
+            Item::Event(event) => self.ts_ns = event.ts_ns,
+            _ => {}
+        }
+        self.stream.item(&item);
+    }
+
+    fn position(&self, tid: i64) -> Option<usize> {
+        self.threads.binary_search_by_key(&tid, |known| known.tid).ok()
+    }
+
+    /// The descriptors that a thread uses.
+    fn descriptors(&self, tid: i64) -> Option<&[i64]> {
+        let owner = self.threads.get(self.position(tid)?)?.owner;
+        let owner = self.position(owner).or_else(|| self.position(tid))?;
+        self.threads.get(owner).map(|known| known.descriptors.as_slice())
+    }
+
     /// Calls `visit` with an event of thread `tid` on descriptor `number`, or on none.
     fn ask(&mut self, tid: i64, number: Option<i64>, visit: &mut dyn FnMut(&dyn Fields)) {
         let mut data = [0; 17];
@@ -102,20 +141,19 @@ impl Fields for Asked<'_> {
 impl Machine for State<'_> {
     fn threads(&self, visit: &mut dyn FnMut(&dyn Fields)) {
         let Ok(mut copy) = self.copy().try_borrow_mut() else { return };
-        let tids: Vec<i64> = copy.threads.iter().map(|(tid, _)| *tid).collect();
+        let tids: Vec<i64> = copy.threads.iter().map(|known| known.tid).collect();
         tids.into_iter().for_each(|tid| copy.ask(tid, None, visit));
     }
 
     fn descriptors(&self, tid: i64, visit: &mut dyn FnMut(&dyn Fields)) {
         let Ok(mut copy) = self.copy().try_borrow_mut() else { return };
-        let at = copy.threads.binary_search_by_key(&tid, |(tid, _)| *tid);
-        let numbers = at.ok().and_then(|at| copy.threads.get(at)).map(|(_, numbers)| numbers.clone());
-        numbers.unwrap_or_default().into_iter().for_each(|number| copy.ask(tid, Some(number), visit));
+        let numbers = copy.descriptors(tid).unwrap_or_default().to_vec();
+        numbers.into_iter().for_each(|number| copy.ask(tid, Some(number), visit));
     }
 
     fn containers(&self, visit: &mut dyn FnMut(Container<'_>)) {
-        let Ok(copy) = self.copy().try_borrow() else { return };
-        for Known { id, name, image, runtime, .. } in &copy.containers {
+        for container in self.stream.containers() {
+            let nabe_state::stream::Container { id, name, image, runtime, .. } = container;
             visit(Container { id, name, image, engine: runtime });
         }
     }
