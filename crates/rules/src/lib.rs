@@ -15,6 +15,7 @@
 pub mod catalogue;
 mod compile;
 mod definition;
+pub mod engine;
 pub mod describe;
 mod events;
 pub mod extension;
@@ -25,9 +26,11 @@ mod read;
 pub mod report;
 mod schema;
 pub mod version;
+mod window;
 pub mod yaml;
 
 pub use compile::{Addition, CompiledRule};
 pub use definition::Requirement;
+pub use engine::Engine;
 pub use load::{File, Loaded, Options, RuleSet};
 pub use output::Output;
