@@ -75,7 +75,15 @@ impl<'a> Event<'a> {
     }
 }
 
+#[inline]
 fn little_endian(bytes: &[u8]) -> Option<u64> {
+    // Widths by themselves: a copy of a length that is not known calls a function.
+    if let Ok(bytes) = bytes.try_into() {
+        return Some(u64::from_le_bytes(bytes));
+    }
+    if let Ok(bytes) = bytes.try_into() {
+        return Some(u64::from(u32::from_le_bytes(bytes)));
+    }
     let mut value = [0; 8];
     value.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(u64::from_le_bytes(value))

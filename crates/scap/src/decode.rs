@@ -266,6 +266,31 @@ pub(crate) fn event(layout: EventLayout, body: &[u8]) -> Occurrence<'_> {
     }
 }
 
+/// The event block of layout 2 without flags that `bytes` begin with, and its length: nearly every
+/// block is one. `None` for whatever else stands there, which is looked at with more care.
+#[inline]
+pub(crate) fn usual(bytes: &[u8]) -> Option<(Event<'_>, usize)> {
+    const NUMBER: u32 = 0x216;
+    /// Block number and length, processor, header.
+    const HEAD: usize = 8 + 2 + COUNTED_HEADER;
+    let mut head = Bytes::new(bytes.first_chunk::<HEAD>()?);
+    if head.u32()? != NUMBER {
+        return None;
+    }
+    let total = head.u32()? as usize;
+    let (cpu, ts_ns, tid) = (head.u16()?, head.u64()?, head.i64()?);
+    let (len, number, count) = (head.u32()? as usize, head.u16()?, head.u32()? as usize);
+    let (framed, closing) = bytes.get(..total)?.split_last_chunk()?;
+    if u32::from_le_bytes(*closing) as usize != total {
+        return None;
+    }
+    let id = EventId::new(number)?;
+    let width = if id.row().flags.has(nabe_event::table::Flags::LARGE_PAYLOAD) { 4 } else { 2 };
+    let values = framed.get(HEAD..len.checked_add(10)?)?;
+    let (lengths, data) = values.split_at_checked(count.checked_mul(width)?)?;
+    Some((Event { id, cpu, flags: 0, ts_ns, tid, params: Params::new(id, lengths, data)? }, total))
+}
+
 #[inline]
 fn header(layout: EventLayout, body: &[u8]) -> Option<Occurrence<'_>> {
     let mut bytes = Bytes::new(body);

@@ -5,6 +5,7 @@ mod batch;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use nabe_event::source::{Account, Cause, Lost};
@@ -115,6 +116,12 @@ impl nabe_event::Source for Reader {
 
     fn batch(&mut self) -> Result<Option<impl Iterator<Item = crate::Item<'_>>>, Error> {
         Self::batch(self)
+    }
+
+    fn each(&mut self, take: impl FnMut(&crate::Item<'_>) -> ControlFlow<()>) -> Result<bool, Error> {
+        let Some(mut batch) = Self::batch(self)? else { return Ok(false) };
+        batch.each(take);
+        Ok(true)
     }
 
     fn account(&self) -> Account {

@@ -18,6 +18,7 @@ pub mod container;
 pub mod descriptor;
 mod descriptors;
 mod item;
+mod known;
 mod lineage;
 mod name;
 mod number;
@@ -128,6 +129,9 @@ pub struct Stream {
     /// Bytes of enter events that threads keep.
     waiting_bytes: usize,
     made: convert::Made,
+    pub(crate) known: known::Known,
+    /// Descriptors that nobody has any more, for the next ones to be built in.
+    spare: Vec<Arc<Descriptor>>,
     /// Nothing but what was there has been told so far.
     pub(crate) prologue: bool,
     pub(crate) number: u64,
@@ -170,6 +174,8 @@ impl Stream {
             generations: 0,
             waiting_bytes: 0,
             made: convert::Made::default(),
+            known: known::Known::default(),
+            spare: Vec::new(),
             prologue: true,
             number: 0,
             first_ns: 0,
@@ -230,9 +236,22 @@ impl Stream {
 
     /// A thread that was there when the stream began.
     pub fn add_thread(&mut self, mut thread: Thread) {
-        thread.container = container::id_of(&thread.cgroups);
+        let known = &mut self.known;
+        thread.container = known.text(container::id_of(&thread.cgroups));
         if thread.cwd.last() != Some(&b'/') && !thread.cwd.is_empty() {
             thread.cwd = [&*thread.cwd, b"/"].concat().into();
+        }
+        thread.args = known.text(thread::capped(&thread.args));
+        thread.env = known.text(thread::capped(&thread.env));
+        for text in [
+            &mut thread.comm,
+            &mut thread.exe,
+            &mut thread.exe_path,
+            &mut thread.cwd,
+            &mut thread.root,
+            &mut thread.cgroups,
+        ] {
+            *text = known.text(text);
         }
         self.insert(thread);
     }
@@ -345,10 +364,23 @@ impl Stream {
         }
     }
 
+    /// A path as it was given and what it is.
+    pub(crate) fn name(&mut self, tid: i64, dirfd: i64, raw: &[u8]) -> (Option<Arc<[u8]>>, Arc<[u8]>) {
+        if raw.first() == Some(&b'/') {
+            return self.known.name(&[], raw);
+        }
+        if dirfd == AT_FDCWD {
+            let base = self.main(tid).map(|main| main.cwd.clone());
+            return self.known.name(base.as_deref().unwrap_or_default(), raw);
+        }
+        let base = self.base(tid, dirfd, raw);
+        self.known.name(&base, raw)
+    }
+
     /// Whether a socket of the process waits at this port.
     pub(crate) fn is_bound(&self, tid: i64, port: u16) -> bool {
         let Some(owner) = self.owner(tid) else { return false };
-        owner.descriptors.values().any(|found| found.kind.is_server() && found.source.port() == port)
+        owner.descriptors.values().any(|found| found.kind.is_server() && found.source().port() == port)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Items out of bytes in memory, block by block; finds the next block behind damage.
 
+use core::ops::ControlFlow;
+
 use nabe_event::raw::Event;
 
 use super::{Stats, check_section};
@@ -7,9 +9,6 @@ use crate::block::{self, EventLayout, Kind};
 use crate::decode::{self, Entry, Occurrence};
 use crate::item::{Item, Section};
 use crate::wire::Bytes;
-
-/// The number of an event of layout 2 without flags.
-const USUAL_EVENT: u32 = 0x216;
 
 /// The longest block of entries, or of a kind that we do not know, whose end is looked at first.
 const MAX_CONFIRMED: usize = 4 << 20;
@@ -78,24 +77,31 @@ impl<'a> Iterator for Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Nearly every block is one of these: an event of layout 2 without flags that is whole.
+    /// Calls `take` with each item until it breaks. Quicker than the iterator: an event stays where
+    /// it was put together, while `next` moves it through an `Option`, and what was just written in
+    /// words and is read in larger pieces stalls the processor.
+    #[inline]
+    pub fn each(&mut self, mut take: impl FnMut(&Item<'a>) -> ControlFlow<()>) {
+        loop {
+            while let Some(event) = self.usual_event() {
+                if take(&Item::Event(event)).is_break() {
+                    return;
+                }
+            }
+            match self.any() {
+                Some(item) if take(&item).is_continue() => {}
+                _ => return,
+            }
+        }
+    }
+
     #[inline]
     fn usual_event(&mut self) -> Option<Event<'a>> {
         const USUAL: EventLayout = EventLayout { flagged: false, counted: true, large: false };
-        let rest = self.bytes.get(*self.used..)?;
-        let mut bytes = Bytes::new(rest);
-        if bytes.u32()? != USUAL_EVENT || !matches!(self.place, Place::Block) {
+        if !matches!(self.place, Place::Block) {
             return None;
         }
-        let len = bytes.u32()? as usize;
-        let block = rest.get(..len)?;
-        let closing = block.last_chunk()?;
-        if u32::from_le_bytes(*closing) as usize != len {
-            return None;
-        }
-        let Occurrence::Event(event) = decode::event(USUAL, block.get(8..len.checked_sub(4)?)?) else {
-            return None;
-        };
+        let (event, len) = decode::usual(self.bytes.get(*self.used..)?)?;
         self.count(USUAL);
         self.stats.events += 1;
         *self.used += len;

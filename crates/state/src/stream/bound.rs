@@ -12,6 +12,8 @@ const MAX_THREADS: usize = 1 << 17;
 const MAX_OF_PROCESS: usize = 1 << 20;
 /// Descriptors of all processes.
 const MAX_DESCRIPTORS: usize = 1 << 21;
+/// Descriptors that nobody has any more and that are kept for their room.
+const MAX_SPARE: usize = 1 << 6;
 
 impl Stream {
     /// Puts a thread in, in the place of one with the same number.
@@ -88,6 +90,28 @@ impl Stream {
         }
     }
 
+    /// Keeps a new descriptor of the table that `tid` uses.
+    pub(crate) fn keep_new(&mut self, tid: i64, fd: i64, mut descriptor: Descriptor) {
+        self.generations += 1;
+        descriptor.generation = self.generations;
+        let place = match self.spare.pop() {
+            Some(mut spare) => {
+                // A spare one is nobody else's.
+                *Arc::make_mut(&mut spare) = descriptor;
+                spare
+            }
+            None => Arc::new(descriptor),
+        };
+        self.keep(tid, fd, place);
+    }
+
+    /// A descriptor that was taken out of a table.
+    fn spare(&mut self, descriptor: Arc<Descriptor>) {
+        if self.spare.len() < MAX_SPARE && Arc::strong_count(&descriptor) == 1 {
+            self.spare.push(descriptor);
+        }
+    }
+
     /// Keeps a descriptor of the table that `tid` uses.
     pub(crate) fn keep(&mut self, tid: i64, fd: i64, descriptor: Arc<Descriptor>) {
         match self.owner(tid).map(|owner| owner.tid) {
@@ -125,8 +149,10 @@ impl Stream {
     /// Takes one out of the table that `tid` uses.
     pub(crate) fn remove_descriptor(&mut self, tid: i64, fd: i64) {
         let Some(owner) = self.owner_mut(tid) else { return };
-        let gone = usize::from(owner.descriptors.remove(fd).is_some());
-        self.open = self.open.saturating_sub(gone);
+        if let Some(gone) = owner.descriptors.remove(fd) {
+            self.open = self.open.saturating_sub(1);
+            self.spare(gone);
+        }
     }
 
     /// Takes those out of the table that `tid` uses that `keep` does not want.

@@ -1,7 +1,5 @@
 //! Containers: ids from cgroups, the rest from documents that events carry.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::Stream;
@@ -161,14 +159,14 @@ pub(crate) fn learn(stream: &mut Stream, step: &Step<'_>) {
 
 /// The short id of the container that cgroups lie in; empty outside containers.
 #[must_use]
-pub(crate) fn id_of(cgroups: &[u8]) -> Arc<[u8]> {
+pub(crate) fn id_of(cgroups: &[u8]) -> &[u8] {
     const FULL: usize = 64;
     const SHORT: usize = 12;
     let id = super::thread::list(cgroups).find_map(|entry| {
         let is_hex = |word: &[u8]| word.len() == FULL && word.iter().all(u8::is_ascii_hexdigit);
         entry.split(|byte| !byte.is_ascii_alphanumeric()).rfind(|word| is_hex(word))
     });
-    id.and_then(|id| id.get(..SHORT)).unwrap_or_default().into()
+    id.and_then(|id| id.get(..SHORT)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -182,7 +180,7 @@ mod tests {
             ["/docker/ID", "/kubepods/pod1/ID", "/system.slice/docker-ID.scope", "/x/crio-ID.scope/container"]
         {
             let cgroups = format!("cpu=/\0memory={}\0", path.replace("ID", id));
-            assert_eq!(&*id_of(cgroups.as_bytes()), b"9dbcbd0c435f", "{path}");
+            assert_eq!(id_of(cgroups.as_bytes()), b"9dbcbd0c435f", "{path}");
         }
         assert!(id_of(b"cpu=/user.slice\0").is_empty());
     }

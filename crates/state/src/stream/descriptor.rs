@@ -166,18 +166,16 @@ pub struct Descriptor {
     pub kind: Kind,
     /// The name that it is shown under.
     pub name: Arc<[u8]>,
-    /// The path as the program gave it.
-    pub raw_name: Arc<[u8]>,
+    /// The path as the program gave it, where that is another one.
+    pub raw_name: Option<Arc<[u8]>>,
     /// The schema's open flags.
     pub open_flags: u32,
     /// The device of the file.
     pub device: u32,
     /// Its inode.
     pub inode: u64,
-    /// The client's end; the local one of a server.
-    pub source: SocketAddr,
-    /// The server's end.
-    pub destination: SocketAddr,
+    /// The ends of a connection, where there are any: most descriptors have none.
+    pub(crate) ends: Option<Box<(SocketAddr, SocketAddr)>>,
     /// The protocol.
     pub transport: Transport,
     /// Which end the owner is.
@@ -196,12 +194,11 @@ impl Default for Descriptor {
         Self {
             kind: Kind::Unknown,
             name: Arc::from([]),
-            raw_name: Arc::from([]),
+            raw_name: None,
             open_flags: 0,
             device: 0,
             inode: 0,
-            source: NOWHERE,
-            destination: NOWHERE,
+            ends: None,
             transport: Transport::Unknown,
             role: Role::None,
             connected: false,
@@ -215,6 +212,36 @@ impl Descriptor {
     #[must_use]
     pub fn named(kind: Kind, name: &[u8]) -> Self {
         Self { kind, name: name.into(), ..Self::default() }
+    }
+
+    /// One with these ends.
+    #[must_use]
+    pub fn between(kind: Kind, source: SocketAddr, destination: SocketAddr) -> Self {
+        Self { kind, ends: Some(Box::new((source, destination))), ..Self::default() }
+    }
+
+    /// The client's end; the local one of a server.
+    #[must_use]
+    pub fn source(&self) -> SocketAddr {
+        self.ends.as_ref().map_or(NOWHERE, |ends| ends.0)
+    }
+
+    /// The server's end.
+    #[must_use]
+    pub fn destination(&self) -> SocketAddr {
+        self.ends.as_ref().map_or(NOWHERE, |ends| ends.1)
+    }
+
+    /// Sets both ends.
+    pub fn set_ends(&mut self, source: SocketAddr, destination: SocketAddr) {
+        self.ends = Some(Box::new((source, destination)));
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let ends = self.ends.as_ref().map_or(0, |_| size_of::<(SocketAddr, SocketAddr)>());
+        let raw_name = self.raw_name.as_ref().map_or(0, |name| name.len());
+        size_of::<Self>() + self.name.len() + raw_name + ends
     }
 
     /// The protocol, where it is known for sure: a socket that is not connected has none, but raw.
@@ -234,12 +261,12 @@ impl Descriptor {
         let mut name = String::new();
         match self.transport {
             Transport::Tcp | Transport::Udp => {
-                address(&mut name, self.source);
+                address(&mut name, self.source());
                 name.push_str("->");
-                address(&mut name, self.destination);
+                address(&mut name, self.destination());
             }
             Transport::Icmp | Transport::Raw => {
-                let _ = write!(name, "{}->{}", self.source.ip(), self.destination.ip());
+                let _ = write!(name, "{}->{}", self.source().ip(), self.destination().ip());
             }
             Transport::Unknown => name.push_str("<unknown>"),
         }
@@ -249,29 +276,29 @@ impl Descriptor {
     /// Takes over the ends of a connection; returns whether anything changed. A known destination
     /// stays: a datagram socket keeps its first peer.
     pub fn update_ends(&mut self, kind: Kind, source: SocketAddr, destination: SocketAddr) -> bool {
-        let same = self.source == source && self.destination == destination;
-        let swapped = self.source == destination && self.destination == source;
+        let (known_source, mut known) = (self.source(), self.destination());
+        let same = known_source == source && known == destination;
+        let swapped = known_source == destination && known == source;
         if self.kind == kind && (same || swapped) {
             return false;
         }
         self.kind = kind;
-        let mut changed = self.source != source;
-        self.source = source;
-        let unset = |address: SocketAddr| address.ip().is_unspecified();
-        if unset(self.destination) && self.destination.ip() != destination.ip() {
-            self.destination.set_ip(destination.ip());
+        let mut changed = known_source != source;
+        if known.ip().is_unspecified() && known.ip() != destination.ip() {
+            known.set_ip(destination.ip());
             changed = true;
         }
-        if self.destination.port() == 0 && destination.port() != 0 {
-            self.destination.set_port(destination.port());
+        if known.port() == 0 && destination.port() != 0 {
+            known.set_port(destination.port());
             changed = true;
         }
+        self.set_ends(source, known);
         changed
     }
 
     /// Exchanges the ends.
     pub fn swap_ends(&mut self) {
-        core::mem::swap(&mut self.source, &mut self.destination);
+        self.set_ends(self.destination(), self.source());
     }
 }
 

@@ -111,8 +111,7 @@ impl Descriptors {
 
     /// Bytes of the table and what it refers to.
     pub(crate) fn bytes(&self) -> usize {
-        let of = |found: &Arc<Descriptor>| size_of::<Descriptor>() + found.name.len() + found.raw_name.len();
-        self.values().map(of).sum::<usize>()
+        self.values().map(|found| found.bytes()).sum::<usize>()
             + self.low.capacity() * size_of::<Option<Arc<Descriptor>>>()
             + self.high.capacity() * (size_of::<(i64, Arc<Descriptor>)>() + 1)
     }

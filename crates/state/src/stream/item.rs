@@ -238,11 +238,11 @@ impl Descriptor {
         let target = match self.kind {
             Kind::Unknown => Target::Unknown,
             Kind::Ipv4 | Kind::Ipv6 => {
-                let v6 = self.kind == Kind::Ipv6 || self.source.is_ipv6() || self.destination.is_ipv6();
-                let (source, destination) = (family(self.source, v6), family(self.destination, v6));
+                let v6 = self.kind == Kind::Ipv6 || self.source().is_ipv6() || self.destination().is_ipv6();
+                let (source, destination) = (family(self.source(), v6), family(self.destination(), v6));
                 Target::Connection { source, destination, protocol }
             }
-            Kind::Ipv4Server | Kind::Ipv6Server => Target::Listener { local: self.source, protocol },
+            Kind::Ipv4Server | Kind::Ipv6Server => Target::Listener { local: self.source(), protocol },
             Kind::Unix => {
                 let (source, destination, path) = unix_ends(name);
                 Target::Unix { source, destination, path }
@@ -315,14 +315,12 @@ impl From<&item::Descriptor<'_>> for Descriptor {
         let found = match from.target {
             Target::Unknown | Target::Other { .. } => Self::default(),
             Target::Connection { source, destination, protocol } => {
+                let kind = if source.is_ipv4() { Kind::Ipv4 } else { Kind::Ipv6 };
                 let mut found = Self {
-                    kind: if source.is_ipv4() { Kind::Ipv4 } else { Kind::Ipv6 },
-                    source,
-                    destination,
                     transport: transport(protocol),
                     role: Role::Client,
                     connected: true,
-                    ..Self::default()
+                    ..Self::between(kind, source, destination)
                 };
                 if source.ip().is_unspecified() && destination.ip().is_unspecified() && protocol != L4::RAW {
                     // A socket that has no ends yet has no name either.
@@ -332,15 +330,15 @@ impl From<&item::Descriptor<'_>> for Descriptor {
                 }
                 found
             }
-            Target::Listener { local, protocol } => Self {
-                kind: if local.is_ipv4() { Kind::Ipv4Server } else { Kind::Ipv6Server },
-                name: format!("{}:{}", local.ip(), local.port()).into_bytes().into(),
-                source: local,
-                destination: local,
-                transport: transport(protocol),
-                role: Role::Server,
-                ..Self::default()
-            },
+            Target::Listener { local, protocol } => {
+                let kind = if local.is_ipv4() { Kind::Ipv4Server } else { Kind::Ipv6Server };
+                Self {
+                    name: format!("{}:{}", local.ip(), local.port()).into_bytes().into(),
+                    transport: transport(protocol),
+                    role: Role::Server,
+                    ..Self::between(kind, local, local)
+                }
+            }
             Target::Unix { path, .. } => Self::named(Kind::Unix, path),
             Target::File { open_flags, path, device } => {
                 Self { open_flags, device: device.unwrap_or(0), ..Self::named(Kind::File, path) }

@@ -286,6 +286,18 @@ impl Thread {
     }
 }
 
+/// Bytes of a list of arguments, variables or cgroups that are kept: more than any writer of captures
+/// gives.
+const MAX_LIST: usize = 64 << 10;
+
+/// A list, cut behind its last whole element when it is too long.
+pub(crate) fn capped(list: &[u8]) -> &[u8] {
+    match list.get(..MAX_LIST) {
+        Some(cut) => cut.get(..=cut.iter().rposition(|byte| *byte == 0).unwrap_or(0)).unwrap_or(cut),
+        None => list,
+    }
+}
+
 /// The elements of a list whose elements end with a NUL.
 pub(crate) fn list(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);

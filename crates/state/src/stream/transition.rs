@@ -8,7 +8,7 @@ mod file;
 mod process;
 mod socket;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use nabe_event::convert;
 use nabe_event::raw::Event;
@@ -265,6 +265,9 @@ impl Act {
         let find = |list: &[(&str, Transition)], id: EventId| {
             list.iter().find(|(name, _)| *name == id.name()).map(|(_, transition)| *transition)
         };
+        let opens = matches!(id.name(), "open" | "openat" | "openat2" | "creat");
+        // Most layouts of an open have all of it in the exit event.
+        let is_whole = opens && Key::Name.of(id).is_some();
         let converted = find(CONVERTED, id);
         let transition = converted.or_else(|| find(AS_IT_IS, id)).filter(|_| !(two_sided && is_enter));
         let fd_at = |id: EventId| {
@@ -277,7 +280,7 @@ impl Act {
         Self {
             transition,
             is_wanted: converted.or_else(|| find(AS_IT_IS, id)).is_some(),
-            converted: converted.is_some(),
+            converted: converted.is_some() && !is_whole,
             is_kept: two_sided && is_enter && converted.is_some() && convert::is_asked_for(id),
             is_syscall,
             is_enter,
@@ -311,7 +314,7 @@ pub(crate) fn fd_of(event: &Event<'_>, at: u8) -> i64 {
 
 /// Keeps a new descriptor of the event's thread and makes it the event's.
 pub(crate) fn keep(stream: &mut Stream, tid: i64, number: i64, descriptor: Descriptor) {
-    stream.keep(tid, number, Arc::new(descriptor));
+    stream.keep_new(tid, number, descriptor);
     if let Some(thread) = stream.threads.get_mut(&tid) {
         thread.last_fd = number;
     }

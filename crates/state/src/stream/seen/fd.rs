@@ -30,7 +30,7 @@ impl Seen<'_> {
                 }
             }
             d::NAME | f::PATH => self.keep(printable(&found.name)),
-            d::NAMERAW => Value::Text(if found.raw_name.is_empty() { &found.name } else { &found.raw_name }),
+            d::NAMERAW => Value::Text(found.raw_name.as_ref().unwrap_or(&found.name)),
             d::CONTAINERNAME => self.in_container(&printable(&found.name)),
             d::DIRECTORY | d::CONTAINERDIRECTORY | d::FILENAME => self.part_of_path(field, found),
             d::L4PROTO => word(Some(found.protocol().word().unwrap_or("<NA>"))),
@@ -40,7 +40,9 @@ impl Seen<'_> {
                 _ => None,
             }),
             d::IS_SERVER if found.kind.is_server() => Value::Bool(true),
-            d::IS_SERVER if found.kind.is_connection() => Value::Bool(self.is_local(found.destination.ip())),
+            d::IS_SERVER if found.kind.is_connection() => {
+                Value::Bool(self.is_local(found.destination().ip()))
+            }
             d::IS_SERVER => Value::Bool(false),
             d::CONNECTED => Value::Bool(found.connected),
             d::UID => self.keep(format!("{}{}", self.event.tid, self.fd())),
@@ -92,12 +94,12 @@ impl Seen<'_> {
         if !server && (!found.kind.is_connection() || found.role == Role::None) {
             return UNSET;
         }
-        let local = if self.is_local(found.source.ip()) { found.source } else { found.destination };
-        let remote = if local == found.source { found.destination } else { found.source };
-        let client = (!server).then_some(found.source);
+        let local = if self.is_local(found.source().ip()) { found.source() } else { found.destination() };
+        let remote = if local == found.source() { found.destination() } else { found.source() };
+        let client = (!server).then_some(found.source());
         let end = match field {
             d::CIP | d::CNET | d::CPORT | d::CPROTO => client,
-            d::SIP | d::SNET | d::SPORT | d::SPROTO => Some(found.destination),
+            d::SIP | d::SNET | d::SPORT | d::SPROTO => Some(found.destination()),
             f::SRC_ADDR | f::SRC_PORT | d::LNET | d::LPROTO if !server => Some(local),
             f::DST_ADDR | f::DST_PORT | d::RNET | d::RPROTO if !server => Some(remote),
             _ => None,

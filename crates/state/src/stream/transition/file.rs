@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Key, Step, keep};
-use crate::stream::descriptor::{Descriptor, Kind};
-use crate::stream::{AT_FDCWD, Stream, path};
+use crate::stream::descriptor::{Descriptor, Kind, Role, Transport};
+use crate::stream::{AT_FDCWD, Stream};
 
 /// The schema's O_DIRECTORY.
 const O_DIRECTORY: u32 = 1 << 10;
@@ -12,16 +12,20 @@ const O_DIRECTORY: u32 = 1 << 10;
 pub(crate) fn open(stream: &mut Stream, step: &Step<'_>) {
     let Some(fd) = step.success() else { return };
     let name = step.text(Key::Name).or_else(|| step.text(Key::Path)).unwrap_or_default();
-    let base = stream.base(step.event.tid, step.number(Key::Dirfd).unwrap_or(AT_FDCWD), name);
+    let (raw_name, name) = stream.name(step.event.tid, step.number(Key::Dirfd).unwrap_or(AT_FDCWD), name);
     let flags = step.number(Key::Flags).and_then(|flags| u32::try_from(flags).ok()).unwrap_or(0);
     let descriptor = Descriptor {
         kind: if flags & O_DIRECTORY == 0 { Kind::File } else { Kind::Directory },
-        name: path::join(&base, name).into(),
-        raw_name: name.into(),
+        name,
+        raw_name,
         open_flags: flags,
         device: step.number(Key::Dev).and_then(|dev| u32::try_from(dev).ok()).unwrap_or(0),
         inode: step.number(Key::Ino).map_or(0, i64::cast_unsigned),
-        ..Descriptor::default()
+        ends: None,
+        transport: Transport::Unknown,
+        role: Role::None,
+        connected: false,
+        generation: 0,
     };
     keep(stream, step.event.tid, fd, descriptor);
 }

@@ -1,9 +1,8 @@
 //! Processes and threads: their birth, their programs, their end, and what they are and may.
 
-use std::sync::Arc;
-
 use super::{Key, Step};
-use crate::stream::thread::{Thread, clone as flag};
+use crate::stream::known::Known;
+use crate::stream::thread::{Thread, capped, clone as flag};
 use crate::stream::{Account, Stream, container};
 
 /// A thread whose birth is longer ago than this when its own clone returns is another one, whose
@@ -64,7 +63,7 @@ pub(crate) fn clone(stream: &mut Stream, step: &Step<'_>) {
 }
 
 /// The new thread: what it inherits, and what the event says of it.
-fn born(stream: &Stream, step: &Step<'_>, tid: i64, parent: i64, flags: u32) -> Thread {
+fn born(stream: &mut Stream, step: &Step<'_>, tid: i64, parent: i64, flags: u32) -> Thread {
     let is_thread = flags & flag::THREAD != 0;
     let mut thread = match stream.threads.get(&parent) {
         Some(parent) => {
@@ -82,30 +81,34 @@ fn born(stream: &Stream, step: &Step<'_>, tid: i64, parent: i64, flags: u32) -> 
     thread.flags = flags;
     thread.pid = if is_thread { step.number(Key::Pid).unwrap_or(parent) } else { tid };
     thread.started_ns = step.event.ts_ns;
-    describe(&mut thread, step);
+    describe(&mut thread, step, &mut stream.known);
     thread.uid = step.number(Key::Uid).map_or(thread.uid, low32);
     thread.gid = step.number(Key::Gid).map_or(thread.gid, low32);
     thread
 }
 
-/// What clone and exec both say of a thread.
-fn describe(thread: &mut Thread, step: &Step<'_>) {
-    let text = |name: Key| step.text(name).map(Arc::<[u8]>::from);
-    if let Some(exe) = text(Key::Exe) {
-        thread.exe = exe;
+/// What clone and exec both say of a thread. Texts are mostly those that it has already.
+fn describe(thread: &mut Thread, step: &Step<'_>, known: &mut Known) {
+    if let Some(exe) = step.text(Key::Exe) {
+        thread.exe = known.same(&thread.exe, exe);
     }
     // Before 2015 there was no name of its own.
-    thread.comm = text(Key::Comm).filter(|comm| !comm.is_empty()).unwrap_or_else(|| thread.exe.clone());
-    thread.args = step.bytes(Key::Args).unwrap_or_default().into();
+    thread.comm = match step.text(Key::Comm).filter(|comm| !comm.is_empty()) {
+        Some(comm) => known.same(&thread.comm, comm),
+        None => thread.exe.clone(),
+    };
+    thread.args = known.same(&thread.args, capped(step.bytes(Key::Args).unwrap_or_default()));
     let number = |name: Key| step.number(name);
     thread.fd_limit = number(Key::Fdlimit).unwrap_or(thread.fd_limit);
     thread.tty = number(Key::Tty).map_or(thread.tty, low32);
     thread.pid_namespace_start_ns =
         number(Key::PidnsInitStartTs).map(i64::cast_unsigned).or(thread.pid_namespace_start_ns);
     memory_of(thread, step);
-    if let Some(cgroups) = step.bytes(Key::Cgroups) {
-        thread.cgroups = cgroups.into();
-        thread.container = container::id_of(cgroups);
+    if let Some(cgroups) = step.bytes(Key::Cgroups)
+        && *thread.cgroups != *cgroups
+    {
+        thread.cgroups = known.text(capped(cgroups));
+        thread.container = known.text(container::id_of(cgroups));
     }
 }
 
@@ -146,16 +149,16 @@ pub(crate) fn exec(stream: &mut Stream, step: &Step<'_>) {
         Some(crate::stream::path::join(&stream.base(tid, dirfd, name), name))
     });
     let Some(thread) = stream.threads.get_mut(&tid) else { return };
-    describe(thread, step);
+    describe(thread, step, &mut stream.known);
     thread.pid = step.number(Key::Pid).unwrap_or(thread.pid);
     if thread.ptid == -1 {
         thread.ptid = step.number(Key::Ptid).unwrap_or(-1);
     }
     if let Some(path) = path {
-        thread.exe_path = path.into();
+        thread.exe_path = stream.known.same(&thread.exe_path, &path);
     }
     if let Some(env) = step.bytes(Key::Env) {
-        thread.env = env.into();
+        thread.env = stream.known.same(&thread.env, capped(env));
     }
     thread.vpgid = step.number(Key::Vpgid).unwrap_or(thread.vpgid);
     thread.pgid = step.number(Key::Pgid).unwrap_or(thread.pgid);

@@ -51,7 +51,7 @@ pub(crate) fn bind(stream: &mut Stream, step: &Step<'_>) {
     if let Some(local) = single(bytes).filter(|local| local.port() > 0) {
         let plain = unmapped(local).unwrap_or(local);
         descriptor.kind = if plain.is_ipv4() { Kind::Ipv4Server } else { Kind::Ipv6Server };
-        (descriptor.source, descriptor.destination) = (plain, plain);
+        descriptor.set_ends(plain, plain);
         descriptor.role = Role::Server;
     }
     let mut name = Vec::new();
@@ -100,7 +100,8 @@ pub(crate) fn accept(stream: &mut Stream, step: &Step<'_>) {
     let mut descriptor = Descriptor { role: Role::Server, connected: true, ..Descriptor::default() };
     match (tuple(bytes), bytes.first()) {
         (Some((kind, source, destination)), _) => {
-            (descriptor.kind, descriptor.source, descriptor.destination) = (kind, source, destination);
+            descriptor.kind = kind;
+            descriptor.set_ends(source, destination);
             descriptor.transport = Transport::Tcp;
         }
         (None, Some(1)) => descriptor.kind = Kind::Unix,
