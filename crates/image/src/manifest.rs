@@ -438,6 +438,10 @@ fn limited<'a>(what: &str, bytes: &'a [u8], limit: u64) -> Result<&'a [u8]> {
     if bytes.len() as u64 > limit {
         return Err(Error::document(what, format!("more than {limit} bytes")));
     }
+    // serde would take an array for a struct.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Error::document(what, "no JSON object"));
+    }
     Ok(bytes)
 }
 

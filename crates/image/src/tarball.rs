@@ -130,6 +130,10 @@ impl<R: Read> Archive<R> {
         let stored = extended.size.unwrap_or(size);
         entry.size = stored;
         let sparse = extended.apply(&mut entry);
+        // V7 marks a directory by its name only: the whole name, not the part that fits the header.
+        if matches!(header.flag(), b'0' | 0) && matches!(sparse, pax::Sparse::No) && entry.name.ends_with(b"/") {
+            entry.kind = Kind::Directory;
+        }
         let fault = |reason: String| Fault::Entry { name: entry.name.clone(), reason };
         if entry.kind != Kind::File && stored != 0 {
             // Some writers note a size for links and directories; no data follow them.

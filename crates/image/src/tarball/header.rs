@@ -89,8 +89,6 @@ impl Header {
     pub(super) fn entry(&self) -> Result<Entry, Fault> {
         let name = self.name();
         let kind = match self.flag() {
-            // V7 marks a directory by its name only.
-            b'0' | 0 if name.ends_with(b"/") => Kind::Directory,
             b'0' | 0 | b'7' | b'S' => Kind::File,
             b'1' => Kind::HardLink,
             b'2' => Kind::Symlink,

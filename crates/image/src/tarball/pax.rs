@@ -140,10 +140,6 @@ impl Extended {
         let sparse_file = self.sparse_size.is_some() && entry.kind == Kind::File;
         let name = if sparse_file { self.sparse_name } else { None };
         if let Some(name) = name.or(self.path).or(self.long_name) {
-            // V7's rule, that a name marks a directory, is for the whole name.
-            if entry.kind == Kind::File && self.sparse_size.is_none() && name.ends_with(b"/") {
-                entry.kind = Kind::Directory;
-            }
             entry.name = name;
         }
         if let Some(link) = self.link.or(self.long_link) {
