@@ -318,9 +318,9 @@ impl<K: Key> Table<K> {
         let (clock, age) = (self.clock, self.age);
         let row = K::hash(asked) as usize & self.rows.len().wrapping_sub(1);
         let row = self.rows.get_mut(row)?;
-        let found = row.iter().position(|place| {
-            place.as_ref().is_some_and(|place| place.age == age && place.key.is(asked))
-        });
+        let found = row
+            .iter()
+            .position(|place| place.as_ref().is_some_and(|place| place.age == age && place.key.is(asked)));
         let at = match found {
             Some(at) => at,
             None => Self::replace(row, asked, new),
