@@ -24,11 +24,13 @@ mod zone;
 
 use nabe_event::raw::flag;
 use nabe_event::source::EventSet;
+use nabe_event::table::EventId;
 use nabe_event::{Item, Source};
 use nabe_filter::Program;
 use nabe_state::stream::{Losses, Seen, Stream, Style};
 
 use crate::error::{CliError, Result};
+use record::compat::Codes;
 use zone::Zone;
 
 /// Which events a sink is shown besides those that the filter selects.
@@ -158,6 +160,7 @@ pub struct Pipeline<'a> {
     /// Events of this thread are not shown before it has executed a program.
     waits_for: Option<i64>,
     zone: Zone,
+    codes: Codes,
     live: bool,
     passed: Passed,
 }
@@ -178,6 +181,7 @@ impl<'a> Pipeline<'a> {
             limit: None,
             waits_for: None,
             zone: Zone::local(),
+            codes: Codes::default(),
             live: false,
             passed: Passed::default(),
         }
@@ -217,6 +221,41 @@ impl<'a> Pipeline<'a> {
         let done = self.sinks.iter().any(|sink| sink.is_done());
         Ok(if done { Step::Enough } else { Step::More })
     }
+
+    /// Takes an item through whose event is as it happened.
+    #[inline]
+    fn known(&mut self, item: &Item<'_>) -> Result<bool> {
+        let Some(seen) = self.stream.item(item) else {
+            for sink in &mut self.sinks {
+                sink.item(item, &self.stream)?;
+            }
+            return Ok(true);
+        };
+        let mut shown = seen.is_shown() || (self.hidden && !seen.is_prologue());
+        if self.waits_for == Some(seen.event().tid) {
+            if executes(&seen) {
+                self.waits_for = None;
+            } else {
+                shown = false;
+            }
+        }
+        // Of what is not shown only these ask whether it is selected.
+        let asked = shown || self.limit.is_some() || self.wants == Wants::All;
+        let selected =
+            asked && (self.all || self.possible.contains(seen.event().id) && self.program.matches(&seen));
+        self.passed.limited += u64::from(selected);
+        if shown && selected {
+            self.passed.selected += 1;
+            for sink in &mut self.sinks {
+                sink.seen(&seen)?;
+            }
+        } else if self.wants == Wants::All {
+            for sink in &mut self.sinks {
+                sink.other(&seen, selected)?;
+            }
+        }
+        Ok(self.limit.is_none_or(|limit| self.passed.limited < limit))
+    }
 }
 
 impl Road for Pipeline<'_> {
@@ -249,38 +288,19 @@ impl Road for Pipeline<'_> {
             self.passed.events += 1;
             self.passed.span_ns.1 = event.ts_ns;
         }
-        let Some(seen) = self.stream.item(item) else {
-            for sink in &mut self.sinks {
-                sink.item(item, &self.stream)?;
+        let mut codes = core::mem::take(&mut self.codes);
+        let restored;
+        let item = match item {
+            Item::Event(event) if matches!(event.id, EventId::GENERIC_E | EventId::GENERIC_X) => {
+                restored = Item::Event(codes.restored(event));
+                &restored
             }
-            return Ok(true);
+            item => item,
         };
-        let mut shown = seen.is_shown() || (self.hidden && !seen.is_prologue());
-        if self.waits_for == Some(seen.event().tid) {
-            if executes(&seen) {
-                self.waits_for = None;
-            } else {
-                shown = false;
-            }
-        }
-        // Of what is not shown only these ask whether it is selected.
-        let asked = shown || self.limit.is_some() || self.wants == Wants::All;
-        let selected =
-            asked && (self.all || self.possible.contains(seen.event().id) && self.program.matches(&seen));
-        self.passed.limited += u64::from(selected);
-        if shown && selected {
-            self.passed.selected += 1;
-            for sink in &mut self.sinks {
-                sink.seen(&seen)?;
-            }
-        } else if self.wants == Wants::All {
-            for sink in &mut self.sinks {
-                sink.other(&seen, selected)?;
-            }
-        }
-        Ok(self.limit.is_none_or(|limit| self.passed.limited < limit))
+        let result = self.known(item);
+        self.codes = codes;
+        result
     }
-
     fn wait_for_exec(&mut self, tid: i64) {
         self.waits_for = Some(tid);
     }

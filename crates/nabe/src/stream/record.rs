@@ -10,7 +10,7 @@
 //!
 //! **Every file stands alone**: a new one begins with the whole state at that moment.
 
-mod compat;
+pub(super) mod compat;
 pub mod name;
 pub mod redact;
 
@@ -29,7 +29,7 @@ use nabe_state::stream::{Seen, Stream, Thread};
 use super::stop::Stop;
 use super::{Sink, Wants};
 use crate::error::{CliError, Result};
-use compat::Enters;
+use compat::{Codes, Enters};
 use name::{Names, Place};
 use redact::Redactor;
 
@@ -77,6 +77,7 @@ pub struct Recorder {
     options: Options,
     stop: Option<Stop>,
     enters: Enters,
+    codes: Codes,
     output: Option<Output>,
     /// Threads that belong to the file, with [`Scope::Related`].
     related: HashSet<i64>,
@@ -99,20 +100,20 @@ pub struct Recorder {
 
 /// The file that is being written.
 struct Output {
-    writer: Writer<Target>,
+    writer: Writer<Destination>,
     place: Place,
     /// Where the finished file goes when `writer` is its spool.
-    spool: Option<(File, Target)>,
+    spool: Option<(File, Destination)>,
     started_ns: u64,
 }
 
 /// Where bytes go.
-enum Target {
+enum Destination {
     File(File),
     Stdout(io::Stdout),
 }
 
-impl Write for Target {
+impl Write for Destination {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.write(bytes),
@@ -156,6 +157,7 @@ impl Recorder {
             options,
             stop,
             enters: Enters::default(),
+            codes: Codes::default(),
             output: None,
             related: HashSet::new(),
             told: HashSet::new(),
@@ -199,13 +201,13 @@ impl Recorder {
         let about =
             |error: &io::Error| CliError::failed(format_args!("cannot create {place}")).because(error);
         let target = match &place {
-            Place::Stdout => Target::Stdout(io::stdout()),
-            Place::File(path) => Target::File(File::create(path).map_err(|error| about(&error))?),
+            Place::Stdout => Destination::Stdout(io::stdout()),
+            Place::File(path) => Destination::File(File::create(path).map_err(|error| about(&error))?),
         };
         let (writer, spool) = if self.is_related() {
             let file = spool(&place).map_err(|error| about(&error))?;
             let other = file.try_clone().map_err(|error| about(&error))?;
-            (Writer::new(Target::File(file), Compression::None), Some((other, target)))
+            (Writer::new(Destination::File(file), Compression::None), Some((other, target)))
         } else {
             (Writer::new(target, self.options.compression), None)
         };
@@ -250,13 +252,12 @@ impl Recorder {
     fn assemble(
         &mut self,
         mut spool: File,
-        into: Target,
-    ) -> std::result::Result<(Target, u64), nabe_scap::Error> {
+        into: Destination,
+    ) -> std::result::Result<(Destination, u64), nabe_scap::Error> {
         let mut writer = Writer::new(into, self.options.compression)?;
-        let redactor = &self.options.redactor;
         let mut bases = self.bases.iter();
         if let Some(base) = bases.next() {
-            write_state(base, redactor, &mut writer)?;
+            write_state(base, &self.options, &mut writer)?;
         }
         spool.rewind().map_err(|source| nabe_scap::Error::Read { offset: 0, source })?;
         let mut reader = Reader::new(spool)?;
@@ -268,7 +269,7 @@ impl Recorder {
                     // The first has been written.
                     Item::Section(_) if !core::mem::take(&mut first) => {
                         if let Some(base) = bases.next() {
-                            write_state(base, redactor, &mut writer)?;
+                            write_state(base, &self.options, &mut writer)?;
                         }
                     }
                     _ => {}
@@ -329,6 +330,7 @@ impl Recorder {
         {
             output.writer.event(&enter).map_err(|error| broken(&output.place, &error))?;
         }
+        let event = if self.options.compatible { self.codes.replaced(&event) } else { event };
         output.writer.event(&event).map_err(|error| broken(&output.place, &error))
     }
 
@@ -338,8 +340,7 @@ impl Recorder {
             return Ok(());
         }
         let Some(output) = &mut self.output else { return Ok(()) };
-        write_state(stream, &self.options.redactor, &mut output.writer)
-            .map_err(|error| broken(&output.place, &error))
+        write_state(stream, &self.options, &mut output.writer).map_err(|error| broken(&output.place, &error))
     }
 
     /// Takes what is known of the thread of a selected event into the file's state.
@@ -406,8 +407,16 @@ impl Sink for Recorder {
         let Some(output) = self.output.as_mut().filter(|_| self.awake) else { return Ok(()) };
         let about = |output: &Output, error| broken(&output.place, &error);
         if self.options.scope == Scope::All {
-            let redactor = &self.options.redactor;
-            return write_item(item, redactor, &mut output.writer).map_err(|error| about(output, error));
+            match item {
+                Item::Section(_) => self.told.clear(),
+                Item::Thread(thread) => {
+                    self.told.insert(thread.tid);
+                }
+                // A thread that ended while the source looked; old readers refuse such a file.
+                Item::Descriptor(found) if !self.told.contains(&found.tid) => return Ok(()),
+                _ => {}
+            }
+            return write_item(item, &self.options, &mut output.writer).map_err(|error| about(output, error));
         }
         // What else is needed comes out of the state later.
         if matches!(item, Item::Section(_)) && output.writer.size().events > 0 {
@@ -530,13 +539,13 @@ fn ancestors(stream: &Stream, thread: &Thread) -> HashSet<i64> {
 
 fn write_state(
     stream: &Stream,
-    redactor: &Redactor,
-    writer: &mut Writer<Target>,
+    options: &Options,
+    writer: &mut Writer<Destination>,
 ) -> std::result::Result<(), nabe_scap::Error> {
     let mut result = Ok(());
     stream.items(|_| true, &mut |item| {
         if result.is_ok() {
-            result = write_item(&item, redactor, writer);
+            result = write_item(&item, options, writer);
         }
     });
     result
@@ -544,17 +553,19 @@ fn write_state(
 
 fn write_item(
     item: &Item<'_>,
-    redactor: &Redactor,
-    writer: &mut Writer<Target>,
+    options: &Options,
+    writer: &mut Writer<Destination>,
 ) -> std::result::Result<(), nabe_scap::Error> {
+    let redactor = &options.redactor;
     match item {
         // Options name the machine and program, and old readers refuse files that have any.
         Item::Section(_) => writer.section(&Section::CURRENT),
         Item::Thread(thread) if !redactor.is_idle() => {
             redactor.thread(thread, |thread| writer.item(&Item::Thread(Box::new(*thread))))
         }
-        Item::Descriptor(found) if !redactor.is_idle() => {
-            redactor.descriptor(found, |found| writer.item(&Item::Descriptor(*found)))
+        Item::Descriptor(found) => {
+            let found = if options.compatible { compat::descriptor(found) } else { *found };
+            redactor.descriptor(&found, |found| writer.item(&Item::Descriptor(*found)))
         }
         item => writer.item(item),
     }

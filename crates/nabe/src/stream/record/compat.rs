@@ -1,4 +1,5 @@
-//! Enter events for readers of older schemas.
+//! What readers of older schemas need: enter events, descriptors of kinds that they know, and codes of
+//! system calls that they have names for.
 //!
 //! Since schema 4 a system call is one event, exit, which has the arguments, too. Older readers know
 //! only the first parameters of it and take the others from the enter event before it: the descriptor
@@ -8,6 +9,7 @@
 
 use std::collections::HashMap;
 
+use nabe_event::item::{Class, Descriptor, Target};
 use nabe_event::raw::{Event, Params, flag};
 use nabe_event::table::{EventId, Flags, ParamType};
 
@@ -81,4 +83,105 @@ fn needs_enter(event: &Event<'_>, enter: EventId) -> bool {
     };
     let arguments = enter.row().params.iter().any(|param| has(param.name, param.ty));
     arguments || row.flags.has(Flags::MODIFIES_STATE)
+}
+
+/// The descriptor as sysdig 0.29 can read it: that refuses a file with a kind that it does not know
+/// (BPF objects, memfds, io_urings and the like). The name still tells.
+pub(super) fn descriptor<'a>(found: &Descriptor<'a>) -> Descriptor<'a> {
+    const NEWEST: u8 = 16;
+    let target = match found.target {
+        Target::Named { class, name } if class.number() > NEWEST => {
+            Target::Named { class: Class::Unsupported, name }
+        }
+        other => other,
+    };
+    Descriptor { target, ..*found }
+}
+
+/// The last code of a system call that sysdig 0.29 has a name for; it reads beyond its table behind it.
+const LAST_CODE: u64 = 328;
+
+/// A generic event for old readers: its code is 0, unknown, and the true one is appended, where nobody
+/// but [`restored`] looks.
+#[derive(Debug, Default)]
+pub struct Codes {
+    data: Vec<u8>,
+}
+
+/// Lengths of a generic event's parameters: code, native number; and code again.
+const LENGTHS: [u8; 6] = [2, 0, 2, 0, 2, 0];
+
+impl Codes {
+    /// The event with a code that old readers know.
+    pub(super) fn replaced<'a>(&'a mut self, event: &Event<'a>) -> Event<'a> {
+        let is_generic = matches!(event.id, EventId::GENERIC_E | EventId::GENERIC_X);
+        if !is_generic
+            || event.params.lengths() != &LENGTHS[..4]
+            || event.unsigned(0).unwrap_or(0) <= LAST_CODE
+        {
+            return *event;
+        }
+        let [code, native] = [0, 1].map(|at| event.params.get(at).unwrap_or_default());
+        self.data = [&[0, 0], native, code].concat();
+        let params = Params::new(event.id, &LENGTHS, &self.data);
+        params.map_or(*event, |params| Event { params, ..*event })
+    }
+
+    /// The event with its true code again.
+    pub fn restored<'a>(&'a mut self, event: &Event<'a>) -> Event<'a> {
+        if event.params.lengths() != LENGTHS || event.unsigned(0) != Some(0) {
+            return *event;
+        }
+        let [native, code] = [1, 2].map(|at| event.params.get(at).unwrap_or_default());
+        self.data = [code, native].concat();
+        let params = LENGTHS.get(..4).and_then(|lengths| Params::new(event.id, lengths, &self.data));
+        params.map_or(*event, |params| Event { params, ..*event })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_come_back() {
+        let id = EventId::GENERIC_X;
+        let (mut write, mut read) = (Codes::default(), Codes::default());
+        for (code, kept) in [(300u16, true), (329, false)] {
+            let data = [code.to_le_bytes(), 334u16.to_le_bytes()].concat();
+            let params = Params::new(id, &LENGTHS[..4], &data).unwrap();
+            let event = Event { id, cpu: 0, flags: 0, ts_ns: 1, tid: 1, params };
+            let written = write.replaced(&event);
+            assert_eq!((written == event, written.unsigned(1)), (kept, Some(334)));
+            assert_eq!(read.restored(&written), event);
+        }
+    }
+
+    #[test]
+    fn enters_have_what_exits_tell() {
+        let id = EventId::SYSCALL_READ_X;
+        let mut data = 5i64.to_le_bytes().to_vec();
+        data.extend_from_slice(b"hello");
+        data.extend_from_slice(&3i64.to_le_bytes());
+        data.extend_from_slice(&100u32.to_le_bytes());
+        let params = Params::new(id, &[8, 0, 5, 0, 8, 0, 4, 0], &data).unwrap();
+        let event = Event { id, cpu: 0, flags: 0, ts_ns: 1, tid: 7, params };
+        let mut enters = Enters::default();
+        let enter = enters.before(&event).unwrap();
+        assert_eq!(
+            (enter.id, enter.signed(0), enter.unsigned(1)),
+            (EventId::SYSCALL_READ_E, Some(3), Some(100))
+        );
+        assert_eq!(enter.flags, flag::STATE_ONLY | flag::SYNTHESISED);
+        // One that was there is not made again.
+        let enter = Event { flags: 0, ..event_of(EventId::SYSCALL_READ_E) };
+        assert!(enters.before(&enter).is_none() && enters.before(&event).is_none());
+        // Before that time an exit event had fewer parameters.
+        let old = Event { params: Params::new(id, &[8, 0, 5, 0], &data).unwrap(), ..event };
+        assert!(enters.before(&old).is_none());
+    }
+
+    fn event_of(id: EventId) -> Event<'static> {
+        Event { id, cpu: 0, flags: 0, ts_ns: 1, tid: 7, params: Params::NONE }
+    }
 }

@@ -129,6 +129,9 @@ impl Redactor {
 
     /// Hands on the descriptor without what is to be taken out.
     pub fn descriptor<T>(&self, found: &Descriptor<'_>, then: impl FnOnce(&Descriptor<'_>) -> T) -> T {
+        if self.args.is_empty() {
+            return then(found);
+        }
         let name = match found.target {
             Target::Unix { path, .. } | Target::File { path, .. } => self.text(path),
             Target::Named { name, .. } => self.text(name),
