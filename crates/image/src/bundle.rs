@@ -254,6 +254,25 @@ fn linux() -> Value {
 /// Makes a bundle at `target`, which must not exist or be an empty directory. It appears whole or not
 /// at all.
 pub fn bundle(image: &Image, target: &Path, settings: &Settings, ids: &IdMaps) -> Result<LeftOut> {
+    staged(target, |staging| {
+        fs::DirBuilder::new().mode(0o700).create(staging).map_err(Error::file("create", staging))?;
+        let rootfs = staging.join("rootfs");
+        let left_out = image.unpack(&rootfs, settings, ids)?;
+        let spec = config_of(image, &rootfs)?;
+        let path = staging.join("config.json");
+        let text = serde_json::to_vec_pretty(&spec).map_err(|error| Error::document("config.json", error))?;
+        fs::write(&path, text).map_err(Error::file("write", &path))?;
+        Ok(left_out)
+    })
+}
+
+/// Unpacks the files alone to `target`, whole or not at all.
+pub fn root_file_system(image: &Image, target: &Path, settings: &Settings, ids: &IdMaps) -> Result<LeftOut> {
+    staged(target, |staging| image.unpack(staging, settings, ids))
+}
+
+/// Makes something beside `target` and gives it the name when it is whole.
+fn staged(target: &Path, make: impl FnOnce(&Path) -> Result<LeftOut>) -> Result<LeftOut> {
     let name = target.file_name().ok_or_else(|| Error::Setting {
         key: "directory".into(),
         reason: format!("{} has no name", target.display()),
@@ -266,18 +285,10 @@ pub fn bundle(image: &Image, target: &Path, settings: &Settings, ids: &IdMaps) -
     hidden.push(name);
     hidden.push(format!(".nabe-{}", std::process::id()));
     let staging = target.with_file_name(hidden);
-    let make = || {
-        fs::DirBuilder::new().mode(0o700).create(&staging).map_err(Error::file("create", &staging))?;
-        let rootfs = staging.join("rootfs");
-        let left_out = image.unpack(&rootfs, settings, ids)?;
-        let spec = config_of(image, &rootfs)?;
-        let path = staging.join("config.json");
-        let text = serde_json::to_vec_pretty(&spec).map_err(|error| Error::document("config.json", error))?;
-        fs::write(&path, text).map_err(Error::file("write", &path))?;
+    let result = make(&staging).and_then(|left_out| {
         fs::rename(&staging, target).map_err(Error::file("create", target))?;
         Ok(left_out)
-    };
-    let result = make();
+    });
     if result.is_err() && staging.exists() {
         let _ = remove_path(&staging);
     }

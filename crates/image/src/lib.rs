@@ -36,7 +36,7 @@ mod store;
 mod tarball;
 
 pub use archive::{Format, export, import};
-pub use bundle::{IdMap, User, bundle, config_of, user_of};
+pub use bundle::{IdMap, User, bundle, config_of, root_file_system, user_of};
 pub use digest::Digest;
 pub use error::{Error, Result};
 pub use progress::Progress;

@@ -131,7 +131,10 @@ impl<R: Read> Archive<R> {
         entry.size = stored;
         let sparse = extended.apply(&mut entry);
         // V7 marks a directory by its name only: the whole name, not the part that fits the header.
-        if matches!(header.flag(), b'0' | 0) && matches!(sparse, pax::Sparse::No) && entry.name.ends_with(b"/") {
+        if matches!(header.flag(), b'0' | 0)
+            && matches!(sparse, pax::Sparse::No)
+            && entry.name.ends_with(b"/")
+        {
             entry.kind = Kind::Directory;
         }
         let fault = |reason: String| Fault::Entry { name: entry.name.clone(), reason };

@@ -6,6 +6,7 @@ mod explain;
 mod fields;
 mod generate;
 mod hold;
+mod image;
 mod language;
 mod ps;
 mod record;
@@ -50,6 +51,22 @@ enum Verb {
     Record(Box<record::Args>),
     /// List views of events: top lists, spies, heat maps, or your own
     Views(views::Args),
+    /// Fetch an image from a registry
+    Pull(image::pull::Args),
+    /// List the images of the store
+    Images(image::list::Args),
+    /// Show everything about images as JSON
+    InspectImage(image::inspect::Args),
+    /// Remove images by name or id
+    Rmi(image::remove::Args),
+    /// Remove images and layers that nobody uses
+    Prune(image::prune::Args),
+    /// Take images from archives, layouts and root file systems
+    Import(image::import::Args),
+    /// Write an image to an archive or layout
+    Export(image::export::Args),
+    /// Make a runtime bundle from an image
+    Unpack(image::unpack::Args),
     /// List the fields, constants and presets of expressions and columns
     Fields(fields::Args),
     /// Say what this kernel, these privileges and these engines allow
@@ -83,6 +100,14 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         Verb::Replay(args) => replay::run(&args),
         Verb::Record(args) => record::run(&args),
         Verb::Views(args) => views::run(&args),
+        Verb::Pull(args) => image::pull::run(&args),
+        Verb::Images(args) => image::list::run(&args),
+        Verb::InspectImage(args) => image::inspect::run(&args),
+        Verb::Rmi(args) => image::remove::run(&args),
+        Verb::Prune(args) => image::prune::run(&args),
+        Verb::Import(args) => image::import::run(&args),
+        Verb::Export(args) => image::export::run(&args),
+        Verb::Unpack(args) => image::unpack::run(&args),
         Verb::Fields(args) => fields::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Version => generate::version(),

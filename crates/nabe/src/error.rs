@@ -92,6 +92,12 @@ impl CliError {
     }
 }
 
+impl Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl From<nabe_filter::Diagnostic> for CliError {
     fn from(diagnostic: nabe_filter::Diagnostic) -> Self {
         Self::usage(diagnostic)
@@ -132,6 +138,32 @@ impl From<nabe_ui::Error> for CliError {
         match error.nearest() {
             Some(near) => wrong.hint(format_args!("did you mean {near}?")),
             None => wrong.hint("`nabe fields` lists fields and presets"),
+        }
+    }
+}
+
+impl From<nabe_image::Error> for CliError {
+    fn from(error: nabe_image::Error) -> Self {
+        use nabe_image::Error as E;
+        let wrong = match &error {
+            E::Reference { .. } | E::Digest { .. } | E::Setting { .. } => Self::usage(&error),
+            _ => Self::failed(&error),
+        };
+        let wrong = match error.source() {
+            Some(cause) => wrong.because(cause),
+            None => wrong,
+        };
+        match &error {
+            E::Status { status: 401 | 403, host, .. } => {
+                wrong.hint(format_args!("log in with `podman login {host}` or `docker login {host}`, or name --auth-file"))
+            }
+            E::Transport { host, source, .. } if source.to_string().contains("corrupt message") => {
+                wrong.hint(format_args!("{host} does not speak TLS; --plain-http asks it without"))
+            }
+            E::Unknown { .. } => wrong.hint("`nabe images` lists what is there, `nabe pull` fetches"),
+            E::InUse { .. } => wrong.hint("remove the container, or use --force"),
+            E::Platform { .. } => wrong.hint("--platform os/architecture[/variant] chooses another"),
+            _ => wrong,
         }
     }
 }

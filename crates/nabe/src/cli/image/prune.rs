@@ -1,0 +1,48 @@
+//! `nabe prune`.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{Place, print_json, size};
+use crate::error::Result;
+
+/// Remove images and layers that nobody uses.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nabe prune                     images without a name, and what interrupted pulls left
+  nabe prune --all               every image that no container uses
+
+What a container or a running pull needs is never removed.
+
+Exit status: 0 done, 1 failed, 2 wrong usage.")]
+pub struct Args {
+    /// Also images with a name
+    #[arg(short, long)]
+    all: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let pruned = args.place.store()?.prune(args.all)?;
+    if args.json {
+        print_json(&json!({
+            "images": pruned.images,
+            "blobs": pruned.blobs,
+            "layers": pruned.layers,
+            "leftovers": pruned.leftovers,
+            "bytes": pruned.bytes,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text: String = pruned.images.iter().map(|image| format!("Deleted: {image}\n")).collect();
+    text.push_str(&format!("Total reclaimed space: {}\n", size(pruned.bytes)));
+    crate::output::write(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
