@@ -44,6 +44,18 @@ impl Loaded {
         Some(json!({ "rules": [self.rule_json(rule)] }))
     }
 
+    /// What `-V` prints with `json_output`: the verdict on each file and, when all load, what is
+    /// described.
+    #[must_use]
+    pub fn results(&self, described: Option<Value>) -> Value {
+        let reports: Vec<Value> = self.reports.iter().map(|report| report.json(false)).collect();
+        let mut value = json!({ "falco_load_results": reports });
+        if let Some(described) = described.filter(|_| self.successful()) {
+            value["falco_describe_results"] = described;
+        }
+        value
+    }
+
     fn rule_json(&self, rule: &CompiledRule) -> Value {
         let written = sysdig::parse_within(&rule.condition, sysdig::RULE_DEPTH)
             .map(|tree| self.details(&tree.root))

@@ -181,7 +181,9 @@ impl Engine {
             .collect();
         let mut steps = vec![Vec::new(); rules.len()];
         for (at, rule) in rules.iter().enumerate() {
-            for (step, name) in rule.extension.sequence.iter().flat_map(|sequence| &sequence.before).enumerate() {
+            for (step, name) in
+                rule.extension.sequence.iter().flat_map(|sequence| &sequence.before).enumerate()
+            {
                 let known = rules.iter().position(|other| other.name == *name);
                 if let Some(steps) = known.and_then(|known| steps.get_mut(known)) {
                     steps.push((at, step));
@@ -233,7 +235,9 @@ impl Engine {
         matched.clear();
         if self.options.cost {
             for one in &bench.rules {
-                let (Some(rule), Some(count)) = (self.rules.get(*one), self.counts.get_mut(*one)) else { continue };
+                let (Some(rule), Some(count)) = (self.rules.get(*one), self.counts.get_mut(*one)) else {
+                    continue;
+                };
                 if measured(rule, event, at, count) {
                     matched.push(*one);
                 }
@@ -285,7 +289,9 @@ impl Engine {
 
     /// Whether a match is one with its threshold and its sequence in mind.
     fn fires(&mut self, one: usize, event: &dyn Fields, at: &Occurrence<'_>) -> bool {
-        let (Some(rule), Some(memory)) = (self.rules.get(one), self.memories.get_mut(one)) else { return false };
+        let (Some(rule), Some(memory)) = (self.rules.get(one), self.memories.get_mut(one)) else {
+            return false;
+        };
         if let Some(sequence) = &rule.extension.sequence {
             key(&sequence.by, event, &mut self.key);
             if !memory.complete(sequence, &self.key, at.ts_ns) {
@@ -409,7 +415,7 @@ fn is_enabled(rule: &CompiledRule, switches: &[Switch]) -> bool {
         Which::Name(pattern) => fits(pattern, &rule.name),
         Which::Tag(tag) => rule.tags.contains(tag),
     };
-    switches.iter().filter(|switch| concerns(switch)).last().map_or(rule.enabled, |switch| switch.enable)
+    switches.iter().rfind(|switch| concerns(switch)).map_or(rule.enabled, |switch| switch.enable)
 }
 
 /// Whether a name fits a pattern in which `*` is any text.
@@ -437,7 +443,9 @@ fn key(fields: &[String], event: &dyn Fields, out: &mut Vec<u8>) {
             None => (name.as_str(), None),
         };
         let value = nabe_event::field::find(name)
-            .map_or(Value::Missing(nabe_event::Missing::Unset), |found| event.get(found.id, arg.map(str::as_bytes)));
+            .map_or(Value::Missing(nabe_event::Missing::Unset), |found| {
+                event.get(found.id, arg.map(str::as_bytes))
+            });
         match datum(&value) {
             Datum::Text(text) => out.extend_from_slice(text.get(..MAX_KEY).unwrap_or(&text)),
             Datum::Null => {}

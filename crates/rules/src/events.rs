@@ -37,10 +37,9 @@ impl Names {
     fn of<'n>(&self, names: impl IntoIterator<Item = &'n [u8]>) -> NameSet {
         let mut set = self.filled(false);
         for name in names {
-            if let Ok(at) = self.0.binary_search_by(|known| known.as_bytes().cmp(name)) {
-                if let Some(word) = set.0.get_mut(at / 64) {
-                    *word |= 1 << (at % 64);
-                }
+            let Ok(at) = self.0.binary_search_by(|known| known.as_bytes().cmp(name)) else { continue };
+            if let Some(word) = set.0.get_mut(at / 64) {
+                *word |= 1 << (at % 64);
             }
         }
         set

@@ -15,8 +15,8 @@
 pub mod catalogue;
 mod compile;
 mod definition;
-pub mod engine;
 pub mod describe;
+pub mod engine;
 mod events;
 pub mod extension;
 mod load;

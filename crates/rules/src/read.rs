@@ -13,7 +13,7 @@ use crate::place::{Item, Place};
 use crate::report::{ErrorCode, Fault, Report, Result, WarningCode};
 use crate::schema;
 use crate::version::Version;
-use crate::yaml::{self, Kind, Node};
+use crate::yaml::{self, Kind, Node, YamlError};
 
 const OVERRIDE_APPEND: &str = "Keys 'override' and 'append: true' cannot be used together. Add an 'append' entry (e.g. \
      'condition: append') under 'override' instead.";
@@ -70,7 +70,7 @@ pub(crate) fn read(
         Ok(documents) => documents,
         Err(error) => {
             let place = place.at(error.at, Item::ValueFor, "");
-            report.fault(*Fault::new(ErrorCode::YamlParse, error.message, &place), content);
+            report.fault(*Fault::new(ErrorCode::YamlParse, parse_message(&error), &place), content);
             return false;
         }
     };
@@ -83,6 +83,15 @@ pub(crate) fn read(
         }
     }
     true
+}
+
+/// A parser's error in the form that tools know from Falco, and in its words where they are known.
+fn parse_message(error: &YamlError) -> String {
+    let words = match error.message.as_str() {
+        "mapping values are not allowed in this context" => "illegal map value",
+        other => other,
+    };
+    format!("yaml-cpp: error at line {}, column {}: {words}", error.at.line + 1, error.at.column + 1)
 }
 
 struct Reader<'r> {

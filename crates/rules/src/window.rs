@@ -119,7 +119,9 @@ impl Memory {
         chains.resize(sequence.before.len(), None);
         let began = match step.checked_sub(1) {
             None => Some(now_ns),
-            Some(before) => chains.get(before).copied().flatten().filter(|began| fits(sequence, *began, now_ns)),
+            Some(before) => {
+                chains.get(before).copied().flatten().filter(|began| fits(sequence, *began, now_ns))
+            }
         };
         if let (Some(began), Some(place)) = (began, chains.get_mut(step)) {
             // The chain that began last is the one that lasts longest.

@@ -1,5 +1,6 @@
 //! The published rule files: current and old ones load, broken ones give the published codes.
 
+#[path = "../../scap/tests/shared/mod.rs"]
 mod shared;
 
 use std::collections::BTreeMap;

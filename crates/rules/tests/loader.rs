@@ -1,5 +1,6 @@
 //! Falco's own cases of its rule loader: each gives the published verdict, messages and conditions.
 
+#[path = "../../scap/tests/shared/mod.rs"]
 mod shared;
 
 use nabe_rules::{File, Loaded, RuleSet};
