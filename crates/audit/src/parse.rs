@@ -60,7 +60,7 @@ pub enum Refusal {
         reason: String,
     },
     /// The value is no audit event.
-    #[error("not recognised as a Kubernetes audit event: kind is {kind}")]
+    #[error("data not recognized as a k8s audit event: kind is {kind}")]
     Kind {
         /// Its `kind`, or what is in its place.
         kind: String,
@@ -205,10 +205,10 @@ mod tests {
         assert_eq!(
             told,
             [
-                "not recognised as a Kubernetes audit event: kind is Pod",
+                "data not recognized as a k8s audit event: kind is Pod",
                 "cannot read stageTimestamp: late-26T19:28:10.123456Z",
-                "not recognised as a Kubernetes audit event: kind is a number",
-                "not recognised as a Kubernetes audit event: kind is missing",
+                "data not recognized as a k8s audit event: kind is a number",
+                "data not recognized as a k8s audit event: kind is missing",
             ]
         );
         assert!(audit("{").refusals[0].to_string().starts_with("not JSON: EOF"));

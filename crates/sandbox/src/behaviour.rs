@@ -1,0 +1,666 @@
+//! What a specimen did, gathered from its events: processes, files, network, signs, system calls.
+
+use std::collections::{BTreeMap, HashMap};
+
+use nabe_event::field::{descriptor as d, event as e, process as p};
+use nabe_event::{FieldId, Fields, Value};
+use serde::Serialize;
+
+use crate::Seen;
+
+/// Entries of each list at most; what is beyond is counted.
+const MAX_ENTRIES: usize = 4096;
+
+/// Bytes of a text that are kept.
+const MAX_TEXT: usize = 1024;
+
+/// A process of the specimen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ProcessNode {
+    /// Its number on the host.
+    pub pid: i64,
+    /// Its number as the specimen sees it.
+    pub vpid: Option<i64>,
+    /// Its parent's number on the host.
+    pub ppid: Option<i64>,
+    /// Its name.
+    pub name: String,
+    /// The programs that it ran, in order.
+    pub images: Vec<Image>,
+    /// Its first event: nanoseconds since the specimen's first.
+    pub start_ns: u64,
+    /// Its last event, or its end.
+    pub end_ns: u64,
+    /// How it ended; `None` when it was still there.
+    pub exit: Option<String>,
+    /// Its system calls.
+    pub syscalls: u64,
+}
+
+/// A program that a process ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Image {
+    /// When: nanoseconds since the specimen's first event.
+    pub at_ns: u64,
+    /// The executable's path.
+    pub exe: String,
+    /// The command line.
+    pub cmdline: String,
+}
+
+/// What happened to a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FileChange {
+    /// Its path as the specimen sees it.
+    pub path: String,
+    /// Created.
+    pub created: bool,
+    /// Bytes that were written to it.
+    pub written: u64,
+    /// Deleted.
+    pub deleted: bool,
+    /// Its owner, permissions or attributes were changed.
+    pub changed: bool,
+    /// Where it was renamed to.
+    pub renamed_to: Option<String>,
+    /// The first event about it.
+    pub event: u64,
+}
+
+/// An attempt to reach or to be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Network {
+    /// `connect`, `bind`, `listen`, `send`.
+    pub kind: String,
+    /// The other end, or the own one of `bind`.
+    pub endpoint: String,
+    /// The protocol, where it is known.
+    pub protocol: String,
+    /// What came of the last attempt: `SUCCESS` or an error.
+    pub result: String,
+    /// How often.
+    pub attempts: u64,
+    /// The first event about it.
+    pub event: u64,
+}
+
+/// Something that programs rarely do without a reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sign {
+    /// `privilege`, `persistence`, `anti-analysis`.
+    pub kind: String,
+    /// What.
+    pub what: String,
+    /// Details: a path, arguments.
+    pub detail: String,
+    /// What came of the last attempt.
+    pub result: String,
+    /// How often.
+    pub times: u64,
+    /// The first event about it.
+    pub event: u64,
+}
+
+/// A file that the specimen left, with what the caller found out about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Dropped {
+    /// Its path as the specimen sees it.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// SHA-256 of its content, in hexadecimal digits.
+    pub sha256: String,
+    /// Where it is kept, relative to the folder of evidence.
+    pub kept: Option<String>,
+    /// Names of YARA rules that match it.
+    pub yara: Vec<String>,
+}
+
+/// A system call's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// Calls.
+    pub calls: u64,
+    /// Calls that gave an error.
+    pub failed: u64,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Behaviour {
+    /// Processes by the order in which they appeared.
+    pub processes: Vec<ProcessNode>,
+    /// Files by path.
+    pub files: Vec<FileChange>,
+    /// Network attempts in their order.
+    pub network: Vec<Network>,
+    /// Signs in their order.
+    pub signs: Vec<Sign>,
+    /// System calls by name.
+    pub syscalls: BTreeMap<String, Count>,
+    /// Events looked at.
+    pub events: u64,
+    /// From the first event to the last: nanoseconds.
+    pub duration_ns: u64,
+    /// Entries for which there was no room.
+    pub left_out: u64,
+    #[serde(skip)]
+    index: Index,
+}
+
+/// Where entries stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Index {
+    first_ns: Option<u64>,
+    processes: HashMap<i64, usize>,
+    files: HashMap<String, usize>,
+    network: HashMap<(String, String), usize>,
+    signs: HashMap<(String, String), usize>,
+}
+
+fn text(fields: &dyn Fields, field: FieldId, arg: Option<&[u8]>) -> String {
+    match fields.get(field, arg) {
+        Value::Text(text) => {
+            let text = text.get(..MAX_TEXT).unwrap_or(text);
+            String::from_utf8_lossy(text).into_owned()
+        }
+        Value::Ip(address) => address.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Uint(number) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn number(fields: &dyn Fields, field: FieldId) -> Option<i64> {
+    match fields.get(field, None) {
+        Value::Int(number) => Some(number),
+        Value::Uint(number) => i64::try_from(number).ok(),
+        _ => None,
+    }
+}
+
+/// Places where a file makes something run again, by what their path begins or ends with.
+static PERSISTENT: &[(&str, &str)] = &[
+    ("/etc/cron", "cron job"),
+    ("/var/spool/cron", "cron job"),
+    ("/etc/systemd/", "systemd unit"),
+    ("/lib/systemd/", "systemd unit"),
+    ("/usr/lib/systemd/", "systemd unit"),
+    ("/etc/init.d/", "init script"),
+    ("/etc/rc", "init script"),
+    ("/etc/profile", "login shell"),
+    ("/etc/ld.so.preload", "preloaded library"),
+    ("/etc/pam.d/", "PAM"),
+    ("/etc/passwd", "accounts"),
+    ("/etc/shadow", "accounts"),
+    ("/etc/sudoers", "sudo"),
+    ("/etc/udev/rules.d/", "udev rule"),
+    ("/etc/modules", "kernel modules"),
+];
+
+/// The same by what they end with.
+static PERSISTENT_ENDS: &[(&str, &str)] = &[
+    ("/.ssh/authorized_keys", "ssh key"),
+    ("/.bashrc", "login shell"),
+    ("/.bash_profile", "login shell"),
+    ("/.profile", "login shell"),
+    ("/.zshrc", "login shell"),
+    ("/.config/autostart", "autostart"),
+];
+
+/// Files that say whether there is somebody who looks.
+static TELLTALE: &[&str] = &[
+    "/proc/self/status",
+    "/proc/cpuinfo",
+    "/proc/scsi/scsi",
+    "/sys/class/dmi/",
+    "/sys/devices/virtual/dmi/",
+    "/sys/hypervisor/",
+    "/.dockerenv",
+    "/proc/1/cgroup",
+    "/proc/self/cgroup",
+    "/proc/sys/kernel/hostname",
+];
+
+/// System calls that ask for more than an ordinary program has.
+static PRIVILEGE: &[&str] = &[
+    "setuid",
+    "setgid",
+    "setreuid",
+    "setregid",
+    "setresuid",
+    "setresgid",
+    "setfsuid",
+    "capset",
+    "mount",
+    "umount",
+    "umount2",
+    "move_mount",
+    "fsopen",
+    "open_tree",
+    "pivot_root",
+    "chroot",
+    "unshare",
+    "setns",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "bpf",
+    "kexec_load",
+    "kexec_file_load",
+    "iopl",
+    "ioperm",
+    "swapon",
+    "swapoff",
+    "reboot",
+    "quotactl",
+    "acct",
+    "sethostname",
+    "setdomainname",
+    "mknod",
+    "mknodat",
+    "open_by_handle_at",
+    "add_key",
+    "keyctl",
+    "request_key",
+    "perf_event_open",
+    "userfaultfd",
+    "ptrace",
+    "process_vm_writev",
+    "process_vm_readv",
+    "pidfd_getfd",
+    "syslog",
+];
+
+/// System calls that look at, or turn, the clock, or look for a tracer.
+static ANTI_ANALYSIS: &[&str] = &["clock_settime", "settimeofday", "adjtimex", "clock_adjtime", "stime"];
+
+impl Behaviour {
+    /// Nothing has happened yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes an event of the specimen in.
+    pub fn event(&mut self, seen: &Seen<'_>) {
+        let first_ns = *self.index.first_ns.get_or_insert(seen.event.ts_ns);
+        let now = seen.event.ts_ns.saturating_sub(first_ns);
+        self.events += 1;
+        self.duration_ns = self.duration_ns.max(now);
+        let fields = seen.fields;
+        let name = text(fields, e::TYPE, None);
+        let ends = !seen.event.id.is_enter() || matches!(&*name, "exit" | "exit_group");
+        let result = text(fields, e::RES, None);
+        let failed = number(fields, e::RAWRES).is_some_and(|result| result < 0);
+        self.process(seen, &name, now, ends && seen.event.id.is_syscall());
+        if seen.event.id.is_syscall() && ends {
+            let count = self.syscalls.entry(name.clone()).or_default();
+            count.calls += 1;
+            count.failed += u64::from(failed);
+        }
+        if !ends {
+            return;
+        }
+        self.file(seen, &name, failed);
+        self.connection(seen, &name, &result);
+        self.sign(seen, &name, &result);
+    }
+
+    fn process(&mut self, seen: &Seen<'_>, name: &str, now: u64, call: bool) {
+        let fields = seen.fields;
+        let Some(pid) = number(fields, p::PID).filter(|pid| *pid > 0) else { return };
+        let at = match self.index.processes.get(&pid) {
+            Some(at) => *at,
+            None if self.processes.len() >= MAX_ENTRIES => {
+                self.left_out += 1;
+                return;
+            }
+            None => {
+                self.index.processes.insert(pid, self.processes.len());
+                self.processes.push(ProcessNode {
+                    pid,
+                    vpid: number(fields, p::VPID),
+                    ppid: number(fields, p::PPID),
+                    start_ns: now,
+                    ..ProcessNode::default()
+                });
+                self.processes.len() - 1
+            }
+        };
+        let Some(node) = self.processes.get_mut(at) else { return };
+        node.end_ns = now;
+        node.syscalls += u64::from(call);
+        let is_exec = matches!(name, "execve" | "execveat") && !seen.event.id.is_enter();
+        if node.name.is_empty() || is_exec {
+            node.name = text(fields, p::NAME, None);
+            let image = Image {
+                at_ns: now,
+                exe: text(fields, p::EXE, None),
+                cmdline: text(fields, p::CMDLINE, None),
+            };
+            let is_news = node
+                .images
+                .last()
+                .is_none_or(|last| (&last.exe, &last.cmdline) != (&image.exe, &image.cmdline));
+            if is_news && node.images.len() < 64 {
+                node.images.push(image);
+            }
+        }
+        // A process ends with its first thread.
+        if name == "procexit" && seen.event.tid == pid {
+            let status = text(fields, e::ARG, Some(b"ret"));
+            let signal = text(fields, e::ARG, Some(b"sig"));
+            let by_signal = !signal.is_empty() && signal != "0" && !signal.starts_with("0(");
+            node.exit = Some(if by_signal { format!("signal {signal}") } else { format!("status {status}") });
+        }
+    }
+
+    fn file(&mut self, seen: &Seen<'_>, name: &str, failed: bool) {
+        let fields = seen.fields;
+        if failed {
+            return;
+        }
+        let path = || text(fields, e::FS_PATH_NAME, None);
+        match name {
+            "open" | "openat" | "openat2" | "creat" => {
+                let flags = text(fields, e::ARG, Some(b"flags"));
+                // F_CREATED says that the file was not there; without it O_CREAT may have opened it.
+                let created = flags.contains("F_CREATED") || name == "creat";
+                let emptied = flags.contains("O_TRUNC");
+                if created || emptied {
+                    let change = self.change(path(), seen.number);
+                    if let Some(change) = change {
+                        change.created |= created;
+                        change.changed |= emptied;
+                    }
+                }
+            }
+            "write" | "pwrite" | "pwritev" | "writev" | "pwrite64" | "sendfile" | "copy_file_range" => {
+                let is_file = text(fields, d::TYPE, None) == "file";
+                let bytes =
+                    number(fields, e::RAWRES).and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+                if is_file
+                    && bytes > 0
+                    && let Some(change) = self.change(text(fields, d::NAME, None), seen.number)
+                {
+                    change.written = change.written.saturating_add(bytes);
+                }
+            }
+            "unlink" | "unlinkat" | "rmdir" => {
+                if let Some(change) = self.change(path(), seen.number) {
+                    change.deleted = true;
+                }
+            }
+            "mkdir" | "mkdirat" | "mknod" | "mknodat" => {
+                if let Some(change) = self.change(path(), seen.number) {
+                    change.created = true;
+                }
+            }
+            "chmod" | "fchmodat" | "fchmod" | "chown" | "lchown" | "fchownat" | "fchown" | "truncate"
+            | "ftruncate" => {
+                let by_path = path();
+                let path = if by_path.is_empty() { text(fields, d::NAME, None) } else { by_path };
+                if let Some(change) = self.change(path, seen.number) {
+                    change.changed = true;
+                }
+            }
+            "rename" | "renameat" | "renameat2" | "link" | "linkat" | "symlink" | "symlinkat" => {
+                let (from, to) =
+                    (text(fields, e::FS_PATH_SOURCE, None), text(fields, e::FS_PATH_TARGET, None));
+                if name.starts_with("rename")
+                    && let Some(change) = self.change(from, seen.number)
+                {
+                    change.renamed_to = Some(to.clone());
+                }
+                if let Some(change) = self.change(to, seen.number) {
+                    change.created = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is known of a file; `None` without a path or without room.
+    fn change(&mut self, path: String, event: u64) -> Option<&mut FileChange> {
+        if path.is_empty() || path == "<NA>" {
+            return None;
+        }
+        let at = match self.index.files.get(&path) {
+            Some(at) => *at,
+            None if self.files.len() >= MAX_ENTRIES => {
+                self.left_out += 1;
+                return None;
+            }
+            None => {
+                self.index.files.insert(path.clone(), self.files.len());
+                self.files.push(FileChange { path, event, ..FileChange::default() });
+                self.files.len() - 1
+            }
+        };
+        self.files.get_mut(at)
+    }
+
+    fn connection(&mut self, seen: &Seen<'_>, name: &str, result: &str) {
+        let fields = seen.fields;
+        let kind = match name {
+            "connect" | "bind" | "listen" => name,
+            "sendto" | "sendmsg" | "sendmmsg" => "send",
+            _ => return,
+        };
+        let family = text(fields, d::TYPE, None);
+        if !matches!(&*family, "ipv4" | "ipv6") {
+            return;
+        }
+        let endpoint = match (text(fields, d::SIP, None), number(fields, d::SPORT)) {
+            (address, Some(port)) if !address.is_empty() && address.contains(':') => {
+                format!("[{address}]:{port}")
+            }
+            (address, Some(port)) if !address.is_empty() => format!("{address}:{port}"),
+            _ => text(fields, d::NAME, None),
+        };
+        if endpoint.is_empty() {
+            return;
+        }
+        let key = (kind.to_owned(), endpoint.clone());
+        let at = match self.index.network.get(&key) {
+            Some(at) => *at,
+            None if self.network.len() >= MAX_ENTRIES => {
+                self.left_out += 1;
+                return;
+            }
+            None => {
+                self.index.network.insert(key, self.network.len());
+                self.network.push(Network {
+                    kind: kind.to_owned(),
+                    endpoint,
+                    protocol: text(fields, d::L4PROTO, None),
+                    event: seen.number,
+                    ..Network::default()
+                });
+                self.network.len() - 1
+            }
+        };
+        if let Some(entry) = self.network.get_mut(at) {
+            entry.attempts += 1;
+            entry.result = result.to_owned();
+        }
+    }
+
+    fn sign(&mut self, seen: &Seen<'_>, name: &str, result: &str) {
+        let fields = seen.fields;
+        if PRIVILEGE.contains(&name) {
+            self.note(seen, "privilege", name, text(fields, e::ARGS, None), result);
+        }
+        if ANTI_ANALYSIS.contains(&name) {
+            self.note(seen, "anti-analysis", name, "turns the clock".into(), result);
+        }
+        let request = if name == "ptrace" { text(fields, e::ARG, Some(b"request")) } else { String::new() };
+        if request.contains("TRACEME") {
+            self.note(
+                seen,
+                "anti-analysis",
+                name,
+                "asks to be traced, which fails under a debugger".into(),
+                result,
+            );
+        }
+        if matches!(name, "open" | "openat" | "openat2" | "readlink" | "readlinkat" | "stat" | "access") {
+            let path = text(fields, e::FS_PATH_NAME, None);
+            if TELLTALE.iter().any(|place| path.starts_with(place)) {
+                self.note(seen, "anti-analysis", "looks for a sandbox", path, result);
+            }
+        }
+        if matches!(name, "nanosleep" | "clock_nanosleep") {
+            self.note(seen, "anti-analysis", "sleeps", String::new(), result);
+        }
+        let writes = match name {
+            "open" | "openat" | "openat2" | "creat" => {
+                let flags = text(fields, e::ARG, Some(b"flags"));
+                name == "creat"
+                    || ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|flag| flags.contains(flag))
+            }
+            "rename" | "renameat" | "renameat2" | "link" | "linkat" | "symlink" | "symlinkat" => true,
+            _ => false,
+        };
+        if writes {
+            let target = text(fields, e::FS_PATH_TARGET, None);
+            let path = if target.is_empty() { text(fields, e::FS_PATH_NAME, None) } else { target };
+            if let Some(what) = persistent(&path) {
+                self.note(seen, "persistence", what, path, result);
+            }
+        }
+    }
+
+    fn note(&mut self, seen: &Seen<'_>, kind: &str, what: &str, detail: String, result: &str) {
+        let key = (what.to_owned(), detail.clone());
+        let at = match self.index.signs.get(&key) {
+            Some(at) => *at,
+            None if self.signs.len() >= MAX_ENTRIES => {
+                self.left_out += 1;
+                return;
+            }
+            None => {
+                self.index.signs.insert(key, self.signs.len());
+                let (kind, what) = (kind.to_owned(), what.to_owned());
+                self.signs.push(Sign { kind, what, detail, event: seen.number, ..Sign::default() });
+                self.signs.len() - 1
+            }
+        };
+        if let Some(sign) = self.signs.get_mut(at) {
+            sign.times += 1;
+            sign.result = result.to_owned();
+        }
+    }
+
+    /// Nothing comes any more: lists get their order.
+    pub fn finish(&mut self) {
+        self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        self.index.files.clear();
+    }
+
+    /// The children of a process, by their positions; of `None` those whose parent is none of the
+    /// specimen's.
+    #[must_use]
+    pub fn children(&self, pid: Option<i64>) -> Vec<usize> {
+        let known = |pid: i64| self.processes.iter().any(|node| node.pid == pid);
+        let all = self.processes.iter().enumerate();
+        all.filter(|(_, node)| match pid {
+            Some(pid) => node.ppid == Some(pid) && node.pid != pid,
+            None => node.ppid.is_none_or(|ppid| !known(ppid) || ppid == node.pid),
+        })
+        .map(|(at, _)| at)
+        .collect()
+    }
+}
+
+fn persistent(path: &str) -> Option<&'static str> {
+    let begins = PERSISTENT.iter().find(|(place, _)| path.starts_with(place));
+    let ends = PERSISTENT_ENDS.iter().find(|(place, _)| path.ends_with(place));
+    begins.or(ends).map(|(_, what)| *what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nabe_event::Missing;
+    use nabe_event::raw::{Event, Params};
+    use nabe_event::table::EventId;
+
+    /// Fields by name.
+    struct Made(Vec<(&'static str, &'static str)>);
+
+    impl Fields for Made {
+        fn get(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
+            let name = field.field().name;
+            let name = match arg {
+                Some(arg) => format!("{name}.{}", String::from_utf8_lossy(arg)),
+                None => name.to_owned(),
+            };
+            let found = self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+            match found {
+                Some(value) => value.parse().map_or(Value::Text(value.as_bytes()), Value::Int),
+                None => Value::Missing(Missing::Unset),
+            }
+        }
+        fn related(&self, _: FieldId, _: &mut dyn FnMut(&dyn Fields) -> bool) -> Option<usize> {
+            None
+        }
+    }
+
+    fn behaviour(events: Vec<(EventId, Vec<(&'static str, &'static str)>)>) -> Behaviour {
+        let mut behaviour = Behaviour::new();
+        for (number, (id, fields)) in (1..).zip(events) {
+            let event = Event { id, cpu: 0, flags: 0, ts_ns: 100 + number, tid: 7, params: Params::NONE };
+            behaviour.event(&Seen { event: &event, fields: &Made(fields), number });
+        }
+        behaviour.finish();
+        behaviour
+    }
+
+    #[test]
+    fn files_network_and_signs_are_gathered() {
+        let of = |more: &[(&'static str, &'static str)]| {
+            let mut fields = vec![("process.pid", "7"), ("process.name", "evil"), ("process.exe", "/evil")];
+            fields.extend_from_slice(more);
+            fields
+        };
+        let open = [
+            ("evt.type", "openat"),
+            ("evt.res", "SUCCESS"),
+            ("evt.rawres", "3"),
+            ("evt.arg.flags", "O_CREAT|O_WRONLY|F_CREATED"),
+            ("fs.path.name", "/etc/cron.d/x"),
+        ];
+        let write =
+            [("evt.type", "write"), ("evt.rawres", "100"), ("fd.type", "file"), ("fd.name", "/etc/cron.d/x")];
+        let connect = [
+            ("evt.type", "connect"),
+            ("evt.res", "ECONNREFUSED"),
+            ("evt.rawres", "-111"),
+            ("fd.type", "ipv4"),
+            ("fd.sip", "10.0.0.1"),
+            ("fd.sport", "4444"),
+            ("fd.l4proto", "tcp"),
+        ];
+        let unlink = [("evt.type", "unlink"), ("evt.rawres", "0"), ("fs.path.name", "/evil")];
+        let found = behaviour(vec![
+            (EventId::SYSCALL_OPENAT_2_X, of(&open)),
+            (EventId::SYSCALL_WRITE_X, of(&write)),
+            (EventId::SYSCALL_WRITE_X, of(&write)),
+            (EventId::SOCKET_CONNECT_X, of(&connect)),
+            (EventId::SOCKET_CONNECT_X, of(&connect)),
+            (EventId::SYSCALL_UNLINK_2_X, of(&unlink)),
+        ]);
+        assert_eq!(found.files.len(), 2);
+        assert_eq!(
+            (found.files[0].created, found.files[0].written, found.files[1].deleted),
+            (true, 200, true)
+        );
+        assert_eq!((&*found.network[0].endpoint, found.network[0].attempts), ("10.0.0.1:4444", 2));
+        assert_eq!((&*found.signs[0].kind, &*found.signs[0].what), ("persistence", "cron job"));
+        assert_eq!(found.syscalls["connect"], Count { calls: 2, failed: 2 });
+        assert_eq!(found.processes[0].images[0].exe, "/evil");
+        assert_eq!(found.children(None), [0]);
+    }
+}
