@@ -22,7 +22,6 @@ struct Wanted {
     hidden: bool,
     positive: bool,
     required: bool,
-    number: bool,
 }
 
 /// A declared view that runs.
@@ -39,6 +38,7 @@ pub struct Declared {
     footer: String,
     groups: Groups,
     live: bool,
+    json: bool,
     interval_ns: u64,
     /// Whether the titles of a list stand already.
     titled: bool,
@@ -74,9 +74,7 @@ impl Declared {
         let mut wanted = Vec::new();
         for column in spec.columns.iter().filter(|column| setup.containers || !column.containers) {
             let readers = column.fields.iter().map(|name| reader(name)).collect::<Result<Vec<_>, _>>()?;
-            let number = readers.iter().all(Reader::is_number);
             wanted.push(Wanted {
-                number,
                 column: Column {
                     title: fill(&column.title),
                     field: column.fields.iter().map(|name| fill(name)).collect::<Vec<_>>().join(","),
@@ -111,6 +109,7 @@ impl Declared {
             footer: fill(&spec.footer),
             groups: Groups::new(operations, by),
             live: setup.live,
+            json: setup.json,
             interval_ns: setup.interval_ns.unwrap_or(SECOND_NS),
             titled: false,
             wanted,
@@ -135,8 +134,7 @@ impl Declared {
                 match () {
                     () if !defaults || wanted.required => return false,
                     () if real => {}
-                    () if wanted.number => cell = Cell::Uint(0),
-                    () => cell = Cell::Text(Box::default()),
+                    () => cell = wanted.readers.first().map(Reader::zero).unwrap_or_default(),
                 }
             }
             if wanted.positive && cell.number().is_none_or(|number| number <= 0.0) {
@@ -313,6 +311,13 @@ impl Declared {
             at_ns: event.ts_ns,
             ..Table::default()
         };
+        if self.json {
+            let mut row = Vec::new();
+            table.json_row(&mut row);
+            row.push(b'\n');
+            out.push(Piece::Text(row));
+            return;
+        }
         let mut text = Vec::new();
         table.text(out.safe, &mut text);
         let from = if core::mem::replace(&mut self.titled, true) {

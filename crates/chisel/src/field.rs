@@ -63,6 +63,8 @@ enum Source {
     Cpu { user: bool, system: bool, tid: FieldId, kind: FieldId, rawarg: FieldId, before: HashMap<i64, u64> },
     /// A part of what is written to /dev/log: `<priority>text`.
     Syslog { data: FieldId, part: Syslog },
+    /// 1 for samples: of any thread, or of first threads.
+    Sample { kind: FieldId, main: Option<FieldId> },
     /// Open descriptors as a share of the limit, not rounded.
     Usage { open: FieldId, limit: FieldId },
 }
@@ -134,6 +136,8 @@ impl Reader {
             "thread.cpu" => cpu(true, true)?,
             "thread.cpu.user" => cpu(true, false)?,
             "thread.cpu.system" => cpu(false, true)?,
+            "evt.count.threadinfo" => Source::Sample { kind: id("evt.type")?, main: None },
+            "evt.count.procinfo" => Source::Sample { kind: id("evt.type")?, main: Some(id("thread.ismain")?) },
             "proc.fdusage" => Source::Usage { open: id("proc.fdopencount")?, limit: id("proc.fdlimit")? },
             name if SYSLOG.iter().any(|(known, _)| *known == name) => {
                 let part = SYSLOG
@@ -162,6 +166,16 @@ impl Reader {
         matches!(self.source, Source::Cpu { .. })
     }
 
+    /// What stands for a missing value: zero or no text.
+    #[must_use]
+    pub fn zero(&self) -> Cell {
+        match self.source {
+            Source::Cpu { .. } | Source::Usage { .. } => Cell::Float(0.0),
+            _ if self.is_number() => Cell::Uint(0),
+            _ => Cell::Text(Box::default()),
+        }
+    }
+
     /// Whether its values are numbers.
     #[must_use]
     pub fn is_number(&self) -> bool {
@@ -169,7 +183,7 @@ impl Reader {
             Source::Event { id, .. } => {
                 matches!(id.field().ty, Type::Int | Type::Uint | Type::Duration | Type::Bool)
             }
-            Source::Cpu { .. } | Source::Usage { .. } => true,
+            Source::Cpu { .. } | Source::Usage { .. } | Source::Sample { .. } => true,
             Source::Syslog { part, .. } => matches!(part, Syslog::Facility | Syslog::Severity),
         }
     }
@@ -182,6 +196,11 @@ impl Reader {
                 Value::Text(data) => part.of(data).unwrap_or_default(),
                 _ => Cell::Missing,
             },
+            Source::Sample { kind, main } => {
+                let is_sample = matches!(event.get(*kind, None), Value::Text(b"procinfo"));
+                let counts = main.is_none_or(|main| matches!(event.get(main, None), Value::Bool(true)));
+                if is_sample && counts { Cell::Uint(1) } else { Cell::Missing }
+            }
             Source::Usage { open, limit } => {
                 let (open, limit) = (number(event, *open, None), number(event, *limit, None));
                 match (open, limit) {

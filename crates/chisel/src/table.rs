@@ -73,6 +73,20 @@ impl Table {
         }
     }
 
+    /// Appends the first row as one JSON object, keys being the titles.
+    pub fn json_row(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (nth, (column, cell)) in self.columns.iter().zip(self.rows.iter().flatten()).enumerate() {
+            if nth > 0 {
+                out.push(b',');
+            }
+            json_text(column.title.as_bytes(), out);
+            out.push(b':');
+            json_cell(cell, out);
+        }
+        out.push(b'}');
+    }
+
     /// Appends the table as one JSON object: `{"ts":…,"columns":[…],"rows":[…],"dropped":…}`.
     pub fn json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(
@@ -108,7 +122,8 @@ fn json_cell(cell: &Cell, out: &mut Vec<u8>) {
     match cell {
         Cell::Missing => out.extend_from_slice(b"null"),
         Cell::Text(text) => json_text(text, out),
-        Cell::Float(number) if !number.is_finite() => out.extend_from_slice(b"null"),
+        Cell::Float(number) if number.is_finite() => out.extend_from_slice(format!("{number:?}").as_bytes()),
+        Cell::Float(_) => out.extend_from_slice(b"null"),
         other => other.write(out),
     }
 }

@@ -63,7 +63,7 @@ struct Row {
 fn value(reader: &mut Reader, fields: &dyn Fields) -> Vec<u8> {
     let mut text = Vec::new();
     match reader.cell(fields) {
-        Cell::Missing if reader.name() == "user.name" => text.extend_from_slice(b"<NA>"),
+        Cell::Missing if matches!(reader.name(), "user.name" | "fd.type") => text.extend_from_slice(b"<NA>"),
         cell => cell.write(&mut text),
     }
     text

@@ -69,10 +69,13 @@ impl Copy {
             Item::Descriptor(descriptor) => {
                 // A connection that was there before the first event has its local end first; the
                 // server is the end that somebody waits at.
-                if let Target::Connection { source, destination, .. } = &mut descriptor.target
-                    && servers.contains(&source.port())
-                {
-                    core::mem::swap(source, destination);
+                if let Target::Connection { source, destination, .. } = &mut descriptor.target {
+                    for end in [&mut *source, &mut *destination] {
+                        end.set_ip(end.ip().to_canonical());
+                    }
+                    if servers.contains(&source.port()) {
+                        core::mem::swap(source, destination);
+                    }
                 }
                 if let Some(at) = self.position(descriptor.tid)
                     && let Some(known) = self.threads.get_mut(at)
