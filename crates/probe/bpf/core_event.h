@@ -23,8 +23,4 @@ struct linux_binprm {
 	const char *filename;
 };
 
-struct kernel_siginfo;
-
-struct k_sigaction;
-
 #endif

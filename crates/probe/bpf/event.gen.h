@@ -3,9 +3,11 @@
 #ifndef NABE_EVENT_GEN_H
 #define NABE_EVENT_GEN_H
 
-/* Exit events and those without an enter side: number; how many parameters. */
+/* Events that are not old: number; how many parameters. */
 #define EV_GENERIC_X 1
 #define N_GENERIC_X 2
+#define EV_SYSCALL_OPEN_E 2
+#define N_SYSCALL_OPEN_E 3
 #define EV_SYSCALL_OPEN_X 3
 #define N_SYSCALL_OPEN_X 6
 #define EV_SYSCALL_CLOSE_X 5
@@ -18,6 +20,8 @@
 #define N_SOCKET_SOCKET_X 5
 #define EV_SOCKET_BIND_X 21
 #define N_SOCKET_BIND_X 3
+#define EV_SOCKET_CONNECT_E 22
+#define N_SOCKET_CONNECT_E 2
 #define EV_SOCKET_CONNECT_X 23
 #define N_SOCKET_CONNECT_X 4
 #define EV_SOCKET_LISTEN_X 25
@@ -50,6 +54,8 @@
 #define N_SOCKET_RECVMSG_X 6
 #define EV_SOCKET_RECVMMSG_X 55
 #define N_SOCKET_RECVMMSG_X 6
+#define EV_SYSCALL_CREAT_E 58
+#define N_SYSCALL_CREAT_E 2
 #define EV_SYSCALL_CREAT_X 59
 #define N_SYSCALL_CREAT_X 6
 #define EV_SYSCALL_PIPE_X 61
@@ -238,6 +244,8 @@
 #define N_SYSCALL_UNLINKAT_2_X 4
 #define EV_SYSCALL_MKDIRAT_X 305
 #define N_SYSCALL_MKDIRAT_X 4
+#define EV_SYSCALL_OPENAT_2_E 306
+#define N_SYSCALL_OPENAT_2_E 4
 #define EV_SYSCALL_OPENAT_2_X 307
 #define N_SYSCALL_OPENAT_2_X 7
 #define EV_SYSCALL_LINK_2_X 309
@@ -258,6 +266,8 @@
 #define N_PLUGINEVENT_E 2
 #define EV_CONTAINER_JSON_2_E 324
 #define N_CONTAINER_JSON_2_E 1
+#define EV_SYSCALL_OPENAT2_E 326
+#define N_SYSCALL_OPENAT2_E 5
 #define EV_SYSCALL_OPENAT2_X 327
 #define N_SYSCALL_OPENAT2_X 8
 #define EV_SYSCALL_MPROTECT_X 329

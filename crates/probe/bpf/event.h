@@ -92,7 +92,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 16);
+	__uint(max_entries, 32);
 	__type(key, __u32);
 	__type(value, __u32);
 } handlers SEC(".maps");
@@ -119,11 +119,13 @@ _Static_assert(sizeof(struct event_head) == HEAD, "as in live::record");
 /* Room for RECORD_MAX and one more value behind it, and what walks need. */
 struct event_scratch {
 	__u8 bytes[2 * (RECORD_MAX + 1)];
-	__u64 names[16];
-	__u64 kn;
+	__u64 names[16]; /* also room for a socket address */
+	__u64 kn; /* or where an iovec goes on */
 	__u32 depth;
-	__u32 spare;
+	__u32 parts;
 	__u64 place_at;
+	__u64 left;
+	__u64 size;
 	struct path_place place;
 	struct path_text path;
 };

@@ -7,5 +7,10 @@
 #include "event.h"
 #include "sys_hot.h"
 #include "sys_task.h"
+#include "sys_file.h"
+#include "sys_fd.h"
+#include "sys_proc.h"
+#include "sys_net.h"
+#include "sched.h"
 
 char LICENSE[] SEC("license") = "GPL";

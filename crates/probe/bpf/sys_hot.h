@@ -14,11 +14,7 @@ enum {
 	HANDLE_CLOSE = 1,
 	HANDLE_DATA = 2,
 	HANDLE_OPEN = 3,
-	HANDLE_FILE = 4,
-	HANDLE_NET = 5,
-	HANDLE_PROC = 6,
-	HANDLE_TASK = 7,
-	HANDLE_MISC = 8,
+	/* The others are slots of `handlers`. */
 };
 
 /* A record of fixed size, written in the ring. */

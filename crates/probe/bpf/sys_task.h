@@ -110,6 +110,107 @@ large:
 	return 0;
 }
 
+/* --- an execve that fails: what was asked for is still in the caller's memory --- */
+
+#define TEXTS_MOST 64
+
+/* One text of an array of pointers behind what is there. */
+static __always_inline bool texts_step(struct event_scratch *s)
+{
+	__u64 at = s->place_at, from = 0;
+	long n;
+
+	if (s->left < at || bpf_probe_read_user(&from, sizeof(from), (void *)s->kn) || !from)
+		return true;
+	s->kn += sizeof(from);
+	if (at > RECORD_MAX)
+		return true;
+	n = bpf_probe_read_user_str(&s->bytes[at], ARGS_ROOM, (void *)from);
+	if (n > 0)
+		s->place_at = at + n;
+	return n <= 0;
+}
+
+/* The texts from `array` on; what is beyond ARGS_ROOM is cut. */
+static __always_inline bool put_text_array(struct out *o, struct event_scratch *s, __u64 array)
+{
+	__u64 before = o->at, at;
+	int i;
+
+	s->kn = array;
+	s->place_at = before;
+	s->left = before + ARGS_ROOM;
+	LOOP(i, TEXTS_MOST, texts_step(s));
+	at = s->place_at;
+	if (at > RECORD_MAX || at < before)
+		return false;
+	if (at - before > ARGS_ROOM) {
+		at = before + ARGS_ROOM;
+		if (at > RECORD_MAX)
+			return false;
+		o->buf[at - 1] = 0;
+	}
+	put_len(o, at - before);
+	o->at = at;
+	return true;
+}
+
+static __always_inline void put_failed_exe(struct out *o, __u64 argv)
+{
+	__u64 first = 0;
+
+	bpf_probe_read_user(&first, sizeof(first), (void *)argv);
+	put_user_text(o, (void *)first, ARGS_ROOM);
+}
+
+SEC("?tp_btf/sys_exit")
+int nabe_exec_failed(__u64 *ctx)
+{
+	struct event_scratch *s = scratch_of(SCRATCH_SYSCALL);
+	struct task_struct *task = this_task();
+	struct pt_regs *regs = (void *)ctx[0];
+	struct mm_struct *mm;
+	struct file *file;
+	__u64 argv, env, name;
+	long ret = ctx[1];
+	bool at;
+
+	/* A success is told by the scheduler's hook; here its arguments are gone. */
+	if (!s || ret == 0)
+		return 0;
+	at = NR(regs) == NR_execveat;
+	name = at ? ARG1(regs) : ARG0(regs);
+	argv = at ? ARG2(regs) : ARG1(regs);
+	env = at ? ARG3(regs) : ARG2(regs);
+	mm = BPF_CORE_READ(task, mm);
+	file = BPF_CORE_READ(mm, exe_file);
+	SCRATCH_BEGIN(o, s, at ? EV_SYSCALL_EXECVEAT_X : EV_SYSCALL_EXECVE_19_X,
+		      N_SYSCALL_EXECVE_19_X, pending_flags(s));
+	put_u64(&o, ret);
+	put_failed_exe(&o, argv);
+	SETTLE(&o);
+	if (!put_text_array(&o, s, argv + 8))
+		goto large;
+	put_ids(&o, task);
+	SETTLE(&o);
+	if (!put_cgroups(&o, s, task))
+		goto large;
+	if (!put_text_array(&o, s, env))
+		goto large;
+	put_session(&o, task);
+	put_exe(&o, task, file);
+	SETTLE(&o);
+	put_path(&o, s, file);
+	put_u64(&o, pid_nr(BPF_CORE_READ(task, signal, pids[PIDTYPE_PGID]), 0));
+	put_u32(&o, BPF_CORE_READ(task, cred, egid.val));
+	put_user_text(&o, (void *)name, PATH_MAX);
+	SCRATCH_END(o);
+	return 0;
+large:
+	count_up(too_large);
+	return 0;
+}
+
 /* How a thread that ends leaves: wait(2)'s status and its parts; whom its children go to. */
 SEC("?tp_btf/sched_process_exit")
 int nabe_leave(__u64 *ctx)

@@ -24,6 +24,7 @@ mod ring;
 mod snapshot;
 mod sys;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,6 +132,9 @@ pub struct Live {
     told: Vec<[u64; CAUSES.len()]>,
     told_skipped: u64,
     losses: Vec<Loss>,
+    offer: Offer,
+    /// How much of the offer was handed out; what a reader left comes with its next call.
+    taken: Cell<usize>,
     phase: Phase,
     delivered: u64,
     /// Events older than the snapshot, which has what they did.
@@ -150,6 +154,15 @@ enum Phase {
     Draining,
     /// Everything is handed out.
     Ended,
+}
+
+/// What a batch is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offer {
+    Nothing,
+    Snapshot,
+    /// What the last look at the ring found, then losses.
+    Events,
 }
 
 /// A loss that was noticed, on its way into the stream.
@@ -267,6 +280,8 @@ impl Live {
             told: vec![[0; CAUSES.len()]; cpus as usize],
             told_skipped: 0,
             losses: Vec::new(),
+            offer: Offer::Nothing,
+            taken: Cell::new(0),
             phase: Phase::Snapshot,
             delivered: 0,
             early: 0,
@@ -320,6 +335,15 @@ impl Live {
         }
     }
 
+    /// Items of the offer.
+    fn offered(&self) -> usize {
+        match self.offer {
+            Offer::Nothing => 0,
+            Offer::Snapshot => self.snapshot.len(),
+            Offer::Events => self.ring.slots().len() + self.losses.iter().filter(|loss| loss.ready).count(),
+        }
+    }
+
     /// Looks at the ring, waiting once when little is in it.
     fn look(&mut self) {
         // What was handed out is given back before waiting: writers have the whole ring meanwhile.
@@ -361,22 +385,30 @@ impl Source for Live {
     type Error = Error;
 
     fn batch(&mut self) -> Result<Option<impl Iterator<Item = Item<'_>>>, Error> {
-        self.losses.retain(|loss| !loss.ready);
-        let snapshot = self.phase == Phase::Snapshot;
-        if self.phase == Phase::Ended {
-            return Ok(None);
+        if self.taken.get() >= self.offered() {
+            self.losses.retain(|loss| !loss.ready);
+            self.taken.set(0);
+            self.offer = match self.phase {
+                Phase::Ended => return Ok(None),
+                Phase::Snapshot => {
+                    self.phase = Phase::Events;
+                    Offer::Snapshot
+                }
+                Phase::Events | Phase::Draining => {
+                    self.look();
+                    Offer::Events
+                }
+            };
         }
-        if snapshot {
-            self.phase = Phase::Events;
-        } else {
-            self.look();
-        }
+        let left = self.taken.get();
         let last = self.ring.slots().last().map_or_else(|| now_ns(ClockId::Boottime), |slot| slot.ts);
-        let Self { ring, snapshot: state, losses, delivered, early, epoch_ns, .. } = self;
-        let (epoch_ns, ring, state) = (*epoch_ns, &*ring, &*state);
-        let items = snapshot.then(|| state.items()).into_iter().flatten();
-        let slots: &[Slot] = if snapshot { &[] } else { ring.slots() };
-        let events = slots.iter().filter_map(move |slot| {
+        let Self { ring, snapshot: state, losses, delivered, early, epoch_ns, taken, offer, .. } = self;
+        let (epoch_ns, ring, state, taken) = (*epoch_ns, &*ring, &*state, &*taken);
+        let took = move || taken.set(taken.get() + 1);
+        let items = (*offer == Offer::Snapshot).then(|| state.items().skip(left).inspect(move |_| took()));
+        let slots: &[Slot] = if *offer == Offer::Events { ring.slots() } else { &[] };
+        let events = slots.iter().skip(left).filter_map(move |slot| {
+            took();
             let event = record::decode(ring.record(slot), epoch_ns)?;
             if slot.ts < state.end() && state.has(slot.ts, &event) {
                 *early += 1;
@@ -385,11 +417,13 @@ impl Source for Live {
             *delivered += 1;
             Some(Item::Event(event))
         });
-        let losses = losses
-            .iter()
-            .filter(move |loss| loss.ready && !snapshot)
-            .filter_map(move |loss| loss.event(epoch_ns.wrapping_add(last)).map(Item::Event));
-        Ok(Some(items.chain(events).chain(losses)))
+        let ready = losses.iter().filter(|loss| loss.ready).skip(left.saturating_sub(slots.len()));
+        let losses =
+            ready.take(if *offer == Offer::Events { usize::MAX } else { 0 }).filter_map(move |loss| {
+                took();
+                loss.event(epoch_ns.wrapping_add(last)).map(Item::Event)
+            });
+        Ok(Some(items.into_iter().flatten().chain(events).chain(losses)))
     }
 
     fn account(&self) -> Account {

@@ -415,12 +415,11 @@ pub static X86_64: &[Native] = native! {
 pub fn c_header() -> String {
     use core::fmt::Write as _;
     let mut text = String::from(
-        "/* SPDX-License-Identifier: GPL-2.0 */\n/* Made by `cargo xtask codegen` from crates/event/src/table: do not edit. */\n#ifndef NABE_EVENT_GEN_H\n#define NABE_EVENT_GEN_H\n\n/* Exit events and those without an enter side: number; how many parameters. */\n",
+        "/* SPDX-License-Identifier: GPL-2.0 */\n/* Made by `cargo xtask codegen` from crates/event/src/table: do not edit. */\n#ifndef NABE_EVENT_GEN_H\n#define NABE_EVENT_GEN_H\n\n/* Events that are not old: number; how many parameters. */\n",
     );
     for id in EventId::all() {
         let row = id.row();
-        let alone = !row.category.has(super::Category::SYSCALL) || !id.is_enter();
-        if alone && !row.flags.has(super::Flags::UNUSED) && !row.flags.has(super::Flags::OLD_VERSION) {
+        if !row.flags.has(super::Flags::UNUSED) && !row.flags.has(super::Flags::OLD_VERSION) {
             let _ = writeln!(
                 text,
                 "#define EV_{} {}\n#define N_{} {}",

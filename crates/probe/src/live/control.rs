@@ -45,12 +45,177 @@ const HANDLERS: &[(Handler, &[&str])] = &[
     (own(1), &["close"]),
     (own(2), &["read", "write"]),
     (own(3), &["open", "openat"]),
+    (
+        other(4, "nabe_path"),
+        &[
+            "creat",
+            "openat2",
+            "access",
+            "chdir",
+            "chroot",
+            "chmod",
+            "fchmodat",
+            "chown",
+            "lchown",
+            "fchownat",
+            "mkdir",
+            "mkdirat",
+            "mknod",
+            "mknodat",
+            "rmdir",
+            "stat",
+            "lstat",
+            "newfstatat",
+            "umount2",
+            "unlink",
+            "unlinkat",
+            "getcwd",
+            "memfd_create",
+        ],
+    ),
+    (
+        other(5, "nabe_paths"),
+        &[
+            "link",
+            "linkat",
+            "rename",
+            "renameat",
+            "renameat2",
+            "symlink",
+            "symlinkat",
+            "mount",
+            "open_by_handle_at",
+            "init_module",
+            "finit_module",
+            "delete_module",
+            "fsconfig",
+        ],
+    ),
+    (
+        other(6, "nabe_fd"),
+        &[
+            "bpf",
+            "close_range",
+            "copy_file_range",
+            "dup",
+            "dup2",
+            "dup3",
+            "epoll_create",
+            "epoll_create1",
+            "epoll_wait",
+            "eventfd",
+            "eventfd2",
+            "fchdir",
+            "fchmod",
+            "fchown",
+            "fcntl",
+            "flock",
+            "fstat",
+            "getdents",
+            "getdents64",
+            "inotify_init",
+            "inotify_init1",
+            "ioctl",
+            "lseek",
+            "pidfd_getfd",
+            "pidfd_open",
+            "pipe",
+            "pipe2",
+            "sendfile",
+            "signalfd",
+            "signalfd4",
+            "splice",
+            "timerfd_create",
+            "userfaultfd",
+        ],
+    ),
     (other(7, "nabe_clone"), &["clone", "clone3", "fork", "vfork"]),
+    (
+        other(8, "nabe_memory"),
+        &["brk", "mmap", "munmap", "mprotect", "mlock", "mlock2", "mlockall", "munlock", "munlockall"],
+    ),
+    (
+        other(9, "nabe_proc"),
+        &[
+            "capset",
+            "getuid",
+            "geteuid",
+            "getgid",
+            "getegid",
+            "getresuid",
+            "getresgid",
+            "setuid",
+            "setgid",
+            "setreuid",
+            "setregid",
+            "setresuid",
+            "setresgid",
+            "setsid",
+            "setpgid",
+            "setns",
+            "unshare",
+            "kill",
+            "tkill",
+            "tgkill",
+            "getrlimit",
+            "setrlimit",
+            "prlimit64",
+            "prctl",
+            "ptrace",
+            "seccomp",
+        ],
+    ),
+    (
+        other(10, "nabe_ipc"),
+        &[
+            "poll",
+            "ppoll",
+            "select",
+            "nanosleep",
+            "futex",
+            "semctl",
+            "semget",
+            "semop",
+            "io_uring_enter",
+            "io_uring_register",
+        ],
+    ),
+    (other(11, "nabe_seldom"), &["io_uring_setup", "quotactl", "keyctl"]),
+    (
+        other(12, "nabe_socket"),
+        &[
+            "socket",
+            "bind",
+            "connect",
+            "listen",
+            "accept",
+            "accept4",
+            "shutdown",
+            "getsockname",
+            "getpeername",
+            "socketpair",
+            "setsockopt",
+            "getsockopt",
+        ],
+    ),
+    (other(13, "nabe_send"), &["sendto", "recvfrom", "pread64", "pwrite64"]),
+    (
+        other(14, "nabe_vector"),
+        &["readv", "preadv", "writev", "pwritev", "process_vm_readv", "process_vm_writev"],
+    ),
+    (other(15, "nabe_message"), &["sendmsg", "recvmsg", "sendmmsg", "recvmmsg"]),
+    (other(16, "nabe_exec_failed"), &["execve", "execveat"]),
 ];
 
 /// Hooks that are no system call: the event, the bits of `HOOK_*`, its program.
-pub(crate) const HOOKS: &[(EventId, u32, &str)] =
-    &[(EventId::SYSCALL_EXECVE_19_X, 0, "nabe_exec"), (EventId::PROCEXIT_1_E, 1, "nabe_leave")];
+pub(crate) const HOOKS: &[(EventId, u32, &str)] = &[
+    (EventId::SYSCALL_EXECVE_19_X, 0, "nabe_exec"),
+    (EventId::PROCEXIT_1_E, 1, "nabe_leave"),
+    (EventId::SIGNALDELIVER_E, 2, "nabe_signal"),
+    (EventId::SCHEDSWITCH_6_E, 3, "nabe_switch"),
+    (EventId::PAGE_FAULT_E, 4, "nabe_fault_user"),
+    (EventId::PAGE_FAULT_E, 5, "nabe_fault_kernel"),
+];
 
 /// State follows from these, too, although the table does not flag them.
 const STATEFUL: &[EventId] = &[
@@ -66,16 +231,35 @@ pub(crate) fn handler(native: &Native) -> Handler {
     HANDLERS.iter().find(|(_, names)| names.contains(&native.name)).map_or(GENERIC, |(handler, _)| *handler)
 }
 
+/// The calls whose start is told, too: another thread may change their texts before the end.
+const fn handler_has_enter(id: EventId) -> bool {
+    matches!(
+        id,
+        EventId::SYSCALL_OPEN_X
+            | EventId::SYSCALL_OPENAT_2_X
+            | EventId::SYSCALL_OPENAT2_X
+            | EventId::SYSCALL_CREAT_X
+            | EventId::SOCKET_CONNECT_X
+    )
+}
+
 /// What is wanted of an event: `WANTED`, `STATE`, `ENTER`.
 fn wish(interest: &EventInterest, id: EventId) -> u8 {
     let mut bits = 0;
     if interest.events.contains(id) {
         bits |= WANTED;
     }
-    if interest.state && (id.row().flags.has(Flags::MODIFIES_STATE) || STATEFUL.contains(&id)) {
+    let state = !id.is_enter() || !id.is_syscall();
+    if interest.state && state && (id.row().flags.has(Flags::MODIFIES_STATE) || STATEFUL.contains(&id)) {
         bits |= STATE;
     }
-    if !id.is_enter() && interest.events.contains(id.other_side()) {
+    // The old starts of other calls are not made any more.
+    let other = id.other_side();
+    if !id.is_enter()
+        && interest.events.contains(other)
+        && !other.row().flags.has(Flags::OLD_VERSION)
+        && handler_has_enter(id)
+    {
         bits |= ENTER;
     }
     bits
@@ -92,6 +276,8 @@ pub(crate) struct Control {
     pub(crate) hooks: Vec<&'static str>,
     /// Whether any system call's end is wanted.
     pub(crate) exits: bool,
+    /// Whether any system call's start is wanted.
+    enters: bool,
     /// Members of the map `pids`.
     pub(crate) pids: Vec<u32>,
     /// Members of the map `cgroups`.
@@ -163,6 +349,12 @@ impl Control {
             place.iter_mut().take(15).zip(name).for_each(|(to, from)| *to = *from);
         }
         control.choose_calls(interest);
+        if interest.follow && interest.pids.is_some() {
+            control.hooks.push("nabe_follow");
+        }
+        if control.enters {
+            control.hooks.push("nabe_enter");
+        }
         control
     }
 
@@ -192,6 +384,7 @@ impl Control {
             place[4] = wish;
             place[5] = handler.number;
             self.exits |= wish & (WANTED | STATE) != 0;
+            self.enters |= wish & ENTER != 0;
             if let Some(program) = handler.program
                 && !self.handlers.iter().any(|(number, _)| *number == handler.number)
             {

@@ -184,6 +184,13 @@ impl Snapshot {
         }
     }
 
+    /// How many items there are.
+    pub(crate) fn len(&self) -> usize {
+        let machine = if self.end == 0 { 1 } else { 2 };
+        let names = self.interfaces.len() + self.users.len() + self.groups.len();
+        machine + names + self.threads.len() + self.descriptors.len()
+    }
+
     /// All of it, in the order of a capture.
     pub(crate) fn items(&self) -> impl Iterator<Item = Item<'_>> {
         let texts = &self.texts;

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* System calls on sockets, and reads and writes of many parts. */
+#ifndef NABE_SYS_NET_H
+#define NABE_SYS_NET_H
+
+#include "event_socket.h"
+
+static __always_inline __u8 family(__u32 kernel)
+{
+	kernel &= 0xff;
+	return kernel < 40 && kernel != 27 && kernel != 28 ? kernel : 0;
+}
+
+/* queuepct, queuelen, queuemax of the listener. */
+static __always_inline void put_queue(struct out *o, long ret, __s32 fd)
+{
+	struct sock *sk = ret >= 0 ? sock_of(fd) : NULL;
+	__u32 len, most;
+
+	if (!sk) {
+		put_none(o);
+		put_none(o);
+		put_none(o);
+		return;
+	}
+	len = BPF_CORE_READ(sk, sk_ack_backlog);
+	most = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	put_u8(o, most ? (__u64)len * 100 / most : 0);
+	put_u32(o, len);
+	put_u32(o, most);
+}
+
+/* fd1, fd2 and the identities of both ends. */
+static __always_inline void put_pair(struct out *o, long ret, __u64 from)
+{
+	struct unix_sock *own;
+	struct sock *peer;
+	__s32 fds[2];
+
+	if (ret || bpf_probe_read_user(fds, sizeof(fds), (void *)from)) {
+		put_none(o);
+		put_none(o);
+		put_none(o);
+		put_none(o);
+		return;
+	}
+	put_u64(o, (__s64)fds[0]);
+	put_u64(o, (__s64)fds[1]);
+	own = (void *)sock_of(fds[0]);
+	if (!own || !bpf_core_type_exists(struct unix_sock)) {
+		put_none(o);
+		put_none(o);
+		return;
+	}
+	peer = BPF_CORE_READ(own, peer);
+	put_u64(o, opaque(own));
+	put_u64(o, peer ? opaque(peer) : 0);
+}
+
+#define SOL_SOCKET 1
+#define DYN_BYTES 0
+#define DYN_ERRNO 1
+#define DYN_U32 2
+#define DYN_U64 3
+#define DYN_TIMEVAL 4
+
+static __always_inline __u8 option_level(__u32 level)
+{
+	return level == SOL_SOCKET ? 1 : level == 6 /* IPPROTO_TCP */ ? 2 : 0;
+}
+
+static __always_inline __u8 option_name(__u32 level, __u32 name)
+{
+	if (level != SOL_SOCKET)
+		return 0;
+	switch (name) {
+	case 55: /* SO_COOKIE */
+		return 52;
+	case 57: /* SO_PEERGROUPS */
+		return 53;
+	case 59: /* SO_... of 4.18 */
+		return 51;
+	case 66: /* SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW */
+	case 67:
+		return name - 46;
+	}
+	return name <= 50 ? name : 0;
+}
+
+/* A socket option's value: what kind it is, the level and name say. */
+static __always_inline void put_option(struct out *o, __u32 level, __u32 name, __u64 from, __u32 len)
+{
+	__u8 *to = o->buf + o->at;
+	__u64 value[2] = {}, n = least(len, 1024);
+	__s32 number = 0;
+
+	if (level == SOL_SOCKET && (name == 20 || name == 21 || name == 66 || name == 67)) {
+		if (bpf_probe_read_user(value, sizeof(value), (void *)from))
+			goto none;
+		to[0] = DYN_TIMEVAL;
+		*(__u64 *)(to + 1) = value[0] * 1000000000ull + value[1] * 1000;
+		n = 9;
+	} else if (level == SOL_SOCKET && name == 57) {
+		if (!user_u64(value, from))
+			goto none;
+		to[0] = DYN_U64;
+		*(__u64 *)(to + 1) = value[0];
+		n = 9;
+	} else if (level == SOL_SOCKET && name != 13 && name != 17 && name != 26 && len == 4) {
+		if (bpf_probe_read_user(&number, sizeof(number), (void *)from))
+			goto none;
+		to[0] = name == 4 ? DYN_ERRNO : DYN_U32;
+		if (name == 4) {
+			*(__u64 *)(to + 1) = -(__s64)number;
+			n = 9;
+		} else {
+			*(__u32 *)(to + 1) = number;
+			n = 5;
+		}
+	} else {
+		to[0] = DYN_BYTES;
+		asm volatile("" : "+r"(n));
+		if (n > 1024 || bpf_probe_read_user(to + 1, n, (void *)from))
+			goto none;
+		n += 1;
+	}
+	put_len(o, n);
+	o->at += n;
+	return;
+none:
+	put_none(o);
+}
+
+SEC("?tp_btf/sys_exit")
+int nabe_socket(__u64 *ctx)
+{
+	__u32 len = 0;
+
+	CALL_BEGIN(ctx);
+	switch (NR(regs)) {
+	case NR_socket:
+		RESULT(SOCKET_SOCKET_X), V32(family(ARG0(regs))), A32(1), A32(2);
+		V32(fd_flags(ARG1(regs)));
+		break;
+	case NR_bind:
+		RESULT(SOCKET_BIND_X), put_address(&o, s, ARG1(regs), ARG2(regs)), FD(0);
+		break;
+	case NR_connect:
+		RESULT(SOCKET_CONNECT_X);
+		if (ret == 0 || ret == -EINPROGRESS)
+			put_tuple(&o, s, ARG0(regs), OUTBOUND, ARG1(regs), ARG2(regs));
+		else
+			NONE();
+		FD(0), put_address(&o, s, ARG1(regs), ARG2(regs));
+		break;
+	case NR_listen:
+		RESULT(SOCKET_LISTEN_X), FD(0), A32(1);
+		break;
+	case NR_accept:
+		RESULT(SOCKET_ACCEPT_5_X), put_tuple(&o, s, ret, INBOUND, 0, 0);
+		put_queue(&o, ret, ARG0(regs));
+		break;
+	case NR_accept4:
+		RESULT(SOCKET_ACCEPT4_6_X), put_tuple(&o, s, ret, INBOUND, 0, 0);
+		put_queue(&o, ret, ARG0(regs)), V32(fd_flags(ARG3(regs)));
+		break;
+	case NR_shutdown:
+		RESULT(SOCKET_SHUTDOWN_X), FD(0), V8(ARG1(regs) < 3 ? ARG1(regs) : 0xff);
+		break;
+	case NR_getsockname:
+		EVENT(SOCKET_GETSOCKNAME_X);
+		break;
+	case NR_getpeername:
+		EVENT(SOCKET_GETPEERNAME_X);
+		break;
+	case NR_socketpair:
+		RESULT(SOCKET_SOCKETPAIR_X), put_pair(&o, ret, ARG3(regs));
+		V32(family(ARG0(regs))), A32(1), A32(2);
+		break;
+	case NR_setsockopt:
+		RESULT(SOCKET_SETSOCKOPT_X), FD(0), V8(option_level(ARG1(regs)));
+		V8(option_name(ARG1(regs), ARG2(regs)));
+		put_option(&o, ARG1(regs), ARG2(regs), ARG3(regs), ARG4(regs)), A32(4);
+		break;
+	case NR_getsockopt:
+		bpf_probe_read_user(&len, sizeof(len), (void *)ARG4(regs));
+		RESULT(SOCKET_GETSOCKOPT_X), FD(0), V8(option_level(ARG1(regs)));
+		V8(option_name(ARG1(regs), ARG2(regs)));
+		put_option(&o, ARG1(regs), ARG2(regs), ARG3(regs), len), V32(len);
+		break;
+	}
+	CALL_END();
+}
+
+SEC("?tp_btf/sys_exit")
+int nabe_send(__u64 *ctx)
+{
+	CALL_BEGIN(ctx);
+	switch (NR(regs)) {
+	case NR_sendto:
+		RESULT(SOCKET_SENDTO_X);
+		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(ret, ARG2(regs)));
+		FD(0), A32(2);
+		if (ret >= 0)
+			put_tuple(&o, s, ARG0(regs), OUTBOUND, ARG4(regs), ARG5(regs));
+		else
+			NONE();
+		break;
+	case NR_recvfrom:
+		RESULT(SOCKET_RECVFROM_X);
+		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(ret, 0));
+		if (ret >= 0)
+			put_tuple(&o, s, ARG0(regs), INBOUND, ARG4(regs), sizeof(struct address));
+		else
+			NONE();
+		FD(0), A32(2);
+		break;
+	case NR_pread64:
+		RESULT(SYSCALL_PREAD_X);
+		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(ret, 0));
+		FD(0), A32(2), A64(3);
+		break;
+	case NR_pwrite64:
+		RESULT(SYSCALL_PWRITE_X);
+		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(ret, ARG2(regs)));
+		FD(0), A32(2), A64(3);
+		break;
+	}
+	CALL_END();
+}
+
+#define GATHER(iov, parts, most)                             \
+	do {                                                 \
+		SETTLE(&o);                                  \
+		if (!put_gathered(&o, s, iov, parts, most))  \
+			goto large;                          \
+	} while (0)
+
+SEC("?tp_btf/sys_exit")
+int nabe_vector(__u64 *ctx)
+{
+	CALL_BEGIN(ctx);
+	switch (NR(regs)) {
+	case NR_readv:
+		RESULT(SYSCALL_READV_X), V32(ret > 0 ? ret : 0);
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, 0));
+		FD(0);
+		break;
+	case NR_preadv:
+		RESULT(SYSCALL_PREADV_X), V32(ret > 0 ? ret : 0);
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, 0));
+		FD(0), A64(3);
+		break;
+	case NR_writev:
+		RESULT(SYSCALL_WRITEV_X);
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, SNAPLEN_MAX));
+		FD(0), V32(s->size);
+		break;
+	case NR_pwritev:
+		RESULT(SYSCALL_PWRITEV_X);
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, SNAPLEN_MAX));
+		FD(0), V32(s->size), A64(3);
+		break;
+	case NR_process_vm_readv:
+		RESULT(SYSCALL_PROCESS_VM_READV_X), FD(0);
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, 0));
+		break;
+	case NR_process_vm_writev:
+		RESULT(SYSCALL_PROCESS_VM_WRITEV_X), FD(0);
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, 0));
+		break;
+	}
+	CALL_END();
+large:
+	count_up(too_large);
+	return 0;
+}
+
+/* struct user_msghdr */
+struct message {
+	__u64 name;
+	__u32 name_len;
+	__u32 pad;
+	__u64 iov;
+	__u64 parts;
+	__u64 control;
+	__u64 control_len;
+	__u32 flags;
+	__u32 pad2;
+};
+
+static __always_inline bool user_message(struct message *to, __u64 from)
+{
+	return !bpf_probe_read_user(to, sizeof(*to), (void *)from);
+}
+
+/* data, fd, size, tuple */
+static __always_inline int put_sent(struct out *o, struct event_scratch *s, long ret, __s32 fd,
+				    struct message *m)
+{
+	SETTLE(o);
+	if (!put_gathered(o, s, m->iov, m->parts, wanted_bytes(ret, SNAPLEN_MAX)))
+		return -1;
+	put_u64(o, (__s64)fd);
+	put_u32(o, s->size);
+	if (ret >= 0)
+		put_tuple(o, s, fd, OUTBOUND, m->name, m->name_len);
+	else
+		put_none(o);
+	return 0;
+}
+
+SEC("?tp_btf/sys_exit")
+int nabe_message(__u64 *ctx)
+{
+	struct message m = {};
+	__u64 n;
+
+	CALL_BEGIN(ctx);
+	/* In the making, a record is only for its state when a descriptor came along. */
+	if (!user_message(&m, ARG1(regs)))
+		m.parts = 0;
+	switch (NR(regs)) {
+	case NR_sendmsg:
+		RESULT(SOCKET_SENDMSG_X);
+		if (put_sent(&o, s, ret, ARG0(regs), &m))
+			goto large;
+		break;
+	case NR_recvmsg:
+		RESULT(SOCKET_RECVMSG_X), V32(ret > 0 ? ret : 0);
+		GATHER(m.iov, m.parts, wanted_bytes(ret, 0));
+		if (ret >= 0)
+			put_tuple(&o, s, ARG0(regs), INBOUND, m.name, sizeof(struct address));
+		else
+			NONE();
+		n = ret >= 0 && m.control ? least(m.control_len, 4096) : 0;
+		put_user_bytes(&o, (void *)m.control, n), FD(0);
+		break;
+	case NR_sendmmsg:
+	case NR_recvmmsg:
+		/* The first message; its length follows the header. */
+		n = 0;
+		bpf_probe_read_user(&n, 4, (void *)(ARG1(regs) + sizeof(m)));
+		if (ret <= 0)
+			n = 0;
+		if (NR(regs) == NR_sendmmsg)
+			EVENT(SOCKET_SENDMMSG_X);
+		else
+			EVENT(SOCKET_RECVMMSG_X);
+		V64(ret > 0 ? n : ret), FD(0), V32(n);
+		GATHER(m.iov, m.parts, least(control.snaplen, n));
+		if (ret <= 0)
+			NONE();
+		else
+			put_tuple(&o, s, ARG0(regs), NR(regs) == NR_sendmmsg, m.name,
+				  sizeof(struct address));
+		if (NR(regs) == NR_recvmmsg)
+			put_user_bytes(&o, (void *)m.control,
+				       ret > 0 && m.control ? least(m.control_len, 4096) : 0);
+		break;
+	}
+	CALL_END();
+large:
+	count_up(too_large);
+	return 0;
+}
+
+#endif
