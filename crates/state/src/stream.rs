@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use nabe_event::convert;
 use nabe_event::table::EventId;
@@ -108,6 +109,14 @@ pub struct Stream {
     pub(crate) interfaces: Vec<item::Interface>,
     /// Addresses of this machine.
     pub(crate) addresses: Vec<core::net::IpAddr>,
+    /// Names of addresses, as far as somebody tells them.
+    pub(crate) address_names: HashMap<core::net::IpAddr, Box<[u8]>>,
+    /// How often `util.cnt` was read.
+    pub(crate) reads: AtomicU64,
+    /// The name that the last event's descriptor had before, when the event touched it.
+    pub(crate) renamed: Option<Arc<[u8]>>,
+    /// When the scheduler switched last, by processor.
+    pub(crate) switches: Vec<u64>,
     /// Stands for whoever tells of containers.
     pub(crate) teller: Thread,
     pub(crate) losses: Losses,
@@ -160,6 +169,10 @@ impl Stream {
             host: item::Machine::default(),
             interfaces: Vec::new(),
             addresses: Vec::new(),
+            address_names: HashMap::new(),
+            reads: AtomicU64::new(0),
+            renamed: None,
+            switches: Vec::new(),
             teller: Thread { pid: -1, vtid: -2, vpid: -2, ..Thread::new(-1) },
             losses: Losses::default(),
             has_ending: false,
@@ -188,6 +201,8 @@ impl Stream {
     pub fn section(&mut self) {
         *self = Self {
             style: self.style,
+            address_names: core::mem::take(&mut self.address_names),
+            reads: AtomicU64::new(*self.reads.get_mut()),
             prologue: true,
             number: self.number,
             first_ns: self.first_ns,
@@ -211,6 +226,13 @@ impl Stream {
     pub fn add_address(&mut self, address: core::net::IpAddr) {
         if self.addresses.len() < MAX_ACCOUNTS {
             self.addresses.push(address);
+        }
+    }
+
+    /// The name of an address, for `fd.cip.name` and its kin: state asks no resolver itself.
+    pub fn name_address(&mut self, address: core::net::IpAddr, name: &[u8]) {
+        if self.address_names.len() < MAX_ACCOUNTS {
+            self.address_names.insert(address, name.into());
         }
     }
 
@@ -345,6 +367,7 @@ impl Stream {
     pub(crate) fn descriptor_mut(&mut self, tid: i64, fd: i64) -> Option<&mut Descriptor> {
         self.generations += 1;
         let generation = self.generations;
+        self.renamed = self.descriptor(tid, fd).map(|found| found.name.clone());
         let found = Arc::make_mut(self.owner_mut(tid)?.descriptors.get_mut(fd)?);
         found.generation = generation;
         Some(found)

@@ -157,6 +157,9 @@ impl Stream {
         }
         self.before_ns = if self.last_ns == 0 { event.ts_ns } else { self.last_ns };
         self.last_ns = event.ts_ns;
+        if self.renamed.is_some() {
+            self.renamed = None;
+        }
         let act = Act::of(event.id);
         self.prologue &= act.is_prologue;
         act
@@ -164,7 +167,17 @@ impl Stream {
 
     /// What is no act of a thread; a sample (`procinfo`) is about one.
     fn apart(&mut self, event: &Event<'_>, act: &Act) -> Taken {
-        let slot = if event.id == EventId::PROCINFO_E { self.threads.find(event.tid) } else { None };
+        let slot = match event.id {
+            EventId::PROCINFO_E => self.threads.find(event.tid),
+            EventId::SCHEDSWITCH_1_E => {
+                self.switched(event);
+                None
+            }
+            _ => None,
+        };
+        if let Some(thread) = slot.and_then(|slot| self.threads.at_mut(slot)) {
+            thread.sample(event);
+        }
         self.end(event, act, slot)
     }
 

@@ -1,5 +1,7 @@
 //! An event with what is known about it: it answers every field.
 
+use std::cell::OnceCell;
+
 use nabe_event::field::{Class, FieldId};
 use nabe_event::raw::Event;
 use nabe_event::table::Flags;
@@ -15,6 +17,7 @@ use super::{Container, Stream, Thread};
 mod category;
 mod event;
 mod fd;
+mod list;
 mod metadata;
 mod process;
 
@@ -24,6 +27,7 @@ pub struct Seen<'s> {
     pub(crate) event: Event<'s>,
     pub(crate) thread: Option<&'s Thread>,
     pub(crate) scratch: Scratch,
+    types: OnceCell<list::AllTypes>,
 }
 
 /// No value.
@@ -39,7 +43,7 @@ impl<'s> Seen<'s> {
             None if act.is_container => Some(&stream.teller),
             None => None,
         };
-        Self { stream, event, thread, scratch: Scratch::default() }
+        Self { stream, event, thread, scratch: Scratch::default(), types: OnceCell::new() }
     }
 
     /// The image of its thread: a number that is another one as soon as anything about the process

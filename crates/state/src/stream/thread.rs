@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nabe_event::convert::Enter;
+use nabe_event::raw::Event;
 use nabe_event::table::EventId;
 
 use super::descriptors::Descriptors;
@@ -104,9 +105,24 @@ pub struct Thread {
     pub(crate) last_ns: u64,
     /// The parameters of the enter event that it is in, where its exit event will ask for them.
     pub(crate) kept: Enter,
+    /// What it has used, where events tell.
+    pub(crate) usage: Option<Box<Usage>>,
     /// Its image, and the lineage of the stream when it got that.
     pub(crate) image: u64,
     pub(crate) lineage: u64,
+}
+
+/// What a thread has used of processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Until the last switch away from it: since the switch before, and in all.
+    pub(crate) exec_ns: u64,
+    pub(crate) total_exec_ns: u64,
+    /// The last sample of user and system time, and what came since the one before; in hundredths of
+    /// a second.
+    sampled: Option<(u64, u64)>,
+    pub(crate) user: Option<u64>,
+    pub(crate) system: Option<u64>,
 }
 
 /// The clone flags that matter here.
@@ -172,6 +188,7 @@ impl Thread {
             latency_ns: 0,
             last_ns: 0,
             kept: Enter::default(),
+            usage: None,
             image: 0,
             lineage: 0,
         }
@@ -261,6 +278,16 @@ impl Thread {
             self.cwd = cwd.into();
         }
         changed
+    }
+
+    /// A sample of its times (`procinfo`).
+    pub(crate) fn sample(&mut self, event: &Event<'_>) {
+        let (Some(user), Some(system)) = (event.unsigned(0), event.unsigned(1)) else { return };
+        let usage = self.usage.get_or_insert_default();
+        let (before_user, before_system) = usage.sampled.unwrap_or((user, system));
+        usage.user = Some(user.saturating_sub(before_user));
+        usage.system = Some(system.saturating_sub(before_system));
+        usage.sampled = Some((user, system));
     }
 
     /// Bytes of memory behind it.

@@ -1,5 +1,7 @@
 //! Fields of the event itself.
 
+use core::sync::atomic::Ordering;
+
 use nabe_event::field::event as e;
 use nabe_event::table::{Category, Class, EventId, Flags, syscall_name};
 use nabe_event::{FieldId, Value};
@@ -27,7 +29,17 @@ impl Seen<'_> {
             e::BUFFER => {
                 self.position("data").and_then(|at| self.event.params.get(at)).map_or(UNSET, Value::Text)
             }
-            e::COUNT | e::CNT => Value::Uint(1),
+            e::COUNT => Value::Uint(1),
+            e::CNT => Value::Uint(self.stream.reads.fetch_add(1, Ordering::Relaxed) + 1),
+            e::COUNT_PROCINFO if event.id == EventId::PROCINFO_E => Value::Uint(1),
+            e::COUNT_THREADINFO if event.id == EventId::PROCINFO_E => Value::Uint(1),
+            e::FDLIST_NUMS
+            | e::FDLIST_NAMES
+            | e::FDLIST_CIPS
+            | e::FDLIST_SIPS
+            | e::FDLIST_CPORTS
+            | e::FDLIST_SPORTS => self.of_fd_list(field),
+            e::AROUND => self.around(arg),
             e::COUNT_EXIT if !event.id.is_enter() => Value::Uint(1),
             e::SOURCE => Value::Text(b"syscall"),
             e::HOSTNAME => Value::Text(&self.stream.hostname),
@@ -321,6 +333,7 @@ impl Seen<'_> {
             e::LATENCY => span(latency()),
             e::LATENCY_S => span(latency() / SECOND),
             e::LATENCY_NS => span(latency() % SECOND),
+            e::LATENCY_QUANTIZED => self.quantized(latency()),
             e::LATENCY_HUMAN => self.keep(time::human(latency())),
             e::WAIT_LATENCY if self.event.id.row().category.has(Category::WAIT) => span(latency()),
             _ => UNSET,

@@ -11,12 +11,15 @@ use crate::stream::descriptor::{Descriptor, Kind, Role};
 use crate::stream::path::{is_printable, join};
 
 impl Seen<'_> {
-    pub(super) fn of_descriptor(&self, field: FieldId, _arg: Option<&[u8]>) -> Value<'_> {
+    pub(super) fn of_descriptor(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
         if !self.has_fd() {
             return UNSET;
         }
-        if field == f::FD {
-            return Value::Int(self.fd());
+        match field {
+            f::FD => return Value::Int(self.fd()),
+            d::TYPES => return self.types(arg),
+            d::CIP_NAME | d::SIP_NAME | d::LIP_NAME | d::RIP_NAME => return self.address_name(field),
+            _ => {}
         }
         let Some(found) = self.descriptor() else { return self.of_no_descriptor(field) };
         match field {
@@ -45,6 +48,7 @@ impl Seen<'_> {
             }
             d::IS_SERVER => Value::Bool(false),
             d::CONNECTED => Value::Bool(found.connected),
+            d::NAME_CHANGED => self.name_changed(found),
             d::UID => self.keep(format!("{}{}", self.event.tid, self.fd())),
             d::DEV if found.device != 0 => Value::Int(i64::from(found.device)),
             d::DEV_MAJOR if found.device != 0 => Value::Int(i64::from(found.device >> 20)),

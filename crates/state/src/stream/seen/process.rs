@@ -2,6 +2,7 @@
 
 use nabe_event::field::{process as p, thread as t};
 use nabe_event::symbol;
+use nabe_event::table::EventId;
 use nabe_event::{FieldId, Value};
 
 use super::{Seen, UNSET, flag_of, text, unsigned};
@@ -127,6 +128,9 @@ impl<'s> Seen<'s> {
             t::THREAD_VMRSS => Value::Uint(if thread.is_main() { thread.vm_rss_kib } else { 0 }),
             t::THREAD_VMSIZE_B if thread.is_main() => Value::Uint(thread.vm_size_kib.saturating_mul(1024)),
             t::THREAD_VMRSS_B if thread.is_main() => Value::Uint(thread.vm_rss_kib.saturating_mul(1024)),
+            t::EXECTIME | t::TOTEXECTIME | t::CPU | t::CPU_USER | t::CPU_SYSTEM => {
+                self.of_usage(thread, field)
+            }
             t::STDIN_TYPE => self.standard(thread, 0, true),
             t::STDOUT_TYPE => self.standard(thread, 1, true),
             t::STDERR_TYPE => self.standard(thread, 2, true),
@@ -134,6 +138,26 @@ impl<'s> Seen<'s> {
             t::STDOUT_NAME => self.standard(thread, 1, false),
             t::STDERR_NAME => self.standard(thread, 2, false),
             _ => self.of_program(thread, field, arg),
+        }
+    }
+
+    /// CPU time out of switch events, shares of a CPU out of samples.
+    fn of_usage(&self, thread: &Thread, field: FieldId) -> Value<'_> {
+        let usage = thread.usage.as_deref();
+        let is_sample = self.event.id == EventId::PROCINFO_E;
+        let span = |ns: u64| Value::Int(i64::try_from(ns).unwrap_or(i64::MAX));
+        // A second has a hundred of the sample's units, and a percent a hundred of the field's.
+        let share =
+            |parts: Option<u64>| unsigned(parts.filter(|_| is_sample).map(|parts| parts.min(100) * 100));
+        let user = usage.and_then(|usage| usage.user);
+        let system = usage.and_then(|usage| usage.system);
+        match field {
+            t::EXECTIME if self.event.id.name() == "switch" => span(usage.map_or(0, |usage| usage.exec_ns)),
+            t::EXECTIME => span(0),
+            t::TOTEXECTIME => span(usage.map_or(0, |usage| usage.total_exec_ns)),
+            t::CPU_USER => share(user),
+            t::CPU_SYSTEM => share(system),
+            _ => share(user.zip(system).map(|(user, system)| user.saturating_add(system))),
         }
     }
 

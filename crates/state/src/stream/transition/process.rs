@@ -1,5 +1,7 @@
 //! Processes and threads: their birth, their programs, their end, and what they are and may.
 
+use nabe_event::raw::Event;
+
 use super::{Key, Step};
 use crate::stream::known::Known;
 use crate::stream::thread::{Thread, capped, clone as flag};
@@ -302,8 +304,28 @@ pub(crate) fn memory(stream: &mut Stream, step: &Step<'_>) {
     }
 }
 
+impl Stream {
+    /// The scheduler switches away from the event's thread: it ran since the switch before on the
+    /// same processor.
+    pub(crate) fn switched(&mut self, event: &Event<'_>) {
+        let cpu = usize::from(event.cpu);
+        if cpu >= self.switches.len() {
+            self.switches.resize(cpu + 1, 0);
+        }
+        let Some(last) = self.switches.get_mut(cpu) else { return };
+        let before = core::mem::replace(last, event.ts_ns);
+        let ran = if before == 0 { 0 } else { event.ts_ns.saturating_sub(before) };
+        if let Some(thread) = self.threads.get_mut(&event.tid) {
+            let usage = thread.usage.get_or_insert_default();
+            usage.exec_ns = ran;
+            usage.total_exec_ns = usage.total_exec_ns.saturating_add(ran);
+        }
+    }
+}
+
 /// A switch tells the memory of the process.
 pub(crate) fn switch(stream: &mut Stream, step: &Step<'_>) {
+    stream.switched(step.event);
     if let Some(main) = stream.main_mut(step.event.tid) {
         memory_of(main, step);
     }
