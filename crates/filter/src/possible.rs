@@ -35,6 +35,8 @@ pub(crate) enum Generic {
     Any,
     /// As system calls are that have no event of their own today.
     Nameless,
+    /// So.
+    Named(&'static str),
 }
 
 /// What can be selected.
@@ -60,8 +62,9 @@ pub(crate) fn possible(pred: &Pred) -> Possible {
     }
 }
 
-/// The answer to a test that the number of an event decides; `None` when it does not.
-pub(crate) fn decided(pred: &Pred, id: EventId) -> Option<Option<bool>> {
+/// The answer to a test that the number of an event decides; `None` when it does not. `name` is what
+/// an event of the system calls without an event of their own is called, if that is known.
+pub(crate) fn decided(pred: &Pred, id: EventId, name: Option<&'static str>) -> Option<Option<bool>> {
     let mut fields = Vec::new();
     collect(pred, &mut fields);
     if !fields.iter().any(|field| is_fixed(field.id)) {
@@ -70,7 +73,9 @@ pub(crate) fn decided(pred: &Pred, id: EventId) -> Option<Option<bool>> {
     let mut answers = [Outcome::Failed, Outcome::Fine]
         .into_iter()
         .filter(|outcome| *outcome == Outcome::Fine || has_result(id))
-        .map(|outcome| Scope { generic: Generic::Any, outcome }.answers(pred, &fields, id));
+        .map(|outcome| {
+            Scope { generic: name.map_or(Generic::Any, Generic::Named), outcome }.answers(pred, &fields, id)
+        });
     let first = answers.next()?;
     let same = answers.all(|other| other == first);
     match first {
@@ -335,6 +340,9 @@ impl Scope {
         if !is_generic(id) {
             return vec![Value::Text(id.name().as_bytes())];
         }
+        if let Generic::Named(name) = self.generic {
+            return vec![Value::Text(name.as_bytes())];
+        }
         static ALL: OnceLock<Vec<(&str, bool)>> = OnceLock::new();
         let all = ALL.get_or_init(|| {
             let names = (0..1024).filter_map(syscall_name);
@@ -485,7 +493,28 @@ fn has_descriptor(id: EventId) -> bool {
     flags.has(Flags::USES_FD) || flags.has(Flags::CREATES_FD) || flags.has(Flags::DESTROYS_FD)
 }
 
-fn is_generic(id: EventId) -> bool {
+/// The names of system calls that tests of names tell apart; all others are one to them.
+pub(crate) fn names_told_apart<'p>(preds: impl Iterator<Item = &'p Pred>) -> Vec<&'static str> {
+    let all = || (0..1024).filter_map(syscall_name);
+    let mut told: Vec<&[u8]> = Vec::new();
+    for pred in preds {
+        let mut named = false;
+        pred.fields(&mut |field| named |= matches!(field.id, e::TYPE | e::SYSCALL_TYPE));
+        let compared = !named
+            || constants(pred, &mut |constant| {
+                if let Constant::Text(text) = constant {
+                    told.push(text);
+                }
+            });
+        if !compared {
+            return all().collect();
+        }
+    }
+    let told: std::collections::HashSet<&[u8]> = told.into_iter().collect();
+    all().filter(|name| told.contains(name.as_bytes())).collect()
+}
+
+pub(crate) fn is_generic(id: EventId) -> bool {
     matches!(id, EventId::GENERIC_E | EventId::GENERIC_X)
 }
 

@@ -22,16 +22,19 @@
 //! that container, and the same of its ancestors. A number is never used again for other facts.
 
 use core::ops::ControlFlow;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nabe_event::Fields;
+use nabe_event::field::event::TYPE;
 use nabe_event::source::{EventInterest, EventSet};
 use nabe_event::table::EventId;
+use nabe_event::{Fields, Value};
 
 use crate::Program;
 use crate::eval::{Bind, Env, STEPS, Steps};
+use crate::possible::is_generic;
 
 mod build;
 mod cache;
@@ -59,6 +62,9 @@ pub(crate) struct Plan {
     groups: Vec<Group>,
     /// The group of each event number; [`NO_GROUP`] where nothing can match.
     by_event: Box<[u16]>,
+    /// The group of a system call without an event of its own: of its enter and its exit, by its
+    /// name, where a test knows it.
+    by_name: HashMap<(bool, &'static [u8]), u16>,
     events: EventSet,
     /// Words of masks of all groups.
     words: usize,
@@ -117,7 +123,12 @@ impl Set {
         cache: &mut Cache,
         selected: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) {
-        let group = self.0.by_event.get(usize::from(event.number())).copied().unwrap_or(NO_GROUP);
+        let mut group = self.0.by_event.get(usize::from(event.number())).copied().unwrap_or(NO_GROUP);
+        if is_generic(event)
+            && let Value::Text(name) = subject.get(TYPE, None)
+        {
+            group = self.0.by_name.get(&(event.is_enter(), name)).copied().unwrap_or(group);
+        }
         if let Some(group) = self.0.groups.get(usize::from(group)) {
             self.judge_group(group, subject, keys, cache, selected);
         }
@@ -164,9 +175,19 @@ impl Set {
         let mut shown: Vec<(String, Vec<&str>)> = Vec::new();
         for (at, group) in self.0.groups.iter().enumerate() {
             let Some(rule) = group.rules.iter().find(|rule| rule.program == program) else { continue };
-            let names = EventId::all().filter(|id| {
-                self.0.by_event.get(usize::from(id.number())).is_some_and(|group| usize::from(*group) == at)
-            });
+            let of_this = |found: &u16| usize::from(*found) == at;
+            let numbered = EventId::all()
+                .filter(|id| {
+                    !is_generic(*id) && self.0.by_event.get(usize::from(id.number())).is_some_and(of_this)
+                })
+                .map(EventId::name);
+            let named = self.0.by_name.iter().filter(|(_, found)| of_this(found));
+            let named = named.filter_map(|((_, name), _)| core::str::from_utf8(name).ok());
+            let others = [EventId::GENERIC_E, EventId::GENERIC_X]
+                .into_iter()
+                .filter(|id| self.0.by_event.get(usize::from(id.number())).is_some_and(of_this))
+                .map(|_| "other-calls");
+            let names = numbered.chain(named).chain(others);
             let mut parts = String::new();
             for (title, part) in [
                 ("  once per image ", rule.image),
@@ -176,7 +197,6 @@ impl Set {
                 let text = part.map_or_else(|| "nothing".to_owned(), |part| self.0.text(part));
                 let _ = writeln!(parts, "{title}{text}");
             }
-            let names = names.map(EventId::name);
             match shown.iter_mut().find(|(known, _)| *known == parts) {
                 Some((_, known)) => known.extend(names),
                 None => shown.push((parts, names.collect())),

@@ -15,7 +15,7 @@ use crate::cel::print;
 use crate::compile::{Code, compile, is_one_search, searches};
 use crate::ir::{Const, Operand, Pred, Set};
 use crate::passes;
-use crate::possible::{decided, is_decidable};
+use crate::possible::{decided, is_decidable, is_generic, names_told_apart};
 
 /// A node of the plan, by its position.
 pub(crate) type NodeId = u32;
@@ -79,43 +79,32 @@ pub(crate) struct Rule {
 pub(super) fn build(programs: &[Program]) -> Plan {
     let mut builder = Builder::default();
     let roots: Vec<NodeId> = programs.iter().map(|program| builder.intern(program.pred())).collect();
+    let mut grouping = Grouping { programs, roots, groups: Vec::new(), known: HashMap::new(), words: 0 };
     let mut by_event = vec![NO_GROUP; usize::from(EventId::COUNT)].into_boxed_slice();
-    let mut groups: Vec<Group> = Vec::new();
-    let mut known: HashMap<Vec<(usize, NodeId)>, u16> = HashMap::new();
+    let mut by_name = HashMap::new();
     let mut events = EventSet::none();
-    let mut words = 0;
+    let names = names_told_apart(builder.nodes.iter().filter_map(|node| match &node.kind {
+        Kind::Test(pred, _) => Some(&**pred),
+        _ => None,
+    }));
     for id in EventId::all() {
-        let mut put_in = HashMap::new();
-        let mut left: Vec<(usize, NodeId)> = Vec::new();
-        for (at, (program, root)) in programs.iter().zip(&roots).enumerate() {
-            if program.events().contains(id) {
-                left.push((at, builder.specialise(*root, id, &mut put_in)));
-            }
-        }
-        left.retain(|(_, left)| !matches!(builder.node(*left).kind, Kind::Known(Some(false) | None)));
-        if left.is_empty() {
-            continue;
-        }
-        events.insert(id);
-        let group = *known.entry(left).or_insert_with_key(|left| {
-            let at = groups.len();
-            let rules: Vec<Rule> =
-                left.iter().map(|(program, node)| builder.split(*program, *node)).collect();
-            let length = rules.len().div_ceil(64);
-            groups.push(Group {
-                by_image: rules.iter().any(|rule| rule.image.is_some()),
-                by_path: rules.iter().any(|rule| rule.path.is_some()),
-                rules,
-                at,
-                words: words..words + length,
-            });
-            words += length;
-            u16::try_from(at).unwrap_or(NO_GROUP)
-        });
+        // What no test knows by name.
+        let other = is_generic(id).then_some("<unknown>");
+        let group = grouping.group(&mut builder, id, other);
         if let Some(place) = by_event.get_mut(usize::from(id.number())) {
             *place = group;
         }
+        let mut any = group != NO_GROUP;
+        for name in names.iter().filter(|_| is_generic(id)) {
+            let group = grouping.group(&mut builder, id, Some(*name));
+            any |= group != NO_GROUP;
+            by_name.insert((id.is_enter(), name.as_bytes()), group);
+        }
+        if any {
+            events.insert(id);
+        }
     }
+    let Grouping { groups, words, .. } = grouping;
     let slots = builder.place(&groups);
     Plan {
         id: 0,
@@ -123,11 +112,57 @@ pub(super) fn build(programs: &[Program]) -> Plan {
         nodes: builder.nodes,
         groups,
         by_event,
+        by_name,
         events,
         words,
         image_slots: slots[0],
         path_slots: slots[1],
         memo_slots: slots[2],
+    }
+}
+
+/// Groups that were found.
+struct Grouping<'p> {
+    programs: &'p [Program],
+    /// The nodes of the programs.
+    roots: Vec<NodeId>,
+    groups: Vec<Group>,
+    /// What is left of which programs, and the group for that.
+    known: HashMap<Vec<(usize, NodeId)>, u16>,
+    words: usize,
+}
+
+impl Grouping<'_> {
+    /// The group of an event; [`NO_GROUP`] when nothing can match.
+    fn group(&mut self, builder: &mut Builder, id: EventId, name: Option<&'static str>) -> u16 {
+        let mut put_in = HashMap::new();
+        let mut left: Vec<(usize, NodeId)> = Vec::new();
+        for (at, (program, root)) in self.programs.iter().zip(&self.roots).enumerate() {
+            if program.events().contains(id) {
+                left.push((at, builder.specialise(*root, (id, name), &mut put_in)));
+            }
+        }
+        left.retain(|(_, left)| !matches!(builder.node(*left).kind, Kind::Known(Some(false) | None)));
+        if left.is_empty() {
+            return NO_GROUP;
+        }
+        if let Some(group) = self.known.get(&left) {
+            return *group;
+        }
+        let at = self.groups.len();
+        let rules: Vec<Rule> = left.iter().map(|(program, node)| builder.split(*program, *node)).collect();
+        let words = self.words..self.words + rules.len().div_ceil(64);
+        self.words = words.end;
+        self.groups.push(Group {
+            by_image: rules.iter().any(|rule| rule.image.is_some()),
+            by_path: rules.iter().any(|rule| rule.path.is_some()),
+            rules,
+            at,
+            words,
+        });
+        let group = u16::try_from(at).unwrap_or(NO_GROUP);
+        self.known.insert(left, group);
+        group
     }
 }
 
@@ -264,7 +299,12 @@ impl Builder {
     }
 
     /// What is left of a node when what the number of an event decides is put in.
-    fn specialise(&mut self, at: NodeId, id: EventId, done: &mut HashMap<NodeId, NodeId>) -> NodeId {
+    fn specialise(
+        &mut self,
+        at: NodeId,
+        event: (EventId, Option<&'static str>),
+        done: &mut HashMap<NodeId, NodeId>,
+    ) -> NodeId {
         if !self.node(at).decidable {
             return at;
         }
@@ -273,19 +313,19 @@ impl Builder {
         }
         let left = match &self.node(at).kind {
             Kind::Known(_) => at,
-            Kind::Test(pred, _) => match decided(pred, id) {
+            Kind::Test(pred, _) => match decided(pred, event.0, event.1) {
                 Some(value) => self.known(value),
                 None => at,
             },
             Kind::Not(inner) => {
                 let inner = *inner;
-                let inner = self.specialise(inner, id, done);
+                let inner = self.specialise(inner, event, done);
                 self.negated(inner)
             }
             Kind::And(terms) | Kind::Or(terms) => {
                 let and = matches!(self.node(at).kind, Kind::And(_));
                 let terms = terms.to_vec();
-                let terms = terms.into_iter().map(|term| self.specialise(term, id, done)).collect();
+                let terms = terms.into_iter().map(|term| self.specialise(term, event, done)).collect();
                 self.chain(terms, and)
             }
         };

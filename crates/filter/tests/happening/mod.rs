@@ -1,5 +1,7 @@
 //! Events as the state shows them, and filters about them, made of choices.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
