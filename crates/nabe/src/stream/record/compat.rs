@@ -72,7 +72,8 @@ fn needs_enter(event: &Event<'_>, enter: EventId) -> bool {
     let is_birth = matches!(row.name, "clone" | "clone3" | "fork" | "vfork");
     // An event of before that time has fewer parameters than its row has today.
     let is_whole = event.params.len() >= row.params.len();
-    if row.flags.has(Flags::OLD_VERSION) || is_birth || !is_whole {
+    let is_generic = event.id == EventId::GENERIC_X;
+    if row.flags.has(Flags::OLD_VERSION) || is_birth || is_generic || !is_whole {
         return false;
     }
     let has = |name: &str, ty: ParamType| {
