@@ -28,7 +28,7 @@ struct address {
 		struct {
 			__be16 port;
 			__be32 v4;
-		};
+		} __attribute__((packed));
 		struct {
 			__be16 port6;
 			__u32 flow;
@@ -36,7 +36,8 @@ struct address {
 		} __attribute__((packed));
 		char path[UNIX_PATH];
 	};
-};
+} __attribute__((packed));
+_Static_assert(sizeof(struct address) == 2 + UNIX_PATH, "as sockaddr_un");
 
 /* Reads an address of at most len bytes; its family, 0 when there is none. */
 static __always_inline __u16 user_address(struct address *to, __u64 from, __u64 len)

@@ -300,8 +300,11 @@ static __always_inline __u64 epoch_ns(__s64 seconds, __u64 nanoseconds)
 static __always_inline void put_times(struct out *o, struct inode *inode)
 {
 	if (bpf_core_field_exists(inode->i_ctime_sec)) {
-		put_u64(o, epoch_ns(BPF_CORE_READ(inode, i_ctime_sec), BPF_CORE_READ(inode, i_ctime_nsec)));
-		put_u64(o, epoch_ns(BPF_CORE_READ(inode, i_mtime_sec), BPF_CORE_READ(inode, i_mtime_nsec)));
+		/* Since 6.13 the highest bit says that somebody has looked (I_CTIME_QUERIED). */
+		put_u64(o, epoch_ns(BPF_CORE_READ(inode, i_ctime_sec),
+				    BPF_CORE_READ(inode, i_ctime_nsec) & 0x7fffffff));
+		put_u64(o, epoch_ns(BPF_CORE_READ(inode, i_mtime_sec),
+				    BPF_CORE_READ(inode, i_mtime_nsec)));
 		return;
 	}
 	struct inode___under *under = (void *)inode;

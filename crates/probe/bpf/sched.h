@@ -27,9 +27,6 @@ struct kernel_siginfo {
 /* Who sent it, as far as the signal's code says that somebody did. */
 static __always_inline __s32 sender(__u32 sig, struct kernel_siginfo *info)
 {
-	/* SEND_SIG_NOINFO and SEND_SIG_PRIV are no pointers. */
-	if ((__u64)info <= 2)
-		return 0;
 	if (sig != SIGCHLD && sig < SIGRTMIN && BPF_CORE_READ(info, si_code) > SI_USER)
 		return 0;
 	return BPF_CORE_READ(info, _sifields._kill._pid);
@@ -57,7 +54,11 @@ int nabe_signal(__u64 *ctx)
 	if (!hook_wanted(HOOK_SIGNAL, id >> 32))
 		return 0;
 	FIXED_BEGIN(o, EV_SIGNALDELIVER_E, 3, 17, 0);
-	put_u64(&o, (__s64)sender(sig, info));
+	/* SEND_SIG_NOINFO (of every SIGKILL) and SEND_SIG_PRIV are no pointers. */
+	if ((__u64)info <= 2)
+		put_none(&o);
+	else
+		put_u64(&o, (__s64)sender(sig, info));
 	put_u64(&o, (__u32)id);
 	put_u8(&o, sig);
 	FIXED_END(o);

@@ -171,21 +171,23 @@ int nabe_exec_failed(__u64 *ctx)
 	struct pt_regs *regs = (void *)ctx[0];
 	struct mm_struct *mm;
 	struct file *file;
-	__u64 argv, env, name;
+	__u64 argv, env;
 	long ret = ctx[1];
+	__u16 count;
 	bool at;
 
 	/* A success is told by the scheduler's hook; here its arguments are gone. */
 	if (!s || ret == 0)
 		return 0;
 	at = NR(regs) == NR_execveat;
-	name = at ? ARG1(regs) : ARG0(regs);
 	argv = at ? ARG2(regs) : ARG1(regs);
 	env = at ? ARG3(regs) : ARG2(regs);
 	mm = BPF_CORE_READ(task, mm);
 	file = BPF_CORE_READ(mm, exe_file);
-	SCRATCH_BEGIN(o, s, at ? EV_SYSCALL_EXECVEAT_X : EV_SYSCALL_EXECVE_19_X,
-		      N_SYSCALL_EXECVE_19_X, pending_flags(s));
+	/* The schema has no file name for execveat. */
+	count = at ? N_SYSCALL_EXECVEAT_X : N_SYSCALL_EXECVE_19_X;
+	SCRATCH_BEGIN(o, s, at ? EV_SYSCALL_EXECVEAT_X : EV_SYSCALL_EXECVE_19_X, count,
+		      pending_flags(s));
 	put_u64(&o, ret);
 	put_failed_exe(&o, argv);
 	SETTLE(&o);
@@ -203,7 +205,8 @@ int nabe_exec_failed(__u64 *ctx)
 	put_path(&o, s, file);
 	put_u64(&o, pid_nr(BPF_CORE_READ(task, signal, pids[PIDTYPE_PGID]), 0));
 	put_u32(&o, BPF_CORE_READ(task, cred, egid.val));
-	put_user_text(&o, (void *)name, PATH_MAX);
+	if (!at)
+		put_user_text(&o, (void *)ARG0(regs), PATH_MAX);
 	SCRATCH_END(o);
 	return 0;
 large:
