@@ -11,6 +11,7 @@ mod language;
 mod ps;
 mod record;
 mod replay;
+mod rules;
 mod trace;
 mod views;
 
@@ -49,6 +50,8 @@ enum Verb {
     Replay(Box<replay::Args>),
     /// Write events into capture files
     Record(Box<record::Args>),
+    /// Check, list, explain and test Falco's rules
+    Rules(rules::Args),
     /// List views of events: top lists, spies, heat maps, or your own
     Views(views::Args),
     /// Fetch an image from a registry
@@ -99,6 +102,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         Verb::Trace(args) => trace::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Record(args) => record::run(&args),
+        Verb::Rules(args) => rules::run(&args),
         Verb::Views(args) => views::run(&args),
         Verb::Pull(args) => image::pull::run(&args),
         Verb::Images(args) => image::list::run(&args),

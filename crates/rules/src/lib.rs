@@ -26,6 +26,7 @@ mod read;
 pub mod report;
 mod schema;
 pub mod version;
+pub mod why;
 mod window;
 pub mod yaml;
 
