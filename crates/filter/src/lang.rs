@@ -56,7 +56,7 @@ impl Program {
         classes: Classes,
     ) -> Result<Self, Diagnostic> {
         let pred = sysdig::lower(ast, names, classes).map_err(|error| Diagnostic::new(source, *error))?;
-        Ok(Self::about(pred, Some(ast.to_string()), classes))
+        Ok(Self::written(pred, Some(ast.to_string()), Some(ast), classes))
     }
 
     /// Compiles a filter about subjects of a snapshot.

@@ -34,6 +34,7 @@ pub mod sample;
 pub mod set;
 mod span;
 pub mod sysdig;
+mod trace;
 mod types;
 mod weaken;
 
@@ -43,6 +44,7 @@ pub use lang::Lang;
 pub use program::Program;
 pub use set::Set;
 pub use span::Span;
+pub use trace::Trace;
 
 /// The work of a fuzz target: compiles the bytes as sysdig's language and as CEL and does with the
 /// result whatever can be done, on a fixed subject.
@@ -80,5 +82,15 @@ fn exercise_sysdig(source: &str) {
     let weaker = program.prefilter(nabe_event::Needs::TASK);
     assert!(!selected || weaker.matches(&subject), "{source} is not weakened by {}", weaker.canonical());
     assert!(!selected || program.process_part().matches(&subject), "{source}");
-    let _ = (program.interest(), program.explain());
+    let _ = (program.interest(), program.explain(), program.event_interest());
+    assert_eq!(program.trace(&subject).verdict, program.verdict(&subject), "{source}");
+    // What the number of an event says of this subject is true of it.
+    let id = nabe_event::table::EventId::SYSCALL_OPENAT_2_X;
+    if program.classes() == Classes::SYSCALL
+        && !program.fields().iter().any(|field| possible::is_fixed(*field))
+    {
+        let set = Set::new(&[program.clone(), weaker]);
+        let found = set.selected(&subject, id, set::Keys { image: 1 }, &mut set::Cache::new());
+        assert_eq!(found.contains(&0), selected, "{source}");
+    }
 }

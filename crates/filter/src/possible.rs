@@ -449,7 +449,7 @@ fn constants<'p>(pred: &'p Pred, see: &mut dyn FnMut(Constant<'p>)) -> bool {
 }
 
 /// Whether the number of an event says something about the field.
-fn is_fixed(field: FieldId) -> bool {
+pub(crate) fn is_fixed(field: FieldId) -> bool {
     is_of_descriptor(field)
         || matches!(
             field,

@@ -15,6 +15,8 @@ use crate::eval::{STEPS, Steps};
 use crate::ir::{FieldRef, Pred};
 use crate::possible::{self, Possible, possible};
 use crate::resolve::Resolver;
+use crate::sysdig::{self, Ast};
+use crate::trace::{self, Trace};
 use crate::{interest, passes, weaken};
 
 /// A filter: a predicate over subjects, with what it reads and what it can be reduced to. Cheap to
@@ -31,6 +33,8 @@ struct Plan {
     possible: OnceLock<Possible>,
     /// The canonical text, when it was written in another language than CEL.
     text: Option<String>,
+    /// The tree that it was written as, if that says everything.
+    tree: Option<Ast>,
 }
 
 impl Program {
@@ -65,10 +69,21 @@ impl Program {
     }
 
     /// The same with the classes of its fields and the canonical text of another language than CEL.
-    pub(crate) fn about(mut pred: Pred, text: Option<String>, classes: Classes) -> Self {
+    pub(crate) fn about(pred: Pred, text: Option<String>, classes: Classes) -> Self {
+        Self::written(pred, text, None, classes)
+    }
+
+    /// The same with the tree that it was written as.
+    pub(crate) fn written(
+        mut pred: Pred,
+        text: Option<String>,
+        tree: Option<&Ast>,
+        classes: Classes,
+    ) -> Self {
         passes::run(&mut pred);
         let (code, needs) = (compile(&pred), interest::collectors(&pred));
-        Self(Arc::new(Plan { pred, code, needs, classes, possible: OnceLock::new(), text }))
+        let tree = tree.filter(|tree| trace::is_whole(&tree.root)).cloned();
+        Self(Arc::new(Plan { pred, code, needs, classes, possible: OnceLock::new(), text, tree }))
     }
 
     /// The filter that selects what both select.
@@ -93,6 +108,16 @@ impl Program {
     #[must_use]
     pub fn verdict(&self, subject: &dyn Fields) -> Option<bool> {
         self.0.code.judge(subject, &Steps::new(STEPS))
+    }
+
+    /// Why the subject is selected or not: each part of the filter with its verdict and the values
+    /// that it read. A filter of sysdig's language is shown as it was written, unless macros or
+    /// lists by name stood in it ([`crate::sysdig::trace`] shows those); any other as it was compiled.
+    #[must_use]
+    pub fn trace(&self, subject: &dyn Fields) -> Trace {
+        let tree = self.0.tree.as_ref();
+        let written = tree.and_then(|tree| sysdig::trace(tree, &(), self.0.classes, subject).ok());
+        written.unwrap_or_else(|| trace::of_pred(&self.0.pred, subject))
     }
 
     /// The fields that are read, each once.

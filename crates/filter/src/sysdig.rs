@@ -14,8 +14,9 @@ pub(crate) mod transform;
 
 mod parser;
 
+pub use crate::trace::trace;
 pub use ast::{Ast, Expr, ExprKind, Modifier, Op, Place, Right, Term, TermKind, Transformer, Value};
-pub(crate) use lower::lower;
+pub(crate) use lower::{lower, lower_test};
 pub use parser::{DEPTH, RULE_DEPTH};
 pub use transform::decode_base64;
 

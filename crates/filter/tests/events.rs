@@ -151,6 +151,7 @@ proptest! {
         let mut choice = Choice::new(&events);
         while !choice.is_spent() {
             let event = choice.happening();
+            prop_assert_eq!(program.trace(&event).verdict, program.verdict(&event), "{} {:?}", source, event);
             if program.matches(&event) {
                 prop_assert!(program.events().contains(event.id), "{} {:?}", source, event);
                 prop_assert!(admits(&interest, &event), "{} {:?} {:?}", source, event, interest);

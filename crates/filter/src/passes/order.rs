@@ -1,9 +1,10 @@
 //! Cheap and selective tests first: what needs no costly collector before what does, numbers
 //! before texts, texts before patterns, loops last. "And" and "or" of three values do not mind.
 
-use nabe_event::Needs;
+use nabe_event::field::{Class, event as e, process as p, thread as t};
+use nabe_event::{FieldId, Needs};
 
-use crate::ir::{Const, Operand, Order, Pred, Set};
+use crate::ir::{Const, FieldRef, Operand, Order, Pred, Set};
 
 /// Sorts the terms of one node.
 pub(super) fn node(pred: &mut Pred) {
@@ -12,11 +13,30 @@ pub(super) fn node(pred: &mut Pred) {
     }
 }
 
-/// The costliest collector, then the work of the test itself.
-fn cost(pred: &Pred) -> (usize, u32) {
+/// The costliest collector, then whether it is more than the event's number that is asked, then the
+/// work of the test itself.
+fn cost(pred: &Pred) -> (usize, bool, u32) {
     let needs = pred.needs();
     let collector = Needs::ALL.iter().rposition(|(need, ..)| needs.contains(*need)).unwrap_or(0);
-    (collector, work(pred))
+    let mut by_number = true;
+    pred.fields(&mut |field| by_number &= is_by_number(field.id));
+    (collector, !by_number, work(pred))
+}
+
+/// Whether a field says what kind of event it is, which sorts out most events.
+fn is_by_number(field: FieldId) -> bool {
+    matches!(
+        field,
+        e::TYPE
+            | e::SYSCALL_TYPE
+            | e::DIR
+            | e::IS_IO
+            | e::IS_IO_READ
+            | e::IS_IO_WRITE
+            | e::IO_DIR
+            | e::IS_WAIT
+            | e::IS_ASYNC
+    )
 }
 
 /// Roughly nanoseconds.
@@ -44,10 +64,23 @@ pub(super) fn work(pred: &Pred) -> u32 {
     }
 }
 
+/// What reading a field costs: most are there, some are looked for, some are texts that are made.
+fn read_work(field: &FieldRef) -> u32 {
+    match field.id {
+        e::ARGS | e::INFO | p::ENV | t::AENV => 200,
+        e::ARG | p::CMDLINE | t::EXELINE | t::PCMDLINE | t::ACMDLINE => 60,
+        t::ANAME | t::AEXE | t::AEXEPATH | t::APID | t::SNAME | t::PNAME | t::PEXE => 20,
+        id if matches!(id.class(), Class::Descriptor) => 20,
+        id if matches!(id.class(), Class::Metadata) => 10,
+        _ => 1,
+    }
+}
+
 fn value_work(operand: &Operand) -> u32 {
     match operand {
         Operand::Const(_) => 0,
-        Operand::Field(_) | Operand::Local(_) => 1,
+        Operand::Field(field) => read_work(field),
+        Operand::Local(_) => 1,
         Operand::Pred(pred) => work(pred),
         Operand::Math(_, sides) => {
             value_work(&sides[0]).saturating_add(value_work(&sides[1])).saturating_add(2)

@@ -31,6 +31,11 @@ pub(crate) fn lower(ast: &Ast, names: &dyn Definitions, classes: Classes) -> Res
     Lower { names, classes, open: Vec::new(), levels: 0, tests: 0, patterns: 0 }.expr(&ast.root)
 }
 
+/// The predicate that one test stands for.
+pub(crate) fn lower_test(test: &Expr, names: &dyn Definitions, classes: Classes) -> Result<Pred> {
+    Lower { names, classes, open: Vec::new(), levels: 0, tests: 0, patterns: 0 }.expr(test)
+}
+
 struct Lower<'n> {
     names: &'n dyn Definitions,
     classes: Classes,
