@@ -116,10 +116,10 @@ fn find_in(path: &Path, host: &str, reference: &Reference) -> Result<Option<Cred
     if let Some(helper) = auth.cred_helpers.get(host).or_else(|| auth.cred_helpers.get(server)) {
         return ask_helper(helper, server, host);
     }
-    if let Some(entry) = lookup(&auth.auths, host, reference) {
-        if let Some(found) = entry.credentials().map_err(wrong)? {
-            return Ok(Some(found));
-        }
+    if let Some(entry) = lookup(&auth.auths, host, reference)
+        && let Some(found) = entry.credentials().map_err(wrong)?
+    {
+        return Ok(Some(found));
     }
     match &auth.creds_store {
         Some(helper) if !helper.is_empty() => ask_helper(helper, server, host),

@@ -1,8 +1,8 @@
 //! A client of the distribution protocol (opencontainers/distribution-spec v1.1, "Pull"), with token
 //! (Docker's "Token Authentication Specification") and basic authentication.
 //!
-//! Everything that comes is limited, timed, and verified by the caller's digest. Names of hosts that
-//! answers redirect to get no credentials.
+//! Everything that comes is limited, timed, and verified by the caller's digest. Hosts that answers
+//! redirect to get no credentials.
 
 mod challenge;
 
@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use serde::Deserialize;
-use ureq::config::RedirectAuthHeaders;
 use ureq::http::{Response, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
@@ -31,6 +30,8 @@ use challenge::Challenge;
 
 /// Bytes that a token's answer may have.
 const MAX_TOKEN: u64 = 256 << 10;
+/// Redirects that are followed.
+const MAX_REDIRECTS: u32 = 5;
 /// Bytes of an error's answer that are looked at.
 const MAX_ERROR: u64 = 16 << 10;
 /// Bytes a second below which a registry is taken for dead, over [`SLOW_WINDOWS`] waiting times.
@@ -79,7 +80,7 @@ impl<'a> Client<'a> {
         progress: &dyn Progress,
     ) -> Result<(Vec<u8>, Digest, Option<String>)> {
         let what = format!("manifest {}:{object}", self.reference.name());
-        self.retrying(&what, progress, || {
+        self.retrying(progress, || {
             let url = format!("{}/v2/{}/manifests/{object}", self.endpoint.base(), self.endpoint.repository);
             let response = self.get(&what, &url, Some(ACCEPT), None)?;
             let response = self.expect(&what, response, &[200])?;
@@ -150,8 +151,7 @@ impl<'a> Client<'a> {
             }) == Some(from);
         if from > 0 && !resumed {
             if response.status() == 206 {
-                let reason = "it resumes elsewhere than it was asked to".to_owned();
-                return Err(Error::Protocol { what: what.to_owned(), host: self.host().to_owned(), reason });
+                return Err(self.protocol(what, "it resumes elsewhere than it was asked to"));
             }
             ingest.restart().map_err(failed)?;
         }
@@ -201,15 +201,18 @@ impl<'a> Client<'a> {
         range: Option<&str>,
     ) -> Result<Response<Body>> {
         let known = self.authorization.lock().unwrap_or_else(|broken| broken.into_inner()).clone();
-        let response = self.send(what, url, accept, range, known.as_deref())?;
-        if response.status() != 401 {
+        let (response, ours) = self.send(what, url, accept, range, known.as_deref())?;
+        // Another host's challenge would make us show it the registry's credentials.
+        if response.status() != 401 || !ours {
             return Ok(response);
         }
         let Some(fresh) = self.authenticate(what, &response)? else { return Ok(response) };
         *self.authorization.lock().unwrap_or_else(|broken| broken.into_inner()) = Some(fresh.clone());
-        self.send(what, url, accept, range, Some(&fresh))
+        self.send(what, url, accept, range, Some(&fresh)).map(|(response, _)| response)
     }
 
+    /// Follows redirects; credentials stay with the scheme, host and port that they are for, which
+    /// ureq's own redirects do not look at so closely. Says whether the answer is still from there.
     fn send(
         &self,
         what: &str,
@@ -217,16 +220,40 @@ impl<'a> Client<'a> {
         accept: Option<&str>,
         range: Option<&str>,
         authorization: Option<&str>,
-    ) -> Result<Response<Body>> {
-        let mut request = self.agent.get(url);
-        let headers =
-            [(header::ACCEPT, accept), (header::RANGE, range), (header::AUTHORIZATION, authorization)];
-        for (name, value) in headers {
-            if let Some(value) = value {
-                request = request.header(name, value);
+    ) -> Result<(Response<Body>, bool)> {
+        let mut url = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let ours = authority(&url) == authority(&self.endpoint.base());
+            let mut request = self.agent.get(&url);
+            let shown = authorization.filter(|_| ours);
+            let headers = [(header::ACCEPT, accept), (header::RANGE, range), (header::AUTHORIZATION, shown)];
+            for (name, value) in headers {
+                if let Some(value) = value {
+                    request = request.header(name, value);
+                }
+            }
+            let response = request.call().map_err(|error| self.transport(what, error))?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok((response, ours));
+            }
+            let location =
+                response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+            url = match location {
+                Some(location) if location.starts_with("//") || !location.starts_with('/') => {
+                    location.to_owned()
+                }
+                Some(path) => format!("{}{path}", authority(&url)),
+                None => return Err(self.protocol(what, "a redirect to nowhere")),
+            };
+            if !url.starts_with("https://") && !url.starts_with("http://") {
+                return Err(self.protocol(what, "a redirect to something that is no HTTP address"));
             }
         }
-        request.call().map_err(|error| self.transport(what, error))
+        Err(self.protocol(what, "it redirects without end"))
+    }
+
+    fn protocol(&self, what: &str, reason: &str) -> Error {
+        Error::Protocol { what: what.to_owned(), host: self.host().to_owned(), reason: reason.to_owned() }
     }
 
     /// The Authorization header that a 401 asks for; `None` when we have nothing to show.
@@ -246,8 +273,7 @@ impl<'a> Client<'a> {
             return Ok(Some(format!("Bearer {token}")));
         }
         if !challenges.contains(&Challenge::Basic) {
-            let reason = "401 without a challenge that is known".to_owned();
-            return Err(Error::Protocol { what: what.to_owned(), host: self.host().to_owned(), reason });
+            return Err(self.protocol(what, "401 without a challenge that is known"));
         }
         Ok(credentials.as_ref().and_then(basic))
     }
@@ -377,6 +403,13 @@ impl<'a> Client<'a> {
     }
 }
 
+/// Scheme, host and port of an address.
+fn authority(url: &str) -> &str {
+    let after = url.find("://").map_or(0, |at| at + 3);
+    let end = url.get(after..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(url.len(), |at| after + at);
+    url.get(..end).unwrap_or(url)
+}
+
 fn basic(credentials: &Credentials) -> Option<String> {
     match credentials {
         Credentials::Basic { user, password } => {
@@ -391,9 +424,8 @@ fn agent(endpoint: &Endpoint, settings: &Settings) -> Agent {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         .https_only(!endpoint.plain)
-        .max_redirects(5)
-        .max_redirects_will_error(true)
-        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
         .user_agent(concat!("nabe/", env!("CARGO_PKG_VERSION")))
         .timeout_connect(Some(settings.timeout.min(Duration::from_secs(15))))
         .timeout_resolve(Some(settings.timeout))

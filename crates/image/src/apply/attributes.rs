@@ -100,9 +100,12 @@ impl Applier<'_> {
     }
 }
 
+/// A name and a value.
+type Xattr<'a> = (&'a [u8], &'a [u8]);
+
 /// The extended attributes that a layer may set: not those by which overlayfs finds its way, and not the
 /// labels of another machine.
-fn allowed(entry: &Entry) -> Result<Vec<(&[u8], &[u8])>, Stop> {
+fn allowed(entry: &Entry) -> Result<Vec<Xattr<'_>>, Stop> {
     let mut all = Vec::new();
     for (name, value) in &entry.xattrs {
         let name = name.as_slice();
