@@ -1,0 +1,42 @@
+//! What this runtime can do, as `features.md` of the runtime-spec wants it.
+
+use serde_json::{Value, json};
+
+use crate::spec::{NamespaceKind, VERSION};
+use crate::{capability, hook, mount, seccomp};
+
+/// The features structure.
+#[must_use]
+pub fn features() -> Value {
+    let namespaces: Vec<&str> = NamespaceKind::ALL.iter().map(|kind| kind.name()).collect();
+    let flags: Vec<&str> = seccomp::FLAGS.iter().map(|(name, _)| *name).collect();
+    json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": VERSION,
+        "hooks": hook::KINDS,
+        "mountOptions": mount::words(),
+        "linux": {
+            "namespaces": namespaces,
+            "capabilities": capability::names().collect::<Vec<_>>(),
+            "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true},
+            "seccomp": {
+                "enabled": true,
+                "actions": ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
+                    "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"],
+                "operators": ["SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
+                    "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"],
+                "archs": seccomp::architectures().collect::<Vec<_>>(),
+                "knownFlags": flags,
+                "supportedFlags": flags,
+            },
+            "apparmor": {"enabled": true},
+            "selinux": {"enabled": true},
+            "intelRdt": {"enabled": false},
+            "mountExtensions": {"idmap": {"enabled": true}},
+        },
+        "annotations": {
+            "org.opencontainers.runc.checkpoint.enabled": "false",
+        },
+        "potentiallyUnsafeConfigAnnotations": [],
+    })
+}
