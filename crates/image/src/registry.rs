@@ -364,12 +364,7 @@ impl<'a> Client<'a> {
         Error::Transport { what: what.to_owned(), host: self.host().to_owned(), source: error.into() }
     }
 
-    fn retrying<T>(
-        &self,
-        _what: &str,
-        progress: &dyn Progress,
-        mut once: impl FnMut() -> Result<T>,
-    ) -> Result<T> {
+    fn retrying<T>(&self, progress: &dyn Progress, mut once: impl FnMut() -> Result<T>) -> Result<T> {
         let mut failures = 0;
         loop {
             match once() {
