@@ -84,8 +84,6 @@ const BROKEN: &[(&str, &str)] = &[
     ("rule_exception_new_no_field_append", "LOAD_ERR_VALIDATE"),
     ("skip_unknown_error", "LOAD_ERR_COMPILE_CONDITION"),
     ("skip_unknown_unspec", "LOAD_ERR_COMPILE_CONDITION"),
-    // `contains` of a list, which the plugin of 2019 had as a text; no test of today uses the file.
-    ("engine_v4_k8s_audit_rules", "LOAD_ERR_COMPILE_CONDITION"),
     // It appends to lists of the audit rules of 2023, which are not among the data.
     ("trust_nginx_container", "LOAD_ERR_VALIDATE"),
 ];

@@ -167,6 +167,11 @@ impl Lower<'_> {
     fn test(&mut self, left: &Side, op: Op, value: &Value) -> Result<Pred> {
         match &left.values {
             Values::One(operand) => self.scalar(operand, left, op, value),
+            // Of a list of texts a part is asked of any item, as old rules of Falco do.
+            Values::Items(list) if is_part(op) && left.kind == Kind::Text => {
+                let test = self.scalar(&Operand::Local(ITEM), left, op, value)?;
+                Ok(each(Quantifier::Any, list.clone(), test))
+            }
             Values::Items(_) => Err(list_operator(left)),
             Values::Any(list) => {
                 let test = self.scalar(&Operand::Local(ITEM), left, op, value)?;
@@ -231,7 +236,7 @@ impl Lower<'_> {
     fn pattern(
         &mut self,
         operand: &Operand,
-        built: core::result::Result<regex::bytes::Regex, String>,
+        built: core::result::Result<impl Into<Pattern>, String>,
         span: Span,
     ) -> Result<Pred> {
         self.patterns += 1;
@@ -239,7 +244,7 @@ impl Lower<'_> {
             return Err(Error::new(span, format!("more than {MAX_PATTERNS} patterns")));
         }
         let built = built.map_err(|reason| Error::new(span, format!("this pattern is wrong: {reason}")))?;
-        Ok(Pred::Matches(operand.clone(), Pattern(built), Absent::False))
+        Ok(Pred::Matches(operand.clone(), built.into(), Absent::False))
     }
 
     /// Membership among constants, or on a path that one of them leads to.
@@ -432,6 +437,11 @@ fn bytes(text: &[u8]) -> Option<Vec<u8>> {
     text.chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
+/// Operators that ask for a part of a text.
+fn is_part(op: Op) -> bool {
+    matches!(op, Op::Contains | Op::Icontains | Op::StartsWith | Op::EndsWith)
+}
+
 fn list_operator(left: &Side) -> Box<Error> {
     Error::new(left.span, "this is a list").expected("`in`, `intersects` or `exists`")
 }
@@ -439,7 +449,8 @@ fn list_operator(left: &Side) -> Box<Error> {
 /// Refuses operators that the type does not have.
 fn allowed(left: &Side, op: Op, modifier: Option<Modifier>) -> Result<()> {
     if matches!(left.values, Values::Items(_)) {
-        let known = matches!(op, Op::In | Op::Intersects) && modifier.is_none();
+        let known = matches!(op, Op::In | Op::Intersects) && modifier.is_none()
+            || is_part(op) && left.kind == Kind::Text;
         return if known { Ok(()) } else { Err(list_operator(left)) };
     }
     let equality = matches!(op, Op::Eq | Op::Ne | Op::In | Op::Intersects);
