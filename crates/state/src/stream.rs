@@ -69,9 +69,9 @@ pub struct Losses {
     /// Descriptors that were forgotten, of such threads or the oldest of a process, or that had no
     /// thread to belong to.
     pub descriptors: u64,
-    /// Users and groups that were not kept.
+    /// Users and groups that there was no room for.
     pub accounts: u64,
-    /// Containers that were not kept.
+    /// Containers that were forgotten although they were not gone.
     pub containers: u64,
 }
 
@@ -132,8 +132,12 @@ pub struct Stream {
     /// Numbers of threads that others speak of, and whether there are more than can be remembered.
     mentioned: HashSet<i64, Seed>,
     all_mentioned: bool,
+    /// Who has the children of ended threads.
+    heirs: HashMap<i64, i64, Seed>,
+    /// The last generation of a descriptor before events were lost.
+    doubted: u64,
     /// Descriptors in all tables, and generations of their names given out.
-    open: usize,
+    pub(crate) open: usize,
     generations: u64,
     /// Bytes of enter events that threads keep.
     waiting_bytes: usize,
@@ -183,6 +187,8 @@ impl Stream {
             lineage: 0,
             mentioned: HashSet::default(),
             all_mentioned: false,
+            heirs: HashMap::default(),
+            doubted: 0,
             open: 0,
             generations: 0,
             waiting_bytes: 0,

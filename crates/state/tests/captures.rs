@@ -104,8 +104,15 @@ fn an_image_says_the_same_for_as_long_as_it_is() {
     for capture in shared::captures(&data) {
         let mut stream = Stream::new();
         let mut said: HashMap<u64, String> = HashMap::new();
+        let mut counts: HashMap<u64, u64> = HashMap::new();
         each(Reader::open(&capture.path).expect("a capture"), |item| {
             let Some(seen) = stream.item(item).filter(|seen| seen.image() != 0) else { return };
+            // The first events of an image are looked at, then one in a hundred.
+            let count = counts.entry(seen.image()).or_default();
+            *count += 1;
+            if *count > 5 && !count.is_multiple_of(100) {
+                return;
+            }
             let mut text = String::new();
             for field in &fields {
                 for arg in [None, Some(&b"1"[..]), Some(b"2")] {
@@ -123,5 +130,5 @@ fn an_image_says_the_same_for_as_long_as_it_is() {
         });
         images += said.len();
     }
-    assert!(events > 40_000 && images * 10 < events, "{images} images of {events} events");
+    assert!(images > 200 && events > 2 * images, "{images} images of {events} events");
 }

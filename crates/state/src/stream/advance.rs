@@ -288,13 +288,20 @@ impl Stream {
         self.waiting_bytes = 0;
     }
 
+    /// Events are lost here: an exit event may belong to an enter event that was not seen, and what
+    /// was closed in the gap still stands in the tables.
+    pub(crate) fn lose(&mut self) {
+        self.doubted = self.generations;
+        self.threads.each(|thread| thread.enter = None);
+    }
+
     fn end_what_ended(&mut self) {
         self.has_ending = false;
         if let Some((tid, fd)) = self.ending_fd.take() {
             self.remove_descriptor(tid, fd);
         }
         if let Some(tid) = self.ending_thread.take() {
-            self.remove_thread(tid);
+            self.end_of(tid);
         }
     }
 }

@@ -14,6 +14,8 @@ const MAX_OF_PROCESS: usize = 1 << 20;
 const MAX_DESCRIPTORS: usize = 1 << 21;
 /// Descriptors that nobody has any more and that are kept for their room.
 const MAX_SPARE: usize = 1 << 6;
+/// Ended threads whose children somebody else has.
+const MAX_HEIRS: usize = 1 << 16;
 
 impl Stream {
     /// Puts a thread in, in the place of one with the same number.
@@ -29,29 +31,78 @@ impl Stream {
         self.comes(&mut thread);
         thread.last_ns = thread.last_ns.max(self.last_ns);
         self.open += thread.descriptors.len();
-        if let Some(before) = self.threads.insert(thread) {
-            self.gone(&before);
+        let tid = thread.tid;
+        self.heirs.remove(&tid);
+        if let Some(before) = self.threads.insert(thread)
+            && let Some(main) = self.gone(&before).filter(|main| *main != tid)
+        {
+            self.remove_thread(main);
         }
         if self.open > MAX_DESCRIPTORS {
             self.forget_descriptors();
         }
     }
 
-    pub(crate) fn remove_thread(&mut self, tid: i64) {
-        let Some(thread) = self.threads.remove(tid) else { return };
-        self.gone(&thread);
-        self.goes(tid);
+    /// A thread has ended. The first one of a process stays until the others have ended: theirs are
+    /// its descriptors and its directory.
+    pub(crate) fn end_of(&mut self, tid: i64) {
+        if let Some(thread) = self.threads.get_mut(&tid)
+            && thread.is_main()
+            && thread.siblings > 0
+        {
+            thread.has_ended = true;
+            return;
+        }
+        self.remove_thread(tid);
     }
 
-    /// A thread has left the table.
-    fn gone(&mut self, thread: &Thread) {
+    pub(crate) fn remove_thread(&mut self, tid: i64) {
+        let Some(thread) = self.threads.remove(tid) else { return };
+        self.goes(tid);
+        if let Some(main) = self.gone(&thread) {
+            self.remove_thread(main);
+        }
+    }
+
+    /// A thread has left the table; gives the first one of its process when that has waited for it.
+    fn gone(&mut self, thread: &Thread) -> Option<i64> {
         self.open = self.open.saturating_sub(thread.descriptors.len());
         self.waiting_bytes = self.waiting_bytes.saturating_sub(thread.kept.room_bytes());
         if !thread.is_main()
             && let Some(main) = self.threads.get_mut(&thread.pid)
         {
             main.siblings = main.siblings.saturating_sub(1);
+            return (main.siblings == 0 && main.has_ended).then_some(main.tid);
         }
+        None
+    }
+
+    /// Whoever was the child of `tid` is the child of `heir` from here on.
+    pub(crate) fn inherit(&mut self, tid: i64, heir: i64) {
+        if tid == heir || heir <= 0 || !self.is_mentioned(tid) {
+            return;
+        }
+        if self.heirs.len() >= MAX_HEIRS {
+            self.heirs.clear();
+        }
+        self.heirs.insert(tid, heir);
+        self.everything_changed();
+    }
+
+    /// The number of the parent: the one that it was born of, or else whoever took its place.
+    pub(crate) fn parent_of(&self, thread: &Thread) -> i64 {
+        let mut parent = thread.ptid;
+        // A chain longer than this is made up.
+        for _ in 0..16 {
+            if self.threads.contains_key(&parent) {
+                return parent;
+            }
+            match self.heirs.get(&parent) {
+                Some(heir) => parent = *heir,
+                None => return parent,
+            }
+        }
+        parent
     }
 
     /// Forgets the quarter of the threads that were silent for longest.
@@ -143,6 +194,13 @@ impl Stream {
         self.open += usize::from(thread.descriptors.insert(fd, descriptor));
         if self.open > MAX_DESCRIPTORS {
             self.forget_descriptors();
+        }
+    }
+
+    /// Marks a descriptor of the table that `tid` uses: an exec closes it.
+    pub(crate) fn close_on_exec(&mut self, tid: i64, fd: i64, closes: bool) {
+        if let Some(owner) = self.owner_mut(tid) {
+            owner.descriptors.close_on_exec(fd, closes);
         }
     }
 

@@ -39,8 +39,39 @@ pub struct Container {
     pub labels: Vec<(String, String)>,
     /// Its mounts: source, destination, mode, writable, propagation.
     pub mounts: Vec<Mount>,
+    /// How its health is asked for: a program and its arguments.
+    pub probes: Vec<(Probe, Vec<String>)>,
+    /// What the network plugin said.
+    pub cni: String,
+    /// The id of its pod's sandbox.
+    pub sandbox_id: String,
+    /// The labels of that, ordered.
+    pub sandbox_labels: Vec<(String, String)>,
+    /// Whether it has the host's PID, network and IPC namespaces.
+    pub host_namespaces: [Option<bool>; 3],
+    /// Whether it is gone.
+    pub is_removed: bool,
     /// The document that told of it.
     pub document: Box<[u8]>,
+}
+
+/// What asks for a container's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// The engine.
+    Health,
+    /// Kubernetes: whether it lives.
+    Liveness,
+    /// Kubernetes: whether it is ready.
+    Readiness,
+}
+
+impl Probe {
+    const ALL: [(Self, &'static str); 3] = [
+        (Self::Health, "Healthcheck"),
+        (Self::Liveness, "LivenessProbe"),
+        (Self::Readiness, "ReadinessProbe"),
+    ];
 }
 
 /// A mount of a container.
@@ -83,14 +114,9 @@ impl Container {
         let document = text.into();
         let text = |key: &str| of.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let number = of.get("type").and_then(Value::as_i64).unwrap_or(0);
-        let labels = of.get("labels").and_then(Value::as_object);
+        let flag = |key: &str| of.get(key).and_then(Value::as_bool);
         let mounts = of.get("Mounts").or_else(|| of.get("mounts")).and_then(Value::as_array);
-        let mut labels: Vec<_> = labels
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-            .collect();
-        labels.sort();
+        let probes = Probe::ALL.into_iter().filter_map(|(probe, key)| Some((probe, command(of.get(key)?)?)));
         Some(Self {
             id: text("id"),
             full_id: text("full_id"),
@@ -104,8 +130,14 @@ impl Container {
             ip: text("ip"),
             privileged: of.get("privileged").and_then(Value::as_bool),
             is_sandbox: of.get("is_pod_sandbox").and_then(Value::as_bool).unwrap_or(false),
-            labels,
+            labels: labels(of.get("labels")),
+            probes: probes.collect(),
+            cni: text("cni_json"),
+            sandbox_id: text("pod_sandbox_id"),
+            sandbox_labels: labels(of.get("pod_sandbox_labels")),
+            host_namespaces: [flag("host_pid"), flag("host_network"), flag("host_ipc")],
             mounts: mounts.into_iter().flatten().map(mount).collect(),
+            is_removed: false,
             document,
         })
     }
@@ -124,6 +156,34 @@ impl Stream {
     }
 }
 
+fn labels(of: Option<&Value>) -> Vec<(String, String)> {
+    let labels = of.and_then(Value::as_object).into_iter().flatten();
+    let mut labels: Vec<_> =
+        labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect();
+    labels.sort();
+    labels
+}
+
+/// The program and arguments of a probe: as Docker has it (`Test`), or taken apart.
+fn command(of: &Value) -> Option<Vec<String>> {
+    let texts = |of: &Value| -> Vec<String> {
+        of.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    if let Some(exe) = of.get("exe").and_then(Value::as_str) {
+        let mut command = vec![exe.to_owned()];
+        command.extend(of.get("args").map(texts).unwrap_or_default());
+        return Some(command);
+    }
+    let test = texts(of.get("Test")?);
+    match test.split_first()? {
+        (kind, command) if kind == "CMD" && !command.is_empty() => Some(command.to_vec()),
+        (kind, [command, ..]) if kind == "CMD-SHELL" => {
+            Some(["/bin/sh", "-c", command].map(str::to_owned).to_vec())
+        }
+        _ => None,
+    }
+}
+
 fn mount(of: &Value) -> Mount {
     let text = |key: &str| of.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     Mount {
@@ -135,25 +195,51 @@ fn mount(of: &Value) -> Mount {
     }
 }
 
+/// An event that tells of something beside the system calls: a container that comes or goes, or a loss.
+pub(crate) fn tell(stream: &mut Stream, step: &Step<'_>) {
+    match step.text(Key::Name) {
+        Some(b"container") => learn_from(stream, step.text(Key::Data)),
+        Some(b"container_removed") => {
+            // It is still spoken of by those who ran in it, until there are too many.
+            let gone = step.text(Key::Data).and_then(Container::parse);
+            if let Some(known) = gone.and_then(|gone| stream.containers.get_mut(gone.id.as_bytes())) {
+                known.is_removed = true;
+            }
+        }
+        Some(b"loss") => stream.lose(),
+        _ => {}
+    }
+}
+
 /// A container event.
 pub(crate) fn learn(stream: &mut Stream, step: &Step<'_>) {
-    let document = if step.event.id.name() == "asyncevent" {
-        match step.text(Key::Name) {
-            Some(b"container") => step.text(Key::Data),
-            _ => None,
-        }
-    } else {
-        step.text(Key::Json)
-    };
+    learn_from(stream, step.text(Key::Json));
+}
+
+fn learn_from(stream: &mut Stream, document: Option<&[u8]>) {
     let Some(container) = document.and_then(Container::parse) else { return };
     let id = container.id.as_bytes();
     stream.teller.comm = [b"container:", id].concat().into();
     stream.teller.container = id.into();
-    if stream.containers.len() < MAX_CONTAINERS || stream.containers.contains_key(id) {
-        stream.containers.insert(id.into(), container);
-        stream.everything_changed();
-    } else {
-        stream.losses.containers += 1;
+    if stream.containers.len() >= MAX_CONTAINERS && !stream.containers.contains_key(id) {
+        forget(stream);
+    }
+    stream.containers.insert(id.into(), container);
+    stream.everything_changed();
+}
+
+/// Forgets containers that are gone, or else one in two.
+#[cold]
+fn forget(stream: &mut Stream) {
+    let before = stream.containers.len();
+    stream.containers.retain(|_, container| !container.is_removed);
+    if stream.containers.len() == before {
+        let mut odd = false;
+        stream.containers.retain(|_, _| {
+            odd = !odd;
+            odd
+        });
+        stream.losses.containers += (before - stream.containers.len()) as u64;
     }
 }
 
@@ -194,5 +280,16 @@ mod tests {
         assert_eq!(container.label("b"), Some("2"));
         assert!(container.mounts.iter().all(|mount| mount.writable && mount.source == "/a"));
         assert_eq!(Container::parse(b"{"), None);
+        let text = br#"{"container":{"id":"9d","host_pid":true,"cni_json":"{}","Healthcheck":
+            {"Test":["CMD-SHELL","/check"]},"LivenessProbe":{"exe":"/live","args":["-v"]}}}"#;
+        let container = Container::parse(text).expect("a document");
+        assert_eq!(
+            container.probes,
+            [
+                (Probe::Health, ["/bin/sh", "-c", "/check"].map(str::to_owned).to_vec()),
+                (Probe::Liveness, ["/live", "-v"].map(str::to_owned).to_vec()),
+            ]
+        );
+        assert_eq!(container.host_namespaces, [Some(true), None, None]);
     }
 }

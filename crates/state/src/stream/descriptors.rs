@@ -16,6 +16,8 @@ pub(crate) struct Descriptors {
     low: Vec<Option<Arc<Descriptor>>>,
     high: Numbered<Arc<Descriptor>>,
     len: usize,
+    /// A bit for each number of the list that an exec closes.
+    closing: Vec<u64>,
 }
 
 impl Descriptors {
@@ -35,8 +37,33 @@ impl Descriptors {
         }
     }
 
+    /// Marks a number: an exec closes it.
+    pub(crate) fn close_on_exec(&mut self, number: i64, closes: bool) {
+        let Some(at) = usize::try_from(number).ok().filter(|at| *at < self.low.len()) else { return };
+        if at / 64 >= self.closing.len() && closes {
+            self.closing.resize(at / 64 + 1, 0);
+        }
+        if let Some(word) = self.closing.get_mut(at / 64) {
+            let bit = 1 << (at % 64);
+            *word = if closes { *word | bit } else { *word & !bit };
+        }
+    }
+
+    /// Takes those out that an exec closes; returns how many.
+    pub(crate) fn exec(&mut self) -> usize {
+        let closing = core::mem::take(&mut self.closing);
+        let is_closing = |number: i64| {
+            let at = usize::try_from(number).unwrap_or(usize::MAX);
+            closing.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+        };
+        if closing.iter().all(|word| *word == 0) { 0 } else { self.retain(|number, _| !is_closing(number)) }
+    }
+
     /// Puts one in; returns whether the number was free.
     pub(crate) fn insert(&mut self, number: i64, descriptor: Arc<Descriptor>) -> bool {
+        if !self.closing.is_empty() {
+            self.close_on_exec(number, false);
+        }
         let at = usize::try_from(number).ok().filter(|at| *at < 2 * self.len + SLACK);
         let free = match at {
             Some(at) => {
@@ -112,6 +139,7 @@ impl Descriptors {
     /// Bytes of the table and what it refers to.
     pub(crate) fn bytes(&self) -> usize {
         self.values().map(|found| found.bytes()).sum::<usize>()
+            + self.closing.capacity() * 8
             + self.low.capacity() * size_of::<Option<Arc<Descriptor>>>()
             + self.high.capacity() * (size_of::<(i64, Arc<Descriptor>)>() + 1)
     }
@@ -142,6 +170,13 @@ mod tests {
         assert_eq!(table.len(), 300 + 4);
         assert_eq!(table.retain(|number, _| number != 200 && number >= 0), 2);
         assert!(table.get(200).is_none() && table.get(-7).is_none() && table.get(65_535).is_some());
+        table.close_on_exec(7, true);
+        table.close_on_exec(65, true);
+        table.insert(65, Arc::default());
+        assert_eq!(table.exec(), 1);
+        assert!(table.get(7).is_none() && table.get(65).is_some());
+        table.insert(7, Arc::default());
+        assert_eq!(table.exec(), 0);
         for number in 0..300 {
             assert_eq!(table.remove(number).is_some(), number != 200, "{number}");
         }

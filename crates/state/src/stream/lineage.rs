@@ -111,7 +111,7 @@ impl Stream {
         }
     }
 
-    fn is_mentioned(&self, tid: i64) -> bool {
+    pub(crate) fn is_mentioned(&self, tid: i64) -> bool {
         self.all_mentioned || self.mentioned.contains(&tid)
     }
 

@@ -62,6 +62,13 @@ impl<'s> Seen<'s> {
         self.descriptor().map_or(0, |found| found.generation)
     }
 
+    /// Whether what is known of its descriptor is older than a gap in the stream: it may have been
+    /// closed, and another one opened, by events that are lost.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.descriptor().is_some_and(|found| found.generation <= self.stream.doubted)
+    }
+
     /// The event as the source has it.
     #[must_use]
     pub fn event(&self) -> &Event<'s> {

@@ -91,6 +91,8 @@ pub struct Thread {
     pub(crate) descriptors: Descriptors,
     /// Threads of the process beside the first; on the first.
     pub(crate) siblings: u64,
+    /// Whether it has ended, but others of its process have not.
+    pub(crate) has_ended: bool,
     /// Whether it was seen in the child before the parent returned.
     pub(crate) inverted: bool,
     /// The enter event that it is in.
@@ -181,6 +183,7 @@ impl Thread {
             exe_mtime_ns: None,
             descriptors: Descriptors::default(),
             siblings: 0,
+            has_ended: false,
             inverted: false,
             enter: None,
             enter_ns: 0,

@@ -7,6 +7,7 @@ use nabe_event::{FieldId, Value};
 
 use super::{Seen, UNSET, flag_of, text, unsigned};
 use crate::stream::Thread;
+use crate::stream::container::Probe;
 use crate::stream::thread::list;
 
 /// Ancestors that are followed before a circle is suspected.
@@ -14,11 +15,11 @@ const MAX_ANCESTORS: usize = 256;
 
 impl<'s> Seen<'s> {
     /// The thread's process, its parent, and so on.
-    fn ancestors(&self, thread: &'s Thread) -> impl Iterator<Item = &'s Thread> {
+    pub(super) fn ancestors(&self, thread: &'s Thread) -> impl Iterator<Item = &'s Thread> {
         let stream = self.stream;
         let main = stream.threads.get(&thread.pid).unwrap_or(thread);
         let next = move |thread: &&'s Thread| {
-            let parent = stream.threads.get(&thread.ptid)?;
+            let parent = stream.threads.get(&stream.parent_of(thread))?;
             let parent = stream.threads.get(&parent.pid).unwrap_or(parent);
             (parent.tid != thread.tid).then_some(parent)
         };
@@ -51,7 +52,7 @@ impl<'s> Seen<'s> {
             p::NAME => Value::Text(&thread.comm),
             p::PID => Value::Int(thread.pid),
             p::TID => Value::Int(thread.tid),
-            p::PPID => Value::Int(self.main(thread).unwrap_or(thread).ptid),
+            p::PPID => Value::Int(self.stream.parent_of(self.main(thread).unwrap_or(thread))),
             p::VPID => known(thread.vpid),
             p::VTID => known(thread.vtid),
             p::SID => Value::Int(thread.sid),
@@ -181,6 +182,9 @@ impl<'s> Seen<'s> {
             p::EXE_UPPER_LAYER => flag_of(thread.exe_upper_layer),
             t::IS_EXE_LOWER_LAYER => flag_of(thread.exe_lower_layer),
             p::EXE_MEMFD => flag_of(thread.exe_from_memfd),
+            t::IS_HEALTHCHECK => self.is_probe(Probe::Health),
+            t::IS_LIVENESS => self.is_probe(Probe::Liveness),
+            t::IS_READINESS => self.is_probe(Probe::Readiness),
             t::IS_SID_LEADER => Value::Bool(thread.sid == thread.vpid || thread.sid == thread.pid),
             t::IS_VPGID_LEADER => Value::Bool(thread.vpgid == thread.vpid),
             t::IS_PGID_LEADER => Value::Bool(thread.pgid == thread.pid),
@@ -215,7 +219,7 @@ impl<'s> Seen<'s> {
     }
 
     fn of_relative(&self, thread: &'s Thread, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
-        let parent = || self.stream.threads.get(&thread.ptid);
+        let parent = || self.stream.threads.get(&self.stream.parent_of(thread));
         let ancestor = || self.ancestor(thread, arg);
         let leader = || self.session_leader(thread);
         let group = |group: i64| self.group_leader(thread, group);

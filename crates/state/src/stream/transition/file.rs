@@ -8,6 +8,13 @@ use crate::stream::{AT_FDCWD, Stream};
 
 /// The schema's O_DIRECTORY.
 const O_DIRECTORY: u32 = 1 << 10;
+/// The schema's O_CLOEXEC.
+const O_CLOEXEC: u32 = 1 << 12;
+
+/// Whether the `flags` of an event have one of `bits`.
+fn has_flags(step: &Step<'_>, bits: u32) -> bool {
+    step.number(Key::Flags).is_some_and(|flags| flags & i64::from(bits) != 0)
+}
 
 pub(crate) fn open(stream: &mut Stream, step: &Step<'_>) {
     let Some(fd) = step.success() else { return };
@@ -28,6 +35,9 @@ pub(crate) fn open(stream: &mut Stream, step: &Step<'_>) {
         generation: 0,
     };
     keep(stream, step.event.tid, fd, descriptor);
+    if flags & O_CLOEXEC != 0 {
+        stream.close_on_exec(step.event.tid, fd, true);
+    }
 }
 
 pub(crate) fn close(stream: &mut Stream, step: &Step<'_>) {
@@ -38,37 +48,64 @@ pub(crate) fn close(stream: &mut Stream, step: &Step<'_>) {
 
 pub(crate) fn close_range(stream: &mut Stream, step: &Step<'_>) {
     /// Only marked, not closed.
-    const CLOSE_RANGE_CLOEXEC: i64 = 4;
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
     let (Some(_), Some(first), Some(last)) =
         (step.success(), step.number(Key::First), step.number(Key::Last))
     else {
         return;
     };
-    if step.number(Key::Flags).is_some_and(|flags| flags & CLOSE_RANGE_CLOEXEC != 0) {
-        return;
-    }
     // Unsigned 32-bit numbers: the last one is often all ones.
     let last = if last < 0 { i64::MAX } else { last };
+    if has_flags(step, CLOSE_RANGE_CLOEXEC) {
+        if let Some(owner) = stream.owner_mut(step.event.tid) {
+            let numbers: Vec<i64> = owner.descriptors.iter().map(|(number, _)| number).collect();
+            for number in numbers.into_iter().filter(|number| (first..=last).contains(number)) {
+                owner.descriptors.close_on_exec(number, true);
+            }
+        }
+        return;
+    }
     stream.retain_descriptors(step.event.tid, |fd, _| !(first..=last).contains(&fd));
 }
 
 pub(crate) fn dup(stream: &mut Stream, step: &Step<'_>) {
     let Some(new) = step.success() else { return };
     copy(stream, step.event.tid, step.fd, new);
+    if has_flags(step, O_CLOEXEC) {
+        stream.close_on_exec(step.event.tid, new, true);
+    }
 }
 
 pub(crate) fn fcntl(stream: &mut Stream, step: &Step<'_>) {
-    /// The schema's F_DUPFD and F_DUPFD_CLOEXEC.
-    const DUPLICATE: [i64; 2] = [1, 26];
+    const F_DUPFD: i64 = 1;
+    const F_SETFD: i64 = 3;
+    const F_DUPFD_CLOEXEC: i64 = 26;
     let Some(new) = step.success() else { return };
-    if step.number(Key::Cmd).is_some_and(|command| DUPLICATE.contains(&command)) {
-        copy(stream, step.event.tid, step.fd, new);
+    let tid = step.event.tid;
+    match step.number(Key::Cmd) {
+        Some(F_DUPFD) => copy(stream, tid, step.fd, new),
+        Some(F_DUPFD_CLOEXEC) => {
+            copy(stream, tid, step.fd, new);
+            stream.close_on_exec(tid, new, true);
+        }
+        Some(F_SETFD) => {
+            if let Some(argument) = step.number(Key::Arg) {
+                stream.close_on_exec(tid, step.fd, argument & 1 != 0);
+            }
+        }
+        _ => {}
     }
 }
 
 fn copy(stream: &mut Stream, tid: i64, old: i64, new: i64) {
-    let Some(descriptor) = stream.descriptor(tid, old).cloned() else { return };
-    stream.keep(tid, new, descriptor);
+    if old == new {
+        return;
+    }
+    match stream.descriptor(tid, old).cloned() {
+        Some(descriptor) => stream.keep(tid, new, descriptor),
+        // What had the number is gone, and nothing is known of what has it now.
+        None => return stream.remove_descriptor(tid, new),
+    }
     if let Some(thread) = stream.threads.get_mut(&tid) {
         thread.last_fd = new;
     }
@@ -81,6 +118,7 @@ pub(crate) fn pipe(stream: &mut Stream, step: &Step<'_>) {
         if let Some(fd) = step.number(end) {
             let descriptor = Descriptor { kind: Kind::Fifo, inode, ..Descriptor::default() };
             keep(stream, step.event.tid, fd, descriptor);
+            stream.close_on_exec(step.event.tid, fd, has_flags(step, O_CLOEXEC));
         }
     }
 }
@@ -88,6 +126,14 @@ pub(crate) fn pipe(stream: &mut Stream, step: &Step<'_>) {
 fn nameless(stream: &mut Stream, step: &Step<'_>, kind: Kind) {
     if let Some(fd) = step.success() {
         keep(stream, step.event.tid, fd, Descriptor { kind, ..Descriptor::default() });
+        const CLOEXEC: u32 = 1;
+        let closes = match kind {
+            Kind::EventPoll => has_flags(step, CLOEXEC),
+            // The kernel gives these no choice.
+            Kind::IoUring | Kind::Pidfd => true,
+            _ => has_flags(step, O_CLOEXEC),
+        };
+        stream.close_on_exec(step.event.tid, fd, closes);
     }
 }
 
@@ -123,6 +169,13 @@ pub(crate) fn memfd(stream: &mut Stream, step: &Step<'_>) {
     let Some(fd) = step.success() else { return };
     let name = [b"memfd:", step.text(Key::Name).unwrap_or_default()].concat();
     keep(stream, step.event.tid, fd, Descriptor::named(Kind::Memfd, &name));
+    const MFD_CLOEXEC: u32 = 1;
+    stream.close_on_exec(step.event.tid, fd, has_flags(step, MFD_CLOEXEC));
+}
+
+/// A descriptor out of another process, which does not say what it is.
+pub(crate) fn pidfd_getfd(stream: &mut Stream, step: &Step<'_>) {
+    nameless(stream, step, Kind::Unknown);
 }
 
 pub(crate) fn pidfd(stream: &mut Stream, step: &Step<'_>) {
@@ -136,5 +189,6 @@ pub(crate) fn bpf(stream: &mut Stream, step: &Step<'_>) {
     if step.number(Key::Cmd).is_some_and(|command| CREATES.contains(&command)) {
         let descriptor = Arc::new(Descriptor { kind: Kind::Bpf, ..Descriptor::default() });
         stream.keep(step.event.tid, fd, descriptor);
+        stream.close_on_exec(step.event.tid, fd, true);
     }
 }

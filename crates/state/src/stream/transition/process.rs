@@ -170,7 +170,26 @@ pub(crate) fn exec(stream: &mut Stream, step: &Step<'_>) {
     program(thread, step);
     // What a new program starts with.
     thread.flags &= !(flag::FILES | flag::THREAD);
+    let siblings = thread.siblings;
+    if siblings > 0 {
+        end_siblings(stream, tid);
+    }
+    if let Some(thread) = stream.threads.get_mut(&tid) {
+        let closed = thread.descriptors.exec();
+        stream.open = stream.open.saturating_sub(closed);
+    }
     stream.changed(tid);
+}
+
+/// A program is executed: the other threads of its process end. Whichever thread asked for it has the
+/// process's number from here on.
+fn end_siblings(stream: &mut Stream, pid: i64) {
+    let others = stream.threads.values().filter(|thread| thread.pid == pid && thread.tid != pid);
+    let others: Vec<i64> = others.map(|thread| thread.tid).collect();
+    for tid in others {
+        stream.inherit(tid, pid);
+        stream.remove_thread(tid);
+    }
 }
 
 /// What exec says of the program's file.
@@ -197,7 +216,13 @@ fn program(thread: &mut Thread, step: &Step<'_>) {
 }
 
 pub(crate) fn exit(stream: &mut Stream, step: &Step<'_>) {
-    stream.end_thread(step.event.tid);
+    let tid = step.event.tid;
+    // Children of a thread go to its process, those of a process to whom the kernel gives them.
+    let process = stream.threads.get(&tid).filter(|thread| !thread.is_main()).map(|thread| thread.pid);
+    if let Some(heir) = process.or_else(|| step.number(Key::ReaperTid)) {
+        stream.inherit(tid, heir);
+    }
+    stream.end_thread(tid);
 }
 
 fn change_directory(stream: &mut Stream, tid: i64, path: &[u8]) {

@@ -9,6 +9,8 @@ const AF_UNIX: i64 = 1;
 const AF_INET: i64 = 2;
 const AF_INET6: i64 = 10;
 const AF_NETLINK: i64 = 16;
+/// The kernel's.
+const SOCK_CLOEXEC: i64 = 0o2_000_000;
 
 pub(crate) fn socket(stream: &mut Stream, step: &Step<'_>) {
     let Some(fd) = step.success() else { return };
@@ -23,6 +25,7 @@ pub(crate) fn socket(stream: &mut Stream, step: &Step<'_>) {
     };
     let transport = transport(ty & 0xff, step.number(Key::Proto).unwrap_or(0));
     keep(stream, step.event.tid, fd, Descriptor { kind, transport, ..Descriptor::default() });
+    stream.close_on_exec(step.event.tid, fd, ty & SOCK_CLOEXEC != 0);
 }
 
 fn transport(ty: i64, protocol: i64) -> Transport {
@@ -41,6 +44,8 @@ pub(crate) fn pair(stream: &mut Stream, step: &Step<'_>) {
     for end in [Key::Fd1, Key::Fd2] {
         if let Some(fd) = step.number(end) {
             keep(stream, step.event.tid, fd, Descriptor { kind: Kind::Unix, ..Descriptor::default() });
+            let closes = step.number(Key::Type).is_some_and(|ty| ty & SOCK_CLOEXEC != 0);
+            stream.close_on_exec(step.event.tid, fd, closes);
         }
     }
 }
@@ -111,6 +116,8 @@ pub(crate) fn accept(stream: &mut Stream, step: &Step<'_>) {
     render::socket_tuple(bytes, &mut name);
     descriptor.name = name.into();
     keep(stream, step.event.tid, fd, descriptor);
+    let closes = step.number(Key::Flags).is_some_and(|flags| flags & SOCK_CLOEXEC != 0);
+    stream.close_on_exec(step.event.tid, fd, closes);
 }
 
 pub(crate) fn send(stream: &mut Stream, step: &Step<'_>) {
@@ -119,20 +126,54 @@ pub(crate) fn send(stream: &mut Stream, step: &Step<'_>) {
 
 pub(crate) fn receive(stream: &mut Stream, step: &Step<'_>) {
     transfer(stream, step, Role::Server);
+    if let (Some(_), Some(control)) = (step.success(), step.bytes(Key::Msgcontrol)) {
+        receive_descriptors(stream, step.event.tid, control);
+    }
+}
+
+/// Control messages of the kernel's layout: `u64 length, i32 level, i32 type`, data, to multiples of 8.
+/// SCM_RIGHTS brings descriptors: nothing but their numbers is told, but what had these before is gone.
+fn receive_descriptors(stream: &mut Stream, tid: i64, mut control: &[u8]) {
+    const HEAD: usize = 16;
+    const SOL_SOCKET: [u8; 4] = 1i32.to_le_bytes();
+    const SCM_RIGHTS: [u8; 4] = 1i32.to_le_bytes();
+    while let Some((head, _)) = control.split_first_chunk::<HEAD>() {
+        let (len, kind) = head.split_at(8);
+        let len = len.try_into().map_or(0, u64::from_le_bytes);
+        let Some(len) = usize::try_from(len).ok().filter(|len| (HEAD..=control.len()).contains(len)) else {
+            return;
+        };
+        if kind == [SOL_SOCKET, SCM_RIGHTS].concat() {
+            let numbers = control.get(HEAD..len).unwrap_or_default().as_chunks::<4>().0;
+            for fd in numbers.iter().map(|fd| i64::from(i32::from_le_bytes(*fd))).filter(|fd| *fd >= 0) {
+                stream.keep_new(tid, fd, Descriptor::default());
+            }
+        }
+        control = control.get(len.next_multiple_of(8)..).unwrap_or_default();
+    }
+}
+
+/// Whether it is a connection that keeps its name.
+fn is_named(descriptor: &Descriptor) -> bool {
+    !descriptor.name.is_empty() && descriptor.protocol() == Transport::Tcp
 }
 
 /// A datagram tells the ends of a socket that has no connection. The sender of the bytes stands
 /// first in the tuple; a connection is named from client to server.
 fn transfer(stream: &mut Stream, step: &Step<'_>, to: Role) {
     let Some(_) = step.success() else { return };
-    let bound = |stream: &Stream, port: u16| stream.is_bound(step.event.tid, port);
     let Some(bytes) = step.bytes(Key::Tuple) else { return };
-    let is_bound = tuple(bytes).is_some_and(|(_, _, destination)| bound(stream, destination.port()));
+    let has_role = stream
+        .descriptor(step.event.tid, step.fd)
+        .is_none_or(|found| found.role != Role::None || is_named(found));
+    let is_bound = !has_role
+        && tuple(bytes)
+            .is_some_and(|(_, _, destination)| stream.is_bound(step.event.tid, destination.port()));
     let Some(descriptor) = stream.descriptor_mut(step.event.tid, step.fd) else { return };
     if descriptor.kind.is_connection() {
         descriptor.connected = true;
     }
-    if !descriptor.name.is_empty() && descriptor.protocol() == Transport::Tcp {
+    if is_named(descriptor) {
         return;
     }
     let Some((kind, source, destination)) = tuple(bytes) else {
