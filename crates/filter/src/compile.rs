@@ -7,11 +7,12 @@ use std::collections::{HashMap, HashSet};
 use aho_corasick::AhoCorasick;
 use memchr::memmem::Finder;
 use nabe_event::{FieldId, Fields, Value};
-use regex::bytes::Regex;
 
 use crate::eval::value::{V, doubt, holds};
 use crate::eval::{Bind, Env, bits_test};
-use crate::ir::{Absent, Const, FieldRef, Loop, Net, Operand, Order, Pred, Quantifier, Set, Slot, TextTest};
+use crate::ir::{
+    Absent, Const, FieldRef, Loop, Net, Operand, Order, Pattern, Pred, Quantifier, Set, Slot, TextTest,
+};
 
 /// Sets of texts longer than this are hashed; shorter ones are searched.
 const HASHED: usize = 16;
@@ -50,7 +51,7 @@ pub(crate) enum Test {
     StartsWith(Box<[u8]>),
     EndsWith(Box<[u8]>),
     Search(Box<Search>),
-    Matches(Regex),
+    Matches(Pattern),
     Bits { bits: u64, all: bool },
     Ip { equal: bool, address: IpAddr },
     Nets(Box<[Net]>),
@@ -181,7 +182,7 @@ fn test(pred: &Pred) -> Option<(At, Absent, Test)> {
             };
             (field(&sides[0])?, *absent, test)
         }
-        Pred::Matches(value, pattern, absent) => (field(value)?, *absent, Test::Matches(pattern.0.clone())),
+        Pred::Matches(value, pattern, absent) => (field(value)?, *absent, Test::Matches(pattern.clone())),
         Pred::Bits { value, bits, all, absent, .. } => {
             (field(value)?, *absent, Test::Bits { bits: *bits, all: *all })
         }
@@ -299,7 +300,7 @@ impl Test {
             Self::StartsWith(prefix) => text.starts_with(prefix),
             Self::EndsWith(suffix) => text.ends_with(suffix),
             Self::Search(search) => search.finds(text),
-            Self::Matches(regex) => regex.is_match(text),
+            Self::Matches(pattern) => pattern.is_match(text),
             Self::Int(Order::Ne, _) => true,
             Self::True | Self::Bits { .. } => return None,
             _ => false,

@@ -120,7 +120,7 @@ impl Pred {
                 text_test(*test, &sides[0].eval(env), &sides[1].eval(env), *absent)
             }
             Self::Matches(text, pattern, absent) => match text.eval(env) {
-                V::Text(text) => Some(pattern.0.is_match(&text)),
+                V::Text(text) => Some(pattern.is_match(&text)),
                 V::Missing(why) => doubt(why, *absent),
                 _ => None,
             },

@@ -270,7 +270,7 @@ fn never_empty(pred: &Pred) -> bool {
         Pred::Text(TextTest::Contains | TextTest::StartsWith | TextTest::EndsWith, sides, _) => {
             text(&sides[1]).is_some_and(|text| !text.is_empty())
         }
-        Pred::Matches(_, pattern, _) => !pattern.0.is_match(b""),
+        Pred::Matches(_, pattern, _) => !pattern.is_match(b""),
         Pred::Has(_) => true,
         _ => false,
     }

@@ -7,10 +7,13 @@
 //! Slot 0 is the row that is judged; a loop at depth n binds its items to slot n.
 
 use core::net::IpAddr;
+use std::sync::Arc;
 
 use nabe_event::symbol::Symbols;
 use nabe_event::{FieldId, Needs};
 use regex::bytes::Regex;
+
+use crate::sysdig::Paths;
 
 pub(crate) mod walk;
 
@@ -291,13 +294,49 @@ fn mask6(prefix: u8) -> u128 {
     u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0)
 }
 
-/// A compiled regular expression; equal when its text is.
+/// What texts are matched with; equal when its regular expression is.
 #[derive(Clone, Debug)]
-pub(crate) struct Pattern(pub(crate) Regex);
+pub(crate) struct Pattern {
+    /// As a regular expression.
+    source: Arc<str>,
+    how: How,
+}
+
+#[derive(Clone, Debug)]
+enum How {
+    Regex(Regex),
+    /// The same, found faster.
+    Paths(Arc<Paths>),
+}
+
+impl Pattern {
+    /// What `source`, a regular expression, would match, by the paths themselves.
+    pub(crate) fn of_paths(source: String, paths: Paths) -> Self {
+        Self { source: source.into(), how: How::Paths(Arc::new(paths)) }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.source
+    }
+
+    #[inline]
+    pub(crate) fn is_match(&self, text: &[u8]) -> bool {
+        match &self.how {
+            How::Regex(regex) => regex.is_match(text),
+            How::Paths(paths) => paths.lead_to(text),
+        }
+    }
+}
+
+impl From<Regex> for Pattern {
+    fn from(regex: Regex) -> Self {
+        Self { source: regex.as_str().into(), how: How::Regex(regex) }
+    }
+}
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
+        self.source == other.source
     }
 }
 

@@ -17,6 +17,8 @@ use crate::ir::{Absent, Const, FieldRef, Operand, Order, Pred, Set};
 
 /// Items that loops over known values may visit.
 const STEPS: u32 = 4096;
+/// Tests of one filter that are judged for each event; nobody writes more by hand.
+const MAX_JUDGED: usize = 2048;
 /// Combinations of values that one test is tried with.
 const MAX_TRIED: usize = 4096;
 
@@ -51,7 +53,8 @@ pub(crate) struct Possible {
 }
 
 pub(crate) fn possible(pred: &Pred) -> Possible {
-    let [fine, mut failed, old_fine, mut old_failed] = verdicts(pred).map(|verdicts| verdicts.yes);
+    let mut left = MAX_JUDGED;
+    let [fine, mut failed, old_fine, mut old_failed] = verdicts(pred, &mut left).map(|verdicts| verdicts.yes);
     for set in [&mut failed, &mut old_failed] {
         *set = set.iter().filter(|id| has_result(*id)).collect();
     }
@@ -126,7 +129,8 @@ const SCOPES: [Scope; 4] = [
 /// The verdicts in each of [`SCOPES`].
 type Each = [Verdicts; 4];
 
-fn verdicts(pred: &Pred) -> Each {
+/// `left` counts the tests that are looked at closely; any further ones may come out either way.
+fn verdicts(pred: &Pred, left: &mut usize) -> Each {
     let same = |yes: fn() -> EventSet, no: fn() -> EventSet| {
         core::array::from_fn(|_| Verdicts { yes: yes(), no: no() })
     };
@@ -134,11 +138,11 @@ fn verdicts(pred: &Pred) -> Each {
         Pred::Const(Some(true)) => same(EventSet::all, EventSet::none),
         Pred::Const(Some(false)) => same(EventSet::none, EventSet::all),
         Pred::Const(None) => same(EventSet::none, EventSet::none),
-        Pred::And(terms) => chain(terms, true),
-        Pred::Or(terms) => chain(terms, false),
-        Pred::Not(inner) => verdicts(inner).map(|Verdicts { yes, no }| Verdicts { yes: no, no: yes }),
+        Pred::And(terms) => chain(terms, true, left),
+        Pred::Or(terms) => chain(terms, false, left),
+        Pred::Not(inner) => verdicts(inner, left).map(|Verdicts { yes, no }| Verdicts { yes: no, no: yes }),
         Pred::If(parts) => {
-            let [condition, then, otherwise] = parts.each_ref().map(verdicts);
+            let [condition, then, otherwise] = parts.each_ref().map(|part| verdicts(part, left));
             core::array::from_fn(|at| {
                 let joined = |then: &EventSet, otherwise: &EventSet| {
                     let one = then.clone().intersection(&condition[at].yes);
@@ -150,17 +154,17 @@ fn verdicts(pred: &Pred) -> Each {
                 }
             })
         }
-        _ => test(pred),
+        _ => test(pred, left),
     }
 }
 
-fn chain(terms: &[Pred], and: bool) -> Each {
+fn chain(terms: &[Pred], and: bool, left: &mut usize) -> Each {
     let mut chained: Each = core::array::from_fn(|_| {
         let (every, some) = (EventSet::all(), EventSet::none());
         if and { Verdicts { yes: every, no: some } } else { Verdicts { yes: some, no: every } }
     });
     for term in terms {
-        for (chained, term) in chained.iter_mut().zip(verdicts(term)) {
+        for (chained, term) in chained.iter_mut().zip(verdicts(term, left)) {
             let Verdicts { yes, no } = core::mem::replace(chained, Verdicts::none());
             *chained = if and {
                 Verdicts { yes: yes.intersection(&term.yes), no: no.union(&term.no) }
@@ -182,16 +186,17 @@ impl Verdicts {
     }
 }
 
-fn test(pred: &Pred) -> Each {
+fn test(pred: &Pred, left: &mut usize) -> Each {
     let (mut fixed, mut named, mut outcome) = (false, false, false);
     pred.fields(&mut |field| {
         fixed |= is_fixed(field.id);
         named |= matches!(field.id, e::TYPE | e::SYSCALL_TYPE);
         outcome |= matches!(field.id, e::FAILED | e::RES | e::RAWRES);
     });
-    if !fixed {
+    if !fixed || *left == 0 {
         return core::array::from_fn(|_| Verdicts::any());
     }
+    *left -= 1;
     let mut found: Each = core::array::from_fn(|_| Verdicts::none());
     for at in 0..SCOPES.len() {
         // What does not depend on the scope is found once.

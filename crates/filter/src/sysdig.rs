@@ -7,6 +7,7 @@
 mod ast;
 mod lexer;
 mod lower;
+mod path;
 mod pattern;
 mod print;
 mod side;
@@ -18,6 +19,7 @@ pub use crate::trace::trace;
 pub use ast::{Ast, Expr, ExprKind, Modifier, Op, Place, Right, Term, TermKind, Transformer, Value};
 pub(crate) use lower::{lower, lower_test};
 pub use parser::{DEPTH, RULE_DEPTH};
+pub(crate) use path::Paths;
 pub use transform::decode_base64;
 
 use crate::diagnostic::Diagnostic;

@@ -209,3 +209,36 @@ fn text_that_is_no_expression() {
         }
     }
 }
+
+/// Sets of hostile rules are made, and judged, in bounded time and memory.
+#[test]
+fn sets_are_bounded() {
+    use nabe_event::table::EventId;
+    use nabe_filter::set::{Cache, Keys, Set};
+    let compile = |source: &str| Program::sysdig(source).unwrap_or_else(|error| panic!("{error}"));
+    let list = |n: usize, item: &dyn Fn(usize) -> String| (0..n).map(item).collect::<Vec<_>>().join(", ");
+    let many = |n: usize, between: &str, item: &dyn Fn(usize) -> String| {
+        (0..n).map(item).collect::<Vec<_>>().join(between)
+    };
+    let sources = [
+        format!("proc.name in ({})", list(50_000, &|n| format!("n{n}"))),
+        format!("fd.name pmatch ({})", list(50_000, &|n| format!("/a/{n}/b"))),
+        many(3_000, " or ", &|n| format!("fd.name contains x{n}y")),
+        many(3_000, " or ", &|n| format!("(evt.type = open and proc.name = {n})")),
+        many(3_000, " and ", &|n| format!("not (fd.name startswith /{n} and proc.name = {n})")),
+        many(3_000, " or ", &|n| format!("evt.arg.a{n} = x")),
+        format!("{}proc.name = x{}", "not (evt.type = open and ".repeat(12), ")".repeat(12)),
+    ];
+    let mut programs: Vec<Program> = sources.iter().map(|source| compile(source)).collect();
+    programs.extend((0..300).map(|n| compile(&format!("evt.type != t{n} and proc.pid != {n}"))));
+    let set = Set::new(&programs);
+    assert!(set.size().parts < 100_000, "{:?}", set.size());
+    let mut cache = Cache::new();
+    let subject = Sample::default().with(p::PID, 7_i64).with(p::NAME, "x");
+    for image in 0..200 {
+        let found = set.selected(&subject, EventId::SYSCALL_OPEN_X, Keys { image }, &mut cache);
+        // All but the one that its process is not.
+        assert!(found.len() >= 299, "{}", found.len());
+    }
+    assert!(set.explain(3).is_some());
+}

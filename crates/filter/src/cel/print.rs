@@ -134,7 +134,7 @@ impl Printer {
             Pred::Matches(text, pattern, _) => {
                 self.operand(text, POSTFIX, Like::Plain);
                 self.put(".matches(");
-                self.text(pattern.0.as_str().as_bytes());
+                self.text(pattern.as_str().as_bytes());
                 self.put(")");
             }
             Pred::Bits { value, bits, all, names, .. } => {

@@ -135,7 +135,7 @@ impl<'s> Resolver<'s> {
         }
         let regex = RegexBuilder::new(source).size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES).build();
         let regex = regex.map_err(|error| wrong_pattern(&error, place))?;
-        let pred = Pred::Matches(text.op, Pattern(regex), Absent::Doubt);
+        let pred = Pred::Matches(text.op, Pattern::from(regex), Absent::Doubt);
         Ok(Shape::Value(truth(pred, span)))
     }
 

@@ -185,8 +185,16 @@ impl Plan {
     }
 }
 
+/// Parts of parts that are looked at while rules are specialised; what is left then is judged with
+/// every event.
+const MAX_SPECIALISED: usize = 1 << 22;
+/// Tests that are asked about an event's number.
+const MAX_DECIDED: usize = 1 << 18;
+
 #[derive(Default)]
 struct Builder {
+    specialised: usize,
+    decided: usize,
     nodes: Vec<Node>,
     /// Nodes by their digest.
     found: HashMap<u64, Vec<NodeId>>,
@@ -305,7 +313,7 @@ impl Builder {
         event: (EventId, Option<&'static str>),
         done: &mut HashMap<NodeId, NodeId>,
     ) -> NodeId {
-        if !self.node(at).decidable {
+        if !self.node(at).decidable || self.specialised > MAX_SPECIALISED {
             return at;
         }
         if let Some(done) = done.get(&at) {
@@ -313,10 +321,12 @@ impl Builder {
         }
         let left = match &self.node(at).kind {
             Kind::Known(_) => at,
-            Kind::Test(pred, _) => match decided(pred, event.0, event.1) {
-                Some(value) => self.known(value),
-                None => at,
-            },
+            Kind::Test(..) if self.decided > MAX_DECIDED => at,
+            Kind::Test(pred, _) => {
+                let answer = decided(pred, event.0, event.1);
+                self.decided += 1;
+                answer.map_or(at, |value| self.known(value))
+            }
             Kind::Not(inner) => {
                 let inner = *inner;
                 let inner = self.specialise(inner, event, done);
@@ -325,6 +335,7 @@ impl Builder {
             Kind::And(terms) | Kind::Or(terms) => {
                 let and = matches!(self.node(at).kind, Kind::And(_));
                 let terms = terms.to_vec();
+                self.specialised += terms.len();
                 let terms = terms.into_iter().map(|term| self.specialise(term, event, done)).collect();
                 self.chain(terms, and)
             }
@@ -456,7 +467,7 @@ fn digest(pred: &Pred) -> u64 {
         Pred::In(_, Set::Texts(items), _) => items.hash(&mut hasher),
         Pred::In(_, Set::Ints(items), _) => items.hash(&mut hasher),
         Pred::In(_, Set::Nets(items), _) => items.hash(&mut hasher),
-        Pred::Matches(_, pattern, _) => pattern.0.as_str().hash(&mut hasher),
+        Pred::Matches(_, pattern, _) => pattern.as_str().hash(&mut hasher),
         Pred::Or(terms) => terms.iter().for_each(|term| digest(term).hash(&mut hasher)),
         Pred::Each(_, _, body) => digest(body).hash(&mut hasher),
         _ => {}

@@ -236,7 +236,7 @@ impl Lower<'_> {
     fn pattern(
         &mut self,
         operand: &Operand,
-        built: core::result::Result<regex::bytes::Regex, String>,
+        built: core::result::Result<impl Into<Pattern>, String>,
         span: Span,
     ) -> Result<Pred> {
         self.patterns += 1;
@@ -244,7 +244,7 @@ impl Lower<'_> {
             return Err(Error::new(span, format!("more than {MAX_PATTERNS} patterns")));
         }
         let built = built.map_err(|reason| Error::new(span, format!("this pattern is wrong: {reason}")))?;
-        Ok(Pred::Matches(operand.clone(), Pattern(built), Absent::False))
+        Ok(Pred::Matches(operand.clone(), built.into(), Absent::False))
     }
 
     /// Membership among constants, or on a path that one of them leads to.

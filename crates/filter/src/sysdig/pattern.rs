@@ -5,6 +5,9 @@ use core::fmt::Write as _;
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::path::Paths;
+use crate::ir::Pattern;
+
 /// Memory that one pattern may take.
 const PATTERN_BYTES: usize = 4 << 20;
 
@@ -38,9 +41,9 @@ pub(super) fn glob(pattern: &[u8], folded: bool) -> Result<Regex, String> {
 }
 
 /// One of these paths is the path or leads to it, component by component; components may be globs.
-pub(super) fn paths<'p>(paths: impl Iterator<Item = &'p [u8]>) -> Result<Regex, String> {
+pub(super) fn paths<'p>(paths: impl Iterator<Item = &'p [u8]> + Clone) -> Result<Pattern, String> {
     let mut out = String::new();
-    for path in paths {
+    for path in paths.clone() {
         out.push_str(if out.is_empty() { "" } else { "|" });
         let components = path.split(|byte| *byte == b'/').filter(|component| !component.is_empty());
         for (at, component) in components.enumerate() {
@@ -53,7 +56,11 @@ pub(super) fn paths<'p>(paths: impl Iterator<Item = &'p [u8]>) -> Result<Regex, 
             out.push_str("|.*");
         }
     }
-    build(&format!(r"\A(?s-u:{out})\z"))
+    let source = format!(r"\A(?s-u:{out})\z");
+    match Paths::new(paths) {
+        Some(paths) => Ok(Pattern::of_paths(source, paths)),
+        None => build(&source).map(Pattern::from),
+    }
 }
 
 fn literal(out: &mut String, byte: u8) {
@@ -210,6 +217,24 @@ mod tests {
             assert_eq!(matches(prefix, path), expected, "{prefix} {path}");
         }
         assert!(!paths(core::iter::empty()).unwrap().is_match(b"/x"));
+    }
+
+    #[test]
+    fn paths_without_wildcards_match_as_their_regular_expression() {
+        let texts: Vec<Vec<u8>> =
+            ["", "/", "a", "/a", "/a/", "//a//b", "/a/b", "a/b/c", "/ab", "/b", "/a/b\n", "\n", "/b/a"]
+                .map(|text| text.as_bytes().to_vec())
+                .into();
+        for sets in
+            [&["/a"][..], &["/a/b"], &["a//b/"], &["/"], &[""], &["/b", "/a/b", "/a/c"], &["/ab", "//"]]
+        {
+            let pattern = paths(sets.iter().map(|path| path.as_bytes())).unwrap();
+            let regex = build(pattern.as_str()).unwrap();
+            for text in &texts {
+                let expected = regex.is_match(text);
+                assert_eq!(pattern.is_match(text), expected, "{sets:?} {}", text.escape_ascii());
+            }
+        }
     }
 
     #[test]
