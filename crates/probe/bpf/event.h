@@ -80,7 +80,8 @@ struct event_count {
 	__u64 ring_full;
 	__u64 too_large;
 	__u64 broken;
-	__u64 spare[4];
+	__u64 filtered_hooks;
+	__u64 spare[3];
 };
 
 struct event_count counts[MAX_CPUS] SEC(".bss.counts");
@@ -129,6 +130,12 @@ struct event_scratch {
 	struct path_place place;
 	struct path_text path;
 };
+
+/*
+ * A program does not interrupt itself on a CPU, so the busiest counter, which
+ * only the end of system calls has, needs no atomic.
+ */
+#define count_filtered() counts[bpf_get_smp_processor_id() & (MAX_CPUS - 1)].filtered++
 
 #define count_up(what)                                                            \
 	__sync_fetch_and_add(&counts[bpf_get_smp_processor_id() & (MAX_CPUS - 1)].what, 1)

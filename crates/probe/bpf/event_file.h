@@ -83,9 +83,10 @@ static __always_inline __u32 device(__u32 dev)
 /* Which layer of an overlay an inode is in; 0 for other file systems. */
 static __always_inline __u32 overlay_layer(struct inode *inode)
 {
+	struct super_block *sb = FIELD(inode, i_sb);
 	void *upper = NULL;
 
-	if (BPF_CORE_READ(inode, i_sb, s_magic) != OVERLAYFS_MAGIC)
+	if (FIELD(sb, s_magic) != OVERLAYFS_MAGIC)
 		return 0;
 	/* As in task.h: the upper dentry stands right behind the inode. */
 	bpf_probe_read_kernel(&upper, sizeof(upper),
@@ -145,6 +146,7 @@ static __always_inline struct opened opened_file(__s32 fd)
 {
 	struct opened out = {};
 	struct file *file = file_of(fd);
+	struct super_block *sb;
 	struct inode *inode;
 	__u32 layer;
 
@@ -152,7 +154,8 @@ static __always_inline struct opened opened_file(__s32 fd)
 		return out;
 	file = PLAIN(file, file);
 	inode = FIELD(file, f_inode);
-	out.dev = device(BPF_CORE_READ(inode, i_sb, s_dev));
+	sb = FIELD(inode, i_sb);
+	out.dev = device(FIELD(sb, s_dev));
 	out.ino = FIELD(inode, i_ino);
 	if (FIELD(file, f_mode) & FMODE_CREATED)
 		out.flags |= O_F_CREATED;

@@ -328,7 +328,7 @@ static __always_inline void put_exe(struct out *o, struct task_struct *task, str
 {
 	const struct cred *cred = BPF_CORE_READ(task, cred);
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
-	__u32 layer = overlay_layer(inode), flags = 0;
+	__u32 layer = overlay_layer(PLAIN(inode, inode)), flags = 0;
 	__u64 caps[3] = {};
 
 	if (exe_writable(cred, inode))

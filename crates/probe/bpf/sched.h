@@ -40,7 +40,7 @@ static __always_inline bool hook_wanted(__u32 hook, __u32 tgid)
 	/* It has no result: when only what failed is wanted, it is not. */
 	if (picked(tgid, 0))
 		return true;
-	count_up(filtered);
+	count_up(filtered_hooks);
 	return false;
 }
 
@@ -158,7 +158,7 @@ int nabe_enter(__u64 *ctx)
 		return 0;
 	/* Not yet failed: what fails is known at the end. */
 	if (!picked(tgid, -1)) {
-		count_up(filtered);
+		count_up(filtered_hooks);
 		return 0;
 	}
 	s = scratch_of(SCRATCH_ENTER);

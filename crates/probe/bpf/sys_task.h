@@ -79,7 +79,7 @@ int nabe_exec(__u64 *ctx)
 		return 0;
 	if (!(HOOK(HOOK_EXEC) & CALL_WANTED) || !picked(FIELD(task, tgid), 0)) {
 		if (!(HOOK(HOOK_EXEC) & CALL_STATE)) {
-			count_up(filtered);
+			count_up(filtered_hooks);
 			return 0;
 		}
 		flags = FLAG_STATE_ONLY;
@@ -226,7 +226,7 @@ int nabe_leave(__u64 *ctx)
 		return 0;
 	if (!(HOOK(HOOK_EXIT) & CALL_WANTED) || !picked(FIELD(task, tgid), 0)) {
 		if (!(HOOK(HOOK_EXIT) & CALL_STATE)) {
-			count_up(filtered);
+			count_up(filtered_hooks);
 			return 0;
 		}
 		flags = FLAG_STATE_ONLY;

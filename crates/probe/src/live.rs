@@ -65,6 +65,8 @@ pub struct Options {
     pub snapshot: bool,
     /// Whether the reader's own process is looked at: what it writes of events would make events.
     pub own: bool,
+    /// Instead of events, what every event pays: for measuring.
+    pub floor: Option<Floor>,
     /// Where relocated programs are kept between runs; `None` keeps none.
     pub cache: Option<PathBuf>,
 }
@@ -76,9 +78,19 @@ impl Default for Options {
             poll: Duration::from_millis(20),
             snapshot: true,
             own: false,
+            floor: None,
             cache: None,
         }
     }
+}
+
+/// What is at the end of every system call of the machine, instead of what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Floor {
+    /// A program that returns at once.
+    Empty,
+    /// A program that writes a record of 64 bytes without looking at anything.
+    Record,
 }
 
 /// Why there are no live events.
@@ -224,7 +236,7 @@ fn ring_size(bytes: usize) -> usize {
 /// What is missing.
 pub fn check() -> Result<(), Error> {
     let (relocated, _) = cache::relocated(&EVENTS, None).map_err(Error::Programs)?;
-    let mut programs = Programs::new(relocated, ring_size(1) as u32, snapshot::cpus());
+    let mut programs = Programs::new(relocated, ring_size(1) as u32, snapshot::cpus(), None);
     programs.apply(&Control::new(&EventInterest::default(), None)).map_err(Error::Programs)
 }
 
@@ -246,13 +258,13 @@ impl Live {
         };
         let (relocated, kept) =
             cache::relocated(&EVENTS, options.cache.as_deref()).map_err(Error::Programs)?;
-        let mut programs = Programs::new(relocated, ring_bytes as u32, cpus);
+        let mut programs = Programs::new(relocated, ring_bytes as u32, cpus, options.floor);
         match attached(&mut programs) {
             Ok(()) => {}
             // Stale in a way that its key does not show, or a true refusal: the long way tells.
             Err(_) if kept => {
                 let (relocated, _) = cache::relocated(&EVENTS, None).map_err(Error::Programs)?;
-                programs = Programs::new(relocated, ring_bytes as u32, cpus);
+                programs = Programs::new(relocated, ring_bytes as u32, cpus, options.floor);
                 attached(&mut programs).map_err(Error::Programs)?;
             }
             Err(error) => return Err(Error::Programs(error)),
@@ -429,7 +441,7 @@ impl Source for Live {
     fn account(&self) -> Account {
         let mut account = Account { delivered: self.delivered, ..Account::default() };
         for cpu in 0..self.cpus {
-            account.filtered += self.count(cpu, 0);
+            account.filtered += self.count(cpu, 0) + self.count(cpu, 4);
             for (which, cause) in CAUSES.into_iter().enumerate() {
                 let events = self.count(cpu, which + 1);
                 if events > 0 {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use libbpf_sys as bpf;
 use nabe_event::{Interest, Needs};
 
+use super::Floor;
 use super::control::Control;
 use super::sys as live_sys;
 use crate::iter::Error;
@@ -27,6 +28,7 @@ pub(crate) struct Programs {
     relocated: Relocated,
     ring_bytes: u32,
     cpus: u32,
+    floor: Option<Floor>,
     maps: Vec<OnceCell<OwnedFd>>,
     loaded: Vec<(&'static str, OwnedFd)>,
     links: Vec<(&'static str, OwnedFd)>,
@@ -36,12 +38,13 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    pub(crate) fn new(relocated: Relocated, ring_bytes: u32, cpus: u32) -> Self {
+    pub(crate) fn new(relocated: Relocated, ring_bytes: u32, cpus: u32, floor: Option<Floor>) -> Self {
         let maps = relocated.maps.iter().map(|_| OnceCell::new()).collect();
         Self {
             relocated,
             ring_bytes,
             cpus,
+            floor,
             maps,
             loaded: Vec::new(),
             links: Vec::new(),
@@ -149,7 +152,11 @@ impl Programs {
         }
         self.fill(control)?;
         self.set(".data.control", &0_u32.to_le_bytes(), &control.bytes)?;
-        let exit = control.exits.then_some(EXIT);
+        let exit = match self.floor {
+            Some(Floor::Empty) => Some("nabe_floor_empty"),
+            Some(Floor::Record) => Some("nabe_floor_record"),
+            None => control.exits.then_some(EXIT),
+        };
         let wanted: Vec<&'static str> = control.hooks.iter().copied().chain(exit).collect();
         self.links.retain(|(name, _)| wanted.contains(name));
         for name in wanted {
