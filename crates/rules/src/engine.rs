@@ -208,6 +208,25 @@ impl Engine {
         }
     }
 
+    /// Takes the place of another engine while events flow: rules that are as they were keep what they
+    /// have counted and remembered.
+    pub fn succeed(&mut self, old: &mut Self) {
+        for (at, rule) in self.rules.iter().enumerate() {
+            let same = |other: &Arc<CompiledRule>| other.name == rule.name && other.source == rule.source;
+            let Some(before) = old.rules.iter().position(same) else { continue };
+            if let (Some(count), Some(counted)) = (self.counts.get_mut(at), old.counts.get(before)) {
+                *count = *counted;
+            }
+            let unchanged = old.rules.get(before).is_some_and(|other| other.extension == rule.extension);
+            if let (Some(memory), Some(remembered)) =
+                (self.memories.get_mut(at), old.memories.get_mut(before))
+                && unchanged
+            {
+                *memory = core::mem::take(remembered);
+            }
+        }
+    }
+
     /// The rules that are judged, in order.
     #[must_use]
     pub fn rules(&self) -> &[Arc<CompiledRule>] {

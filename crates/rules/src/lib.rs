@@ -35,3 +35,32 @@ pub use definition::Requirement;
 pub use engine::Engine;
 pub use load::{File, Loaded, Options, RuleSet};
 pub use output::Output;
+
+/// The work of a fuzz target: loads the bytes as a rule file, behind itself once more, describes what
+/// comes out, and judges a fixed event.
+#[doc(hidden)]
+pub fn exercise(bytes: &[u8]) {
+    let content = String::from_utf8_lossy(bytes).into_owned();
+    let file = |name: &str| File { name: name.to_owned(), content: Ok(content.clone()) };
+    let loaded = RuleSet::check(&[file("a.yaml"), file("b.yaml")], &catalogue::Native, &Options::default());
+    for report in &loaded.reports {
+        assert_eq!(report.successful(), report.errors.is_empty());
+        let _ = (report.text(true), report.json(true));
+    }
+    let described = loaded.describe();
+    let _ = describe::text(&described);
+    let mut engine =
+        Engine::new(&loaded, engine::Options { matching: engine::Matching::All, ..Default::default() });
+    let subject = nabe_filter::sample::fixed();
+    for id in
+        nabe_event::table::EventId::named("openat").chain(nabe_event::table::EventId::named("pluginevent"))
+    {
+        for source in [catalogue::SYSCALL, catalogue::K8S_AUDIT] {
+            let at = engine::Occurrence { source, id, ts_ns: 1, image: 0 };
+            engine.judge(&subject, &at, &mut |hit| assert!(!hit.alert.rule.is_empty()));
+        }
+    }
+    for rule in loaded.rules().iter().take(4) {
+        let _ = (why::why(rule, &subject, true), engine.explain(&rule.name));
+    }
+}

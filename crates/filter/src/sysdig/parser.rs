@@ -8,6 +8,8 @@ use crate::span::Span;
 
 /// Longest source, in bytes.
 const MAX_SOURCE: usize = 1 << 20;
+/// The same of rules, whose lists have been put in.
+const MAX_RULE: usize = 16 << 20;
 
 /// Rules that may be open at once unless asked otherwise, as in libsinsp; a pair of brackets opens
 /// five.
@@ -41,9 +43,10 @@ const TRANSFORMER: &str = "val() tolower() toupper() b64() basename() len() join
 
 /// The tree of `source`; at most `depth` rules are open at once.
 pub(super) fn parse(source: &str, depth: u32) -> Result<Ast> {
-    if source.len() > MAX_SOURCE {
-        let place = Span::new(MAX_SOURCE, MAX_SOURCE);
-        return Err(Error::new(place, "the filter is longer than 1 MiB"));
+    let most = if depth > DEPTH { MAX_RULE } else { MAX_SOURCE };
+    if source.len() > most {
+        let message = format!("the filter is longer than {} MiB", most >> 20);
+        return Err(Error::new(Span::new(most, most), message));
     }
     if let Some(at) = source.find('\0') {
         return Err(Error::new(Span::new(at, at + 1), "the filter holds a NUL character"));
