@@ -316,3 +316,99 @@ fn any_event_with_any_bytes_is_taken() {
         }
     }
 }
+
+#[test]
+fn iterators_tell_what_was_there() {
+    let mut stream = Stream::new();
+    made(EventId::ITER_TASK_E, 70)
+        .number("ppid", 1)
+        .text("comm", "nginx")
+        .bytes("argv", b"nginx:\0master\0process\0")
+        .text("exepath", "/usr/sbin/nginx")
+        .text("cwd", "/srv")
+        .number("euid", 33)
+        .then(&mut stream, &[]);
+    let socket = |fd, remote: [u8; 4], port| {
+        made(EventId::ITER_TASK_FILE_SOCKET_INET_E, 70)
+            .number("fd", fd)
+            .number("sk_type", 1)
+            .number("sk_proto", 6)
+            .bytes("local_ip", &[10, 0, 0, 1])
+            .number("local_port", 80)
+            .bytes("remote_ip", &remote)
+            .number("remote_port", port)
+    };
+    socket(3, [0; 4], 0).then(&mut stream, &[]);
+    socket(4, [9, 9, 9, 9], 5000).then(&mut stream, &[]);
+    made(EventId::ITER_TASK_FILE_REGULAR_E, 70)
+        .number("fd", 5)
+        .text("path", "/var/log/access.log")
+        .then(&mut stream, &[]);
+    let mut read = |fd, fields: &[FieldId]| {
+        made(EventId::SYSCALL_READ_X, 70).number("res", 0).number("fd", fd).then(&mut stream, fields)
+    };
+    let said = read(4, &[p::NAME, t::ARGS, p::EXE, p::PPID, p::EUID, d::NAME, d::L4PROTO]);
+    let name = "9.9.9.9:5000->10.0.0.1:80";
+    assert_eq!(said, ["nginx", "master process", "/usr/sbin/nginx", "1", "33", name, "tcp"]);
+    assert_eq!(read(3, &[d::NAME, d::IS_SERVER]), ["10.0.0.1:80", "true"]);
+    assert_eq!(read(5, &[d::NAME, d::TYPE]), ["/var/log/access.log", "file"]);
+    assert_eq!(open(70, 6, "x").then(&mut stream, &[d::NAME]), ["/srv/x"]);
+}
+
+#[test]
+fn an_exec_closes_what_is_marked_and_ends_the_other_threads() {
+    const THREAD_AND_FILES: i64 = 1 << 13 | 1;
+    let mut stream = machine();
+    open(10, 3, "/a").number("flags", 1 | 1 << 12).then(&mut stream, &[]);
+    open(10, 4, "/b").then(&mut stream, &[]);
+    made(EventId::SYSCALL_DUP3_X, 10).number("res", 5).number("oldfd", 3).then(&mut stream, &[]);
+    fork(10, 11).number("flags", THREAD_AND_FILES).then(&mut stream, &[]);
+    assert!(stream.thread(11).is_some());
+    made(EventId::SYSCALL_EXECVE_19_X, 10)
+        .number("res", 0)
+        .text("comm", "cat")
+        .number("pid", 10)
+        .then(&mut stream, &[]);
+    assert!(stream.thread(11).is_none());
+    let mut name = |fd| {
+        made(EventId::SYSCALL_READ_X, 10).number("res", 0).number("fd", fd).then(&mut stream, &[d::NAME])
+    };
+    assert_eq!([name(3), name(4), name(5)].concat(), ["-", "/b", "/a"]);
+}
+
+#[test]
+fn children_of_who_ends_are_inherited() {
+    let mut stream = machine();
+    fork(10, 20).then(&mut stream, &[]);
+    fork(20, 30).number("ptid", 10).then(&mut stream, &[]);
+    assert_eq!(open(30, 3, "/a").then(&mut stream, &[p::PPID, t::PNAME]), ["20", "bash"]);
+    let before = made(EventId::SYSCALL_READ_X, 30).then(&mut stream, &[p::PPID]);
+    made(EventId::PROCEXIT_1_E, 20).number("reaper_tid", 10).then(&mut stream, &[]);
+    let after = open(30, 4, "/a").then(&mut stream, &[p::PPID, t::PNAME]);
+    assert_eq!((before[0].as_str(), after), ("20", vec!["10".to_owned(), "bash".to_owned()]));
+    // A process lives on without its first thread.
+    fork(30, 31).number("flags", 1 << 13 | 1).then(&mut stream, &[]);
+    made(EventId::PROCEXIT_1_E, 30).then(&mut stream, &[]);
+    let read = made(EventId::SYSCALL_READ_X, 31).number("res", 0).number("fd", 4);
+    assert_eq!(read.then(&mut stream, &[d::NAME]), ["/a"]);
+    made(EventId::PROCEXIT_1_E, 31).then(&mut stream, &[]);
+    open(10, 3, "/a").then(&mut stream, &[]);
+    assert!(stream.thread(30).is_none() && stream.thread(31).is_none());
+}
+
+#[test]
+fn descriptors_come_with_messages() {
+    let mut stream = machine();
+    open(10, 7, "/old").then(&mut stream, &[]);
+    let mut control = 24u64.to_le_bytes().to_vec();
+    for number in [1i32, 1, 7, 8] {
+        control.extend(number.to_le_bytes());
+    }
+    made(EventId::SOCKET_RECVMSG_X, 10)
+        .number("res", 1)
+        .number("fd", 3)
+        .bytes("msgcontrol", &control)
+        .then(&mut stream, &[]);
+    let read = made(EventId::SYSCALL_READ_X, 10).number("res", 0).number("fd", 7);
+    assert_eq!(read.then(&mut stream, &[d::NAME, d::TYPECHAR]), ["", "?"]);
+}

@@ -5,79 +5,12 @@
 //! show. Such fields also show ancestors, leaders of sessions and groups, users and containers;
 //! when one of those changes, and that is rare, every thread gets a new image at its next event.
 
-use nabe_event::FieldId;
-use nabe_event::field::{Class, container, metadata, process as p, thread as t};
+pub use nabe_event::field::image::is_of_image;
 
 use super::{Stream, Thread};
 
 /// Numbers that may be remembered before every one counts as mentioned.
 const MAX_MENTIONED: usize = 1 << 18;
-
-/// Whether a field of an event says the same of the same image ([`super::Seen::image`]): it depends
-/// on the process, its ancestors and its container, and on nothing that changes while they are what
-/// they are, as memory, descriptors and times do.
-#[must_use]
-pub fn is_of_image(field: FieldId) -> bool {
-    match field.class() {
-        Class::Process => is_of_process_image(field),
-        Class::Thread => ![
-            t::FDUSAGE,
-            t::PPID_DURATION,
-            t::VMSIZE,
-            t::VMRSS,
-            t::VMSWAP,
-            t::PFMAJOR,
-            t::PFMINOR,
-            t::EXECTIME,
-            t::TOTEXECTIME,
-            t::NCHILDS,
-            t::CPU,
-            t::CPU_USER,
-            t::CPU_SYSTEM,
-            t::THREAD_VMSIZE,
-            t::THREAD_VMRSS,
-            t::THREAD_VMSIZE_B,
-            t::THREAD_VMRSS_B,
-            t::STDIN_TYPE,
-            t::STDOUT_TYPE,
-            t::STDERR_TYPE,
-            t::STDIN_NAME,
-            t::STDOUT_NAME,
-            t::STDERR_NAME,
-        ]
-        .contains(&field),
-        Class::Container => field != container::PIDS,
-        Class::Metadata => field != metadata::DURATION,
-        Class::Event | Class::Descriptor | Class::File | Class::Audit => false,
-    }
-}
-
-/// Fields that snapshots have too.
-fn is_of_process_image(field: FieldId) -> bool {
-    [
-        p::NAME,
-        p::PID,
-        p::TID,
-        p::PPID,
-        p::VPID,
-        p::VTID,
-        p::SID,
-        p::PGID,
-        p::EXE,
-        p::CWD,
-        p::CMDLINE,
-        p::ENV,
-        p::EUID,
-        p::EGID,
-        p::USER,
-        p::GROUP,
-        p::LOGINUID,
-        p::EXE_INODE,
-        p::EXE_MEMFD,
-        p::EXE_UPPER_LAYER,
-    ]
-    .contains(&field)
-}
 
 impl Stream {
     /// Something about the thread has changed.

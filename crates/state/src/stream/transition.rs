@@ -5,6 +5,7 @@
 //! ends it still shows it.
 
 mod file;
+mod iterator;
 mod process;
 mod socket;
 
@@ -66,6 +67,7 @@ keys! {
     Arg = "arg",
     Arg2Str = "arg2_str",
     Args = "args",
+    Argv = "argv",
     CapEffective = "cap_effective",
     CapInheritable = "cap_inheritable",
     CapPermitted = "cap_permitted",
@@ -73,6 +75,7 @@ keys! {
     Cmd = "cmd",
     Comm = "comm",
     Cur = "cur",
+    Cwd = "cwd",
     Data = "data",
     Dev = "dev",
     Dirfd = "dirfd",
@@ -84,9 +87,12 @@ keys! {
     ExeIno = "exe_ino",
     ExeInoCtime = "exe_ino_ctime",
     ExeInoMtime = "exe_ino_mtime",
+    ExeInoNum = "exe_ino_num",
+    Exepath = "exepath",
     Fd = "fd",
     Fd1 = "fd1",
     Fd2 = "fd2",
+    FdType = "fd_type",
     Fdlimit = "fdlimit",
     Filename = "filename",
     First = "first",
@@ -94,8 +100,11 @@ keys! {
     Gid = "gid",
     Home = "home",
     Ino = "ino",
+    InoNum = "ino_num",
     Json = "json",
     Last = "last",
+    LocalIp = "local_ip",
+    LocalPort = "local_port",
     Loginuid = "loginuid",
     Msgcontrol = "msgcontrol",
     Name = "name",
@@ -109,11 +118,20 @@ keys! {
     Pgid = "pgid",
     Pid = "pid",
     PidnsInitStartTs = "pidns_init_start_ts",
+    Ppid = "ppid",
     Proto = "proto",
     Ptid = "ptid",
     ReaperTid = "reaper_tid",
+    RemoteIp = "remote_ip",
+    RemotePort = "remote_port",
     Resource = "resource",
+    Root = "root",
     Shell = "shell",
+    Sid = "sid",
+    SkProto = "sk_proto",
+    SkType = "sk_type",
+    StartTime = "start_time",
+    SunPath = "sun_path",
     TrustedExepath = "trusted_exepath",
     Tty = "tty",
     Tuple = "tuple",
@@ -124,6 +142,7 @@ keys! {
     VmSwap = "vm_swap",
     Vpgid = "vpgid",
     Vpid = "vpid",
+    Vtgid = "vtgid",
     Vtid = "vtid",
 }
 
@@ -199,6 +218,16 @@ transitions! {
 // These read nothing that an exit event of any age has not itself, but its descriptor.
 transitions! {
     AS_IT_IS:
+    "task" => iterator::task,
+    "task_file_pipe" => iterator::pipe,
+    "task_file_memfd" => iterator::memfd,
+    "task_file_regular" => iterator::regular,
+    "task_file_directory" => iterator::directory,
+    "task_file_socket_inet" => iterator::inet,
+    "task_file_socket_inet6" => iterator::inet,
+    "task_file_socket_unix" => iterator::unix,
+    "task_file_socket_netlink" => iterator::netlink,
+    "task_file_anon_inode" => iterator::anonymous,
     "chdir" => process::chdir,
     "fchdir" => process::fchdir,
     "getcwd" => process::getcwd,

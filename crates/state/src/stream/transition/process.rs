@@ -115,7 +115,7 @@ fn describe(thread: &mut Thread, step: &Step<'_>, known: &mut Known) {
 }
 
 /// Memory and page faults, where the event says them.
-fn memory_of(thread: &mut Thread, step: &Step<'_>) {
+pub(super) fn memory_of(thread: &mut Thread, step: &Step<'_>) {
     for (name, field) in [
         (Key::VmSize, &mut thread.vm_size_kib),
         (Key::VmRss, &mut thread.vm_rss_kib),
@@ -193,7 +193,7 @@ fn end_siblings(stream: &mut Stream, pid: i64) {
 }
 
 /// What exec says of the program's file.
-fn program(thread: &mut Thread, step: &Step<'_>) {
+pub(super) fn program(thread: &mut Thread, step: &Step<'_>) {
     const WRITABLE: i64 = 1;
     const UPPER_LAYER: i64 = 2;
     const FROM_MEMFD: i64 = 4;
