@@ -31,6 +31,7 @@ mod progress;
 mod pull;
 mod reference;
 mod registry;
+mod rootless;
 mod settings;
 mod store;
 mod tarball;
@@ -42,6 +43,7 @@ pub use error::{Error, Result};
 pub use progress::Progress;
 pub use pull::{Options, Pulled, pull};
 pub use reference::{DEFAULT_REGISTRY, Reference};
+pub use rootless::enter_user_namespace;
 pub use settings::{Limits, Settings};
 pub use store::{IdMaps, Image, ImageId, Lease, LeftOut, Pruned, Removed, Store};
 

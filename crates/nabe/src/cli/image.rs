@@ -28,8 +28,16 @@ pub struct Place {
 }
 
 impl Place {
-    /// The store.
+    /// The store, with its files as whom they belong to: nobody but root can do that without a user
+    /// namespace.
     pub fn store(&self) -> Result<Store> {
+        let root = self.root.clone().unwrap_or_else(Store::default_root);
+        nabe_image::enter_user_namespace()?;
+        Ok(Store::open(&root)?)
+    }
+
+    /// The store, for what belongs to the caller alone.
+    pub fn own_store(&self) -> Result<Store> {
         Ok(Store::open(&self.root.clone().unwrap_or_else(Store::default_root))?)
     }
 }

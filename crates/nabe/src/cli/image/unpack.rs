@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Err(CliError::failed(format_args!("{} is there and not empty", args.directory.display())));
     }
     let settings = args.network.settings()?;
-    let store = args.place.store()?;
+    let store = args.place.own_store()?;
     let image = super::pull::find_or_pull(&store, &args.image, platform, &settings, args.quiet)?;
     let lacking = if args.rootfs_only {
         nabe_image::root_file_system(&image, &args.directory, &settings, &ids)?
