@@ -18,6 +18,7 @@ mod bound;
 pub mod container;
 pub mod descriptor;
 mod descriptors;
+mod exercise;
 mod item;
 mod known;
 mod lineage;
@@ -35,6 +36,8 @@ mod transition;
 pub use advance::{Taken, Verdicts};
 pub use container::Container;
 pub use descriptor::Descriptor;
+#[doc(hidden)]
+pub use exercise::exercise;
 pub use lineage::is_of_image;
 pub use seen::Seen;
 pub use thread::Thread;

@@ -219,4 +219,18 @@ impl Stream {
         let gone = owner.descriptors.retain(keep);
         self.open = self.open.saturating_sub(gone);
     }
+
+    /// Whether what is counted is what is there; for tests.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub(crate) fn check(&self) {
+        let open: usize = self.threads.values().map(|thread| thread.descriptors.len()).sum();
+        assert_eq!(open, self.open, "descriptors");
+        for thread in self.threads.values() {
+            assert_eq!(thread.descriptors.len(), thread.descriptors.iter().count(), "of {}", thread.tid);
+            assert!(self.threads.get(&thread.tid).is_some_and(|found| found.tid == thread.tid));
+        }
+        assert!(self.threads.len() <= MAX_THREADS && self.open <= MAX_DESCRIPTORS);
+    }
 }
