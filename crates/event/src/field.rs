@@ -13,6 +13,7 @@ pub mod container;
 pub mod descriptor;
 pub mod event;
 pub mod file;
+pub mod image;
 pub mod metadata;
 pub mod process;
 pub mod thread;

@@ -17,7 +17,7 @@
 //! another set empties itself.
 //!
 //! **What an image is.** [`Keys::image`] is a number that the state gives to a thread, and changes
-//! whenever anything changes that a field of the image ([`is_of_image`]) shows: its own program,
+//! whenever anything changes that a field of the image ([`nabe_event::field::image`]) shows: its own program,
 //! names, arguments, environment, ids, capabilities, session, cgroup, container and what is known of
 //! that container, and the same of its ancestors. A number is never used again for other facts.
 
@@ -43,7 +43,7 @@ mod judge;
 mod values;
 
 pub use cache::Cache;
-pub use depends::{is_of_image, is_of_path};
+pub use depends::is_of_path;
 
 use build::{Group, Node};
 use judge::Run;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use nabe_filter::Program;
-use nabe_filter::set::{Cache, Keys, Set, is_of_image};
+use nabe_filter::set::{Cache, Keys, Set};
 use nabe_rules::{File, RuleSet};
 use nabe_scap::Reader;
 use nabe_state::stream::Stream;
@@ -60,14 +60,4 @@ fn a_set_of_all_rules_judges_captures_as_its_rules_do() {
         }
     }
     assert!(judged > 70_000 && selected > 3, "{judged} events, {selected} selections");
-}
-
-/// What this crate takes for a fact of an image is one for the state, which numbers images.
-#[test]
-fn the_state_knows_the_same_fields_of_images() {
-    for field in nabe_event::field::all().filter(|field| is_of_image(field.id)) {
-        // Fields that only snapshots answer have no value in a stream.
-        let of_snapshot = field.id.class() == nabe_event::field::Class::Process;
-        assert!(of_snapshot || nabe_state::stream::is_of_image(field.id), "{}", field.name);
-    }
 }

@@ -2,11 +2,12 @@
 
 use core::ops::ControlFlow;
 
+use nabe_event::field::image::is_of_image;
 use nabe_event::field::process as p;
 use nabe_event::table::EventId;
 use nabe_filter::Program;
 use nabe_filter::sample::Sample;
-use nabe_filter::set::{Cache, Keys, Set, is_of_image, is_of_path};
+use nabe_filter::set::{Cache, Keys, Set, is_of_path};
 use proptest::prelude::*;
 
 mod happening;
