@@ -316,11 +316,17 @@ static __always_inline void put_kernel_text(struct out *o, const void *from, __u
 	o->at += n;
 }
 
+/* The compiler forgets what it knows of a number. */
+#define KEEP(n) asm volatile("" : "+r"(n))
+
 /* Bytes of the thread's: all of them or nothing. */
 static __always_inline void put_user_bytes(struct out *o, const void *from, __u64 len)
 {
-	asm volatile("" : "+r"(len));
-	if (len > SNAPLEN_MAX || bpf_probe_read_user(o->buf + o->at, len, from))
+	KEEP(len);
+	if (len > SNAPLEN_MAX)
+		len = SNAPLEN_MAX;
+	KEEP(len);
+	if (bpf_probe_read_user(o->buf + o->at, len, from))
 		len = 0;
 	put_len(o, len);
 	o->at += len;

@@ -61,12 +61,25 @@ static __always_inline void put_memory(struct out *o, struct task_struct *task)
 /* Texts of the thread's, back to back; the last byte is made a NUL. */
 static __always_inline void put_user_texts(struct out *o, __u64 from, __u64 len)
 {
-	asm volatile("" : "+r"(len));
-	if (len > ARGS_ROOM || !len || bpf_probe_read_user(o->buf + o->at, len, (void *)from)) {
+	__u64 last;
+
+	KEEP(len);
+	if (len > ARGS_ROOM)
+		len = 0;
+	/* The compiler must not make one comparison of two: 6.1 loses the bound. */
+	BOUND(len, 2 * ARGS_ROOM - 1);
+	if (!len || bpf_probe_read_user(o->buf + o->at, len, (void *)from)) {
 		put_none(o);
 		return;
 	}
-	o->buf[o->at + len - 1] = 0;
+	/* 6.1 does not learn from len != 0 that it is 1 at least. */
+	last = o->at + len - 1;
+	KEEP(last);
+	if (last > 2 * RECORD_MAX) {
+		put_none(o);
+		return;
+	}
+	o->buf[last] = 0;
 	put_len(o, len);
 	o->at += len;
 }
@@ -360,7 +373,8 @@ static __always_inline void put_path(struct out *o, struct event_scratch *s, str
 	start = *(volatile __u32 *)&s->path.start;
 	len = *(volatile __u32 *)&s->path.len;
 	BOUND(start, PATH_ROOM - 1);
-	if (len > PATH_ROOM || !len ||
+	BOUND(len, 2 * PATH_ROOM - 1);
+	if (!len ||
 	    bpf_probe_read_kernel(o->buf + o->at, len, &s->path.text[start])) {
 		put_none(o);
 		return;

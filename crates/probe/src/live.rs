@@ -240,6 +240,15 @@ pub fn check() -> Result<(), Error> {
     programs.apply(&Control::new(&EventInterest::default(), None)).map_err(Error::Programs)
 }
 
+/// Each event program by its name, and why this kernel refuses it when it does.
+///
+/// # Errors
+/// When programs cannot be had at all.
+pub fn programs() -> Result<Vec<(String, Result<(), iter::Error>)>, Error> {
+    let (relocated, _) = cache::relocated(&EVENTS, None).map_err(Error::Programs)?;
+    Ok(Programs::new(relocated, ring_size(1) as u32, snapshot::cpus(), None).try_all())
+}
+
 impl Live {
     /// Loads and attaches what `interest` needs, then takes the snapshot.
     ///

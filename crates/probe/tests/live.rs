@@ -12,7 +12,7 @@ use nabe_event::source::{Account, Cause, EventInterest, EventSet, Source as _};
 use nabe_event::table::native::X86_64;
 use nabe_event::table::{EventId, ParamType};
 use nabe_probe::iter;
-use nabe_probe::live::{Error, Live, Options, check};
+use nabe_probe::live::{Error, Live, Options, check, programs};
 
 /// Whether live events can be had at all; a refusal by the verifier is a failure, not a lack.
 fn works(test: &str) -> bool {
@@ -167,6 +167,19 @@ fn run(names: &[&str], work: impl FnOnce()) -> (Vec<Seen>, Account, i32) {
 
 fn count(seen: &[Seen], id: EventId) -> usize {
     seen.iter().filter(|one| one.id == id).count()
+}
+
+#[test]
+fn every_program_is_taken() {
+    let programs = match programs() {
+        Err(Error::Programs(error @ (iter::Error::NoBtf | iter::Error::Capability { .. }))) => {
+            eprintln!("SKIP every_program_is_taken: {error}");
+            return;
+        }
+        programs => programs.unwrap(),
+    };
+    let refused: Vec<_> = programs.into_iter().filter(|(_, result)| result.is_err()).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
 }
 
 #[test]

@@ -127,7 +127,7 @@ pub(crate) fn prog_load(
     instructions: &[Instruction],
     log: Option<&mut Vec<u8>>,
 ) -> io::Result<OwnedFd> {
-    let mut buffer = vec![0_u8; if log.is_some() { 1 << 20 } else { 0 }];
+    let mut buffer = vec![0_u8; if log.is_some() { 16 << 20 } else { 0 }];
     let mut opts = bpf::bpf_prog_load_opts {
         sz: mem::size_of::<bpf::bpf_prog_load_opts>() as _,
         attempts: 5,

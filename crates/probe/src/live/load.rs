@@ -140,6 +140,17 @@ impl Programs {
         Ok(self.loaded.len() - 1)
     }
 
+    /// Loads every program of the object.
+    pub(crate) fn try_all(&mut self) -> Vec<(String, Result<(), Error>)> {
+        let names: Vec<String> = self.relocated.programs.iter().map(|program| program.name.clone()).collect();
+        let load = |name: String| {
+            // Once for each program of the object, for messages.
+            let lasting: &'static str = Box::leak(name.clone().into_boxed_str());
+            (name, self.load(lasting).map(drop))
+        };
+        names.into_iter().map(load).collect()
+    }
+
     /// Loads what `control` needs, tells the programs, and attaches and detaches so that exactly
     /// what is wanted runs.
     pub(crate) fn apply(&mut self, control: &Control) -> Result<(), Error> {
