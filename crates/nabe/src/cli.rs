@@ -1,13 +1,16 @@
 //! The command line: one tree of verbs, from which help, man pages and completions are made.
 
+mod detect;
 mod doctor;
 mod events;
 mod explain;
+mod falco;
 mod fields;
 mod generate;
 mod hold;
 mod image;
 mod language;
+mod oci;
 mod ps;
 mod record;
 mod replay;
@@ -52,6 +55,10 @@ enum Verb {
     Record(Box<record::Args>),
     /// Check, list, explain and test Falco's rules
     Rules(rules::Args),
+    /// Say which of what happens is suspicious, by Falco's rules
+    Detect(Box<detect::Args>),
+    /// Run as Falco, with its own flags and its own configuration
+    Falco(Box<falco::Args>),
     /// List views of events: top lists, spies, heat maps, or your own
     Views(views::Args),
     /// Fetch an image from a registry
@@ -70,6 +77,8 @@ enum Verb {
     Export(image::export::Args),
     /// Make a runtime bundle from an image
     Unpack(image::unpack::Args),
+    #[command(flatten)]
+    Oci(oci::Verb),
     /// List the fields, constants and presets of expressions and columns
     Fields(fields::Args),
     /// Say what this kernel, these privileges and these engines allow
@@ -93,6 +102,9 @@ pub fn command() -> clap::Command {
 
 /// Runs the program with these arguments, the first being its name.
 pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
+    if let Some(done) = oci::take(&arguments) {
+        return done;
+    }
     let arguments = as_psc(arguments);
     let matches = command().get_matches_from(arguments);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -103,6 +115,8 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         Verb::Replay(args) => replay::run(&args),
         Verb::Record(args) => record::run(&args),
         Verb::Rules(args) => rules::run(&args),
+        Verb::Detect(args) => detect::run(&args),
+        Verb::Falco(args) => falco::run(&args),
         Verb::Views(args) => views::run(&args),
         Verb::Pull(args) => image::pull::run(&args),
         Verb::Images(args) => image::list::run(&args),
@@ -112,6 +126,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         Verb::Import(args) => image::import::run(&args),
         Verb::Export(args) => image::export::run(&args),
         Verb::Unpack(args) => image::unpack::run(&args),
+        Verb::Oci(verb) => oci::run(verb),
         Verb::Fields(args) => fields::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Version => generate::version(),
@@ -128,7 +143,9 @@ const PSC_VERBS: [&str; 4] = ["fields", "version", "completion", "help"];
 fn as_psc(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let called = arguments.first().map(|name| Path::new(name).file_name().unwrap_or_default().to_owned());
     let is_verb = |at: usize| arguments.get(at).is_some_and(|arg| PSC_VERBS.iter().any(|verb| arg == *verb));
-    if called.is_some_and(|name| name == "psc") {
+    if called.as_ref().is_some_and(|name| name == "falco") {
+        arguments.insert(1, "falco".into());
+    } else if called.is_some_and(|name| name == "psc") {
         if !is_verb(1) {
             arguments.insert(1, "ps".into());
         }

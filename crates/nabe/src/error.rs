@@ -26,7 +26,7 @@ enum Kind {
 }
 
 /// What a verb returns.
-pub type Result<T> = std::result::Result<T, CliError>;
+pub type Result<T, E = CliError> = std::result::Result<T, E>;
 
 impl CliError {
     /// Something could not be done.

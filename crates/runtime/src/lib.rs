@@ -46,4 +46,4 @@ pub use error::{Error, Result};
 pub use exe::protect;
 pub use exec::{Exec, Executed};
 pub use feature::features;
-pub use state::{Own, State, StateConfig, Status, default_root};
+pub use state::{Own, State, StateConfig, Status, default_root, now};

@@ -267,7 +267,8 @@ pub(crate) fn lives(pid: i32, start: u64) -> bool {
 }
 
 /// Now, as RFC 3339 in UTC with nanoseconds.
-pub(crate) fn now() -> String {
+#[must_use]
+pub fn now() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     rfc3339(now.as_secs(), now.subsec_nanos())
 }

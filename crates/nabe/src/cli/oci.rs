@@ -1,0 +1,391 @@
+//! The OCI runtime's verbs, for people and for engines that call nabe as they call runc.
+//!
+//! Engines put options before the verb (`--root DIR --log FILE --log-format json create …`), may call
+//! us by another name (a link `runc`, `nabe-runtime`, `nabe-oci`), and say `ps` for the processes of one
+//! container. Such calls never build the whole command tree, and start no thread.
+
+mod arguments;
+mod exec;
+mod manage;
+mod report;
+mod template;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use nabe_runtime::{Bundle, Container, Options};
+
+use crate::error::{CliError, Result};
+use report::Log;
+
+/// Names by which we are the runtime and nothing else.
+const NAMES: [&str; 3] = ["runc", "nabe-runtime", "nabe-oci"];
+
+/// Words that are verbs of the runtime.
+const VERBS: [&str; 18] = [
+    "create", "start", "state", "kill", "delete", "run", "exec", "list", "pause", "resume", "update", "events",
+    "spec", "features", "checkpoint", "restore", "init", "help",
+];
+
+/// nabe as an OCI runtime.
+#[derive(Debug, Parser)]
+#[command(name = "nabe", disable_version_flag = true, max_term_width = 100, subcommand_required = false)]
+struct Runtime {
+    #[command(flatten)]
+    global: Global,
+    /// Print the version
+    #[arg(short = 'v', long)]
+    version: bool,
+    #[command(subcommand)]
+    verb: Option<EngineVerb>,
+}
+
+/// Options before the verb, as engines give them.
+#[derive(Clone, Debug, Default, clap::Args)]
+struct Global {
+    /// Directory of the containers' states [default: /run/nabe, or $XDG_RUNTIME_DIR/nabe]
+    #[arg(long, value_name = "DIR", global = true)]
+    root: Option<PathBuf>,
+    /// Write errors and warnings there as well
+    #[arg(long, value_name = "FILE", global = true)]
+    log: Option<PathBuf>,
+    /// How: text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"], global = true)]
+    log_format: String,
+    /// Let systemd make cgroups
+    #[arg(long, global = true)]
+    systemd_cgroup: bool,
+    /// Say more in the log
+    #[arg(long, global = true)]
+    debug: bool,
+    /// For compatibility; nabe finds out by itself
+    #[arg(long, value_name = "true|false|auto", hide = true, global = true)]
+    rootless: Option<String>,
+    /// For compatibility
+    #[arg(long, value_name = "PATH", hide = true, global = true)]
+    criu: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum EngineVerb {
+    #[command(flatten)]
+    Verb(Verb),
+    /// List the processes of a container
+    Ps(manage::PsArgs),
+}
+
+/// The runtime's verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a container from a bundle, its program not started
+    Create(CreateArgs),
+    /// Start the program of a container that was made
+    Start(IdArgs),
+    /// Show the state of a container as JSON
+    State(IdArgs),
+    /// Send a signal to a container
+    Kill(manage::KillArgs),
+    /// Remove a container
+    Delete(manage::DeleteArgs),
+    /// Make and start a container from a bundle, and wait for it
+    Run(RunArgs),
+    /// Run another program in a container
+    Exec(Box<exec::Args>),
+    /// List containers
+    List(manage::ListArgs),
+    /// Freeze a container
+    Pause(IdArgs),
+    /// Thaw a container
+    Resume(IdArgs),
+    /// Change the limits of a container
+    Update(Box<manage::UpdateArgs>),
+    /// Show figures of a container again and again, as JSON
+    Events(manage::EventsArgs),
+    /// Write a config.json to begin with
+    Spec(template::Args),
+    /// Show what this runtime can do, as JSON
+    Features,
+    /// Not done: containers cannot be saved
+    #[command(hide = true)]
+    Checkpoint(RefusedArgs),
+    /// Not done: containers cannot be saved
+    #[command(hide = true)]
+    Restore(RefusedArgs),
+}
+
+/// A container.
+#[derive(Debug, clap::Args)]
+pub struct IdArgs {
+    /// The container's id
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+/// Anything.
+#[derive(Debug, clap::Args)]
+pub struct RefusedArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    rest: Vec<OsString>,
+}
+
+/// What making a container takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nabe spec --bundle mine            write mine/config.json
+  nabe create --bundle mine web
+  nabe start web
+
+Exit status: 0 done, 1 failed, 2 wrong usage.")]
+pub struct CreateArgs {
+    /// Directory with config.json
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    bundle: PathBuf,
+    #[command(flatten)]
+    making: Making,
+    /// The container's id
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+/// Options of making a container.
+#[derive(Debug, clap::Args)]
+struct Making {
+    /// Unix socket that takes the master of the container's terminal
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Write the pid of the first process there
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Move the root instead of pivoting (on an initramfs)
+    #[arg(long)]
+    no_pivot: bool,
+    /// Keep the session keyring
+    #[arg(long)]
+    no_new_keyring: bool,
+    /// Give the program so many more descriptors, from 3 on
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+    /// Put an init before the program, which reaps zombies and hands signals on
+    #[arg(long)]
+    init: bool,
+}
+
+/// What running a container takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nabe run --bundle mine web
+  nabe run -d --bundle mine --pid-file web.pid web
+
+Exit status: the program's; 125 nabe failed, 126 the program cannot be executed, 127 it is not there.")]
+pub struct RunArgs {
+    /// Directory with config.json
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    bundle: PathBuf,
+    #[command(flatten)]
+    making: Making,
+    /// Do not wait for it
+    #[arg(short, long)]
+    detach: bool,
+    /// Keep the container's state when it has ended
+    #[arg(long)]
+    keep: bool,
+    /// For compatibility
+    #[arg(long, hide = true)]
+    no_subreaper: bool,
+    /// The container's id
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+/// Runs the program when these arguments are the runtime's.
+pub fn take(arguments: &[OsString]) -> Option<Result<ExitCode>> {
+    if !is_ours(arguments) {
+        return None;
+    }
+    let mut arguments = arguments.to_vec();
+    // `nabe ps -c ID` is `runc ps ID`.
+    if arguments.get(2).is_some_and(|word| word == "-c") {
+        arguments.remove(2);
+    }
+    let parsed = Runtime::try_parse_from(arguments);
+    let runtime = parsed.unwrap_or_else(|error| error.exit());
+    let log = Log::of(runtime.global.log.clone(), runtime.global.log_format == "json");
+    if runtime.version {
+        println!("nabe version {}\nspec: {}", env!("CARGO_PKG_VERSION"), nabe_runtime::spec::VERSION);
+        return Some(Ok(ExitCode::SUCCESS));
+    }
+    Some(match runtime.verb {
+        None => Err(CliError::usage("no verb is given").hint("`nabe help` lists the verbs")),
+        Some(EngineVerb::Ps(args)) => log.told(manage::ps(&args, &runtime.global)),
+        Some(EngineVerb::Verb(verb)) => dispatch(verb, &runtime.global, &log),
+    })
+}
+
+/// Runs a verb that the whole command tree has parsed.
+pub fn run(verb: Verb) -> Result<ExitCode> {
+    dispatch(verb, &Global::default(), &Log::of(None, false))
+}
+
+fn is_ours(arguments: &[OsString]) -> bool {
+    let mut words = arguments.iter().map(|word| word.to_str().unwrap_or_default());
+    let called = words.next().map(Path::new).and_then(Path::file_name).unwrap_or_default();
+    if NAMES.iter().any(|name| called == *name) {
+        return true;
+    }
+    let mut engine = false;
+    while let Some(word) = words.next() {
+        match word {
+            "--root" | "--log" | "--log-format" | "--rootless" | "--criu" => {
+                engine = true;
+                words.next();
+            }
+            "--systemd-cgroup" | "--debug" => engine = true,
+            _ if ["--root=", "--log=", "--log-format=", "--rootless=", "--criu="].iter().any(|start| word.starts_with(start)) => engine = true,
+            "ps" => return engine || words.next() == Some("-c"),
+            "help" | "init" => return engine,
+            word => return engine || VERBS.contains(&word),
+        }
+    }
+    engine
+}
+
+fn dispatch(verb: Verb, global: &Global, log: &Log) -> Result<ExitCode> {
+    match verb {
+        Verb::Create(args) => log.told(create(&args, global, log)),
+        Verb::Start(args) => log.told(global.load(&args.id).and_then(|container| {
+            container.start()?;
+            Ok(ExitCode::SUCCESS)
+        })),
+        Verb::State(args) => log.told(manage::state(&args.id, global)),
+        Verb::Kill(args) => log.told(manage::kill(&args, global)),
+        Verb::Delete(args) => log.told(manage::delete(&args, global)),
+        Verb::Run(args) => log.told_by_status(run_bundle(&args, global, log)),
+        Verb::Exec(args) => log.told_by_status(exec::run(&args, global, log)),
+        Verb::List(args) => log.told(manage::list(&args, global)),
+        Verb::Pause(args) => log.told(freeze(&args.id, true, global)),
+        Verb::Resume(args) => log.told(freeze(&args.id, false, global)),
+        Verb::Update(args) => log.told(manage::update(&args, global)),
+        Verb::Events(args) => log.told(manage::events(&args, global)),
+        Verb::Spec(args) => template::run(&args),
+        Verb::Features => log.told(report::print(&nabe_runtime::features()).map(|()| ExitCode::SUCCESS)),
+        Verb::Checkpoint(_) | Verb::Restore(_) => log.told(Err(Failure::Refused(
+            "checkpoint and restore are not done: they would need CRIU",
+        ))),
+    }
+}
+
+/// What went wrong in a verb of the runtime.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Runtime(#[from] nabe_runtime::Error),
+    #[error("{0}")]
+    Refused(&'static str),
+    #[error("{0}")]
+    Usage(String),
+    #[error("cannot write the output")]
+    Output(#[from] std::io::Error),
+}
+
+impl Global {
+    fn root(&self) -> PathBuf {
+        self.root.clone().unwrap_or_else(nabe_runtime::default_root)
+    }
+
+    fn load(&self, id: &str) -> Result<Container, Failure> {
+        Ok(Container::load(&self.root(), id)?)
+    }
+}
+
+fn freeze(id: &str, frozen: bool, global: &Global) -> Result<ExitCode, Failure> {
+    global.load(id)?.freeze(frozen)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(making: &Making, global: &Global, detach: bool) -> Options {
+    // Sockets that systemd or an engine activates come right after the first three.
+    let activated = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+    Options {
+        root: global.root(),
+        console_socket: making.console_socket.clone(),
+        pid_file: making.pid_file.clone(),
+        detach,
+        no_pivot: making.no_pivot,
+        no_new_keyring: making.no_new_keyring,
+        preserve_fds: making.preserve_fds.saturating_add(activated),
+        systemd_cgroup: global.systemd_cgroup,
+        init: making.init,
+    }
+}
+
+fn bundle(path: &Path) -> Result<Bundle, Failure> {
+    let mut bundle = Bundle::load(path)?;
+    if let (Some(process), Ok(count)) = (&mut bundle.spec.process, std::env::var("LISTEN_FDS")) {
+        process.env.push(format!("LISTEN_FDS={count}"));
+        process.env.push("LISTEN_PID=1".into());
+    }
+    Ok(bundle)
+}
+
+fn create(args: &CreateArgs, global: &Global, log: &Log) -> Result<ExitCode, Failure> {
+    nabe_runtime::protect()?;
+    let created = Container::create(&args.id, &bundle(&args.bundle)?, &options(&args.making, global, true))?;
+    log.notes(&created.warnings);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_bundle(args: &RunArgs, global: &Global, log: &Log) -> Result<ExitCode, Failure> {
+    nabe_runtime::protect()?;
+    let created = Container::create(&args.id, &bundle(&args.bundle)?, &options(&args.making, global, args.detach))?;
+    log.notes(&created.warnings);
+    let container = created.container;
+    let started = container.start();
+    if started.is_err() {
+        container.delete(true)?;
+    }
+    started?;
+    if args.detach {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let code = container.attend(created.terminal)?;
+    if !args.keep {
+        container.delete(true)?;
+    }
+    Ok(ExitCode::from(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn calls_are_told_apart() {
+        let ours = |line: &str| is_ours(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        for line in [
+            "runc",
+            "/usr/bin/nabe-runtime ps --format json x",
+            "nabe create x",
+            "nabe --root /r --log /l --log-format json ps --format json x",
+            "nabe --log=/l --systemd-cgroup state x",
+            "nabe ps -c x",
+            "nabe --root /r --version",
+            "nabe run --bundle b x",
+        ] {
+            assert!(ours(line), "{line}");
+        }
+        for line in ["nabe", "nabe ps", "nabe ps --format json", "nabe pull x", "nabe --version", "nabe help", "psc -c"] {
+            assert!(!ours(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_tree_is_sound() {
+        Runtime::command().debug_assert();
+    }
+}
