@@ -137,7 +137,9 @@ impl Reader {
             "thread.cpu.user" => cpu(true, false)?,
             "thread.cpu.system" => cpu(false, true)?,
             "evt.count.threadinfo" => Source::Sample { kind: id("evt.type")?, main: None },
-            "evt.count.procinfo" => Source::Sample { kind: id("evt.type")?, main: Some(id("thread.ismain")?) },
+            "evt.count.procinfo" => {
+                Source::Sample { kind: id("evt.type")?, main: Some(id("thread.ismain")?) }
+            }
             "proc.fdusage" => Source::Usage { open: id("proc.fdopencount")?, limit: id("proc.fdlimit")? },
             name if SYSLOG.iter().any(|(known, _)| *known == name) => {
                 let part = SYSLOG

@@ -19,6 +19,8 @@ mod builtin;
 mod cell;
 mod declared;
 mod field;
+#[cfg(feature = "lua")]
+pub mod lua;
 mod spec;
 mod table;
 mod template;

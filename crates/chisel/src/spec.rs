@@ -132,8 +132,7 @@ pub struct Spec {
 
 const KEYS: &[&str] = &[
     "name", "summary", "about", "category", "kind", "filter", "argument", "column", "group", "sort", "limit",
-    "defaults", "threads", "ruled",
-    "bare", "snaplen", "header", "line", "footer",
+    "defaults", "threads", "ruled", "bare", "snaplen", "header", "line", "footer",
 ];
 const COLUMN_KEYS: &[&str] = &[
     "title",

@@ -80,6 +80,58 @@ impl Template {
         Ok(Self { parts })
     }
 
+    /// Out of sysdig's format language: `%proc.name`, `%20proc.name`.
+    ///
+    /// # Errors
+    /// As those of [`Self::parse`].
+    #[cfg(feature = "lua")]
+    pub(crate) fn of_format(format: &str) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut rest = format;
+        while let Some((before, after)) = rest.split_once('%') {
+            if !before.is_empty() {
+                parts.push(Part::Text(before.to_owned()));
+            }
+            let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+            let (width, name) = after.split_at(digits);
+            let width = width.parse().unwrap_or(0).min(4096);
+            let mut end =
+                name.find(|c: char| !(c.is_ascii_alphanumeric() || "._".contains(c))).unwrap_or(name.len());
+            if name.get(end..).is_some_and(|rest| rest.starts_with('[')) {
+                end = name.find(']').map_or(name.len(), |at| at + 1);
+            }
+            let (name, behind) = name.split_at(end);
+            let reader = Box::new(Reader::parse(name)?);
+            parts.push(Part::Field { reader, left: true, width, cut: width, unit: Unit::None });
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+        Ok(Self { parts })
+    }
+
+    /// The same as [`Self::write`], but, unless it is `lenient`, nothing when a value is missing; returns
+    /// whether anything was written.
+    #[cfg(feature = "lua")]
+    pub(crate) fn write_strictly(
+        &mut self,
+        event: &dyn Fields,
+        safe: bool,
+        lenient: bool,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let missing = |part: &mut Part| match part {
+            Part::Field { reader, .. } => !reader.cell(event).is_some(),
+            Part::Text(_) => false,
+        };
+        if !lenient && self.parts.iter_mut().any(missing) {
+            return false;
+        }
+        self.write(event, safe, out);
+        true
+    }
+
     /// Appends the line of an event, without its end; a missing value is `<NA>`.
     pub fn write(&mut self, event: &dyn Fields, safe: bool, out: &mut Vec<u8>) {
         let mut text = Vec::new();

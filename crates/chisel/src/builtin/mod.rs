@@ -428,7 +428,7 @@ impl Coded {
 }
 
 /// A field that is in the catalogue.
-fn reader(name: &str) -> Reader {
+pub(crate) fn reader(name: &str) -> Reader {
     Reader::parse(name).expect("built-in views read fields of the catalogue, as a test shows")
 }
 

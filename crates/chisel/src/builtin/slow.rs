@@ -66,7 +66,8 @@ impl View for Bottlenecks {
     }
     fn filter(&self) -> String {
         // Their latency is that of the system call before them.
-        "evt.type!=switch and evt.type!=procinfo and evt.type!=signaldeliver and evt.type!=procexit".to_owned()
+        "evt.type!=switch and evt.type!=procinfo and evt.type!=signaldeliver and evt.type!=procexit"
+            .to_owned()
     }
     fn event(&mut self, event: &Event<'_>, _: &mut Output) -> Result<Flow, ViewError> {
         let tid = number(&mut self.tid, event).unwrap_or(-1);
