@@ -87,7 +87,7 @@ fn list() -> String {
             text.push_str(&format!("{}\n", view.category));
             category.clone_from(&view.category);
         }
-        text.push_str(&format!("  {:<22} {}\n", title(&view), view.summary));
+        text.push_str(&format!("  {:<34} {}\n", title(&view), view.summary));
     }
     text
 }
