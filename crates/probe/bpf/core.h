@@ -349,6 +349,9 @@ struct rlimit {
 };
 
 struct signal_struct {
+	struct list_head thread_head;
+	unsigned int is_child_subreaper : 1;
+	unsigned int has_child_subreaper : 1;
 	int nr_threads;
 	struct pid *pids[4];
 	struct rlimit rlim[16];

@@ -66,8 +66,9 @@ struct event_control {
 	__u32 euids[MAX_EUIDS];
 	__u64 names[MAX_NAMES][2];
 	struct event_call calls[MAX_CALLS];
+	struct event_call calls32[MAX_CALLS]; /* by the numbers of int 0x80; all generic */
 };
-_Static_assert(sizeof(struct event_control) == 32 + 64 + 256 + 4096, "as in live::control");
+_Static_assert(sizeof(struct event_control) == 32 + 64 + 256 + 2 * 4096, "as in live::control");
 
 volatile struct event_control control SEC(".data.control") = {};
 
@@ -127,6 +128,8 @@ struct event_scratch {
 	__u64 place_at;
 	__u64 left;
 	__u64 size;
+	__u64 kn2; /* where messages go on, and how many were told */
+	__u64 told;
 	struct path_place place;
 	struct path_text path;
 };
@@ -146,6 +149,20 @@ static __always_inline struct task_struct *this_task(void)
 {
 	return PLAIN((void *)bpf_get_current_task(), task_struct);
 }
+
+#if defined(__TARGET_ARCH_x86)
+#define TS_COMPAT 2
+#define X32_BIT 0x40000000
+
+/* Whether the call came by the 32-bit table, where its number means another call. */
+static __always_inline bool call_is_32(void)
+{
+	struct task_struct *task = this_task();
+
+	return bpf_core_field_exists(task->thread_info.status) &&
+	       (FIELD(task, thread_info.status) & TS_COMPAT);
+}
+#endif
 
 static __always_inline bool picked_name(void)
 {

@@ -9,7 +9,7 @@
 #define PATH_MAX 4096
 
 #if defined(__TARGET_ARCH_x86)
-#define NR(regs) ((regs)->orig_ax)
+#define NR(regs) ((regs)->orig_ax & ~X32_BIT)
 #define ARG0(regs) ((regs)->di)
 #define ARG1(regs) ((regs)->si)
 #define ARG2(regs) ((regs)->dx)

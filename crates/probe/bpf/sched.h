@@ -151,7 +151,7 @@ int nabe_enter(__u64 *ctx)
 		return 0;
 	BOUND(nr, MAX_CALLS - 1);
 	*(__u64 *)&call = *(volatile __u64 *)&control.calls[nr];
-	if (!(call.flags & CALL_ENTER))
+	if (!(call.flags & CALL_ENTER) || call_is_32())
 		return 0;
 	tgid = bpf_get_current_pid_tgid() >> 32;
 	if (tgid == control.own)

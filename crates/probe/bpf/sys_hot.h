@@ -166,7 +166,10 @@ int nabe_exit(__u64 *ctx)
 	if (nr >= MAX_CALLS)
 		return 0;
 	BOUND(nr, MAX_CALLS - 1);
-	*(__u64 *)&call = *(volatile __u64 *)&control.calls[nr];
+	if (call_is_32())
+		*(__u64 *)&call = *(volatile __u64 *)&control.calls32[nr];
+	else
+		*(__u64 *)&call = *(volatile __u64 *)&control.calls[nr];
 	if (!call.flags)
 		return 0;
 	tgid = bpf_get_current_pid_tgid() >> 32;

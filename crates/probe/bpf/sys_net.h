@@ -317,7 +317,6 @@ int nabe_message(__u64 *ctx)
 	__u64 n;
 
 	CALL_BEGIN(ctx);
-	/* In the making, a record is only for its state when a descriptor came along. */
 	if (!user_message(&m, ARG1(regs)))
 		m.parts = 0;
 	switch (NR(regs)) {
@@ -336,32 +335,88 @@ int nabe_message(__u64 *ctx)
 		n = ret >= 0 && m.control ? least(m.control_len, 4096) : 0;
 		put_user_bytes(&o, (void *)m.control, n), FD(0);
 		break;
-	case NR_sendmmsg:
-	case NR_recvmmsg:
-		/* The first message; its length follows the header. */
-		n = 0;
-		bpf_probe_read_user(&n, 4, (void *)(ARG1(regs) + sizeof(m)));
-		if (ret <= 0)
-			n = 0;
-		if (NR(regs) == NR_sendmmsg)
-			EVENT(SOCKET_SENDMMSG_X);
-		else
-			EVENT(SOCKET_RECVMMSG_X);
-		V64(ret > 0 ? n : ret), FD(0), V32(n);
-		GATHER(m.iov, m.parts, least(control.snaplen, n));
-		if (ret <= 0)
-			NONE();
-		else
-			put_tuple(&o, s, ARG0(regs), NR(regs) == NR_sendmmsg, m.name,
-				  sizeof(struct address));
-		if (NR(regs) == NR_recvmmsg)
-			put_user_bytes(&o, (void *)m.control,
-				       ret > 0 && m.control ? least(m.control_len, 4096) : 0);
-		break;
 	}
 	CALL_END();
 large:
 	count_up(too_large);
+	return 0;
+}
+
+/* Messages of one call that are told one by one; more are counted as too large. */
+#define MESSAGES 16
+
+/* One message: struct mmsghdr is a header and how many bytes went. */
+static __always_inline int one_message(struct event_scratch *s, struct pt_regs *regs, bool sent,
+				       __u64 from, __u16 flags)
+{
+	struct message m = {};
+	__u16 event = 0;
+	struct out o = { .buf = s->bytes };
+	__u32 n = 0;
+
+	if (!user_message(&m, from) ||
+	    bpf_probe_read_user(&n, sizeof(n), (void *)(from + sizeof(m))))
+		return -1;
+	if (sent)
+		EVENT(SOCKET_SENDMMSG_X);
+	else
+		EVENT(SOCKET_RECVMMSG_X);
+	V64(n), FD(0), V32(n);
+	SETTLE(&o);
+	if (!put_gathered(&o, s, m.iov, m.parts, least(control.snaplen, n)))
+		return -1;
+	put_tuple(&o, s, ARG0(regs), sent, m.name, sizeof(struct address));
+	if (!sent)
+		put_user_bytes(&o, (void *)m.control, m.control ? least(m.control_len, 4096) : 0);
+	put_head(o.buf, event, o.n, flags);
+	scratch_send(&o);
+	return 0;
+}
+
+static __always_inline bool messages_step(struct event_scratch *s, struct pt_regs *regs, bool sent,
+					  long ret, __u16 flags)
+{
+	if (s->told >= ret || one_message(s, regs, sent, s->kn2, flags))
+		return true;
+	s->kn2 += sizeof(struct message) + 8;
+	s->told++;
+	return false;
+}
+
+SEC("?tp_btf/sys_exit")
+int nabe_messages(__u64 *ctx)
+{
+	struct event_scratch *s = scratch_of(SCRATCH_SYSCALL);
+	struct pt_regs *regs = (void *)ctx[0];
+	long ret = ctx[1];
+	__u16 event = 0, flags;
+	struct out o = {};
+	bool sent;
+	int i;
+
+	if (!s)
+		return 0;
+	flags = ((struct event_head *)s->bytes)->flags;
+	sent = NR(regs) == NR_sendmmsg;
+	if (ret <= 0) {
+		o.buf = s->bytes;
+		if (sent)
+			RESULT(SOCKET_SENDMMSG_X);
+		else
+			RESULT(SOCKET_RECVMMSG_X);
+		FD(0), NONE(), NONE(), NONE();
+		if (!sent)
+			NONE();
+		put_head(o.buf, event, o.n, flags);
+		scratch_send(&o);
+		return 0;
+	}
+	s->kn2 = ARG1(regs);
+	s->told = 0;
+	LOOP(i, MESSAGES, messages_step(s, regs, sent, ret, flags));
+	if (s->told < ret)
+		__sync_fetch_and_add(&counts[bpf_get_smp_processor_id() & (MAX_CPUS - 1)].too_large,
+				     ret - s->told);
 	return 0;
 }
 

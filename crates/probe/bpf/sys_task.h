@@ -214,6 +214,82 @@ large:
 	return 0;
 }
 
+/* --- whom children go to --- */
+
+#define THREADS_LOOKED_AT 16
+#define ANCESTORS_LOOKED_AT 16
+#define PF_EXITING 0x00000004
+
+/* A thread of the same process that goes on; 0 when there is none, -1 when there are too many. */
+static __always_inline __s64 living_thread(struct task_struct *task)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct list_head *head = (void *)signal + bpf_core_field_offset(signal->thread_head);
+	struct list_head *at = BPF_CORE_READ(head, next);
+	int i;
+
+	for (i = 0; i < THREADS_LOOKED_AT; i++) {
+		struct task_struct *thread;
+
+		if (at == head || !at)
+			return 0;
+		thread = (void *)at - bpf_core_field_offset(struct task_struct, thread_node);
+		if (!(BPF_CORE_READ(thread, flags) & PF_EXITING))
+			return BPF_CORE_READ(thread, pid);
+		at = BPF_CORE_READ(at, next);
+	}
+	return -1;
+}
+
+/* As find_new_reaper(): a sibling, the nearest ancestor that asked for it, the namespace's init. */
+static __always_inline __s64 reaper(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level), i;
+	struct pid_namespace *ns = NULL;
+	struct task_struct *init, *at;
+	struct signal_struct *signal;
+	__s64 found = living_thread(task);
+
+	if (found)
+		return found;
+	pid_at(pid, level, &ns);
+	init = BPF_CORE_READ(ns, child_reaper);
+	if (init == (void *)number_of(task))
+		return 0;
+	signal = BPF_CORE_READ(task, signal);
+	if (!BPF_CORE_READ_BITFIELD_PROBED(signal, has_child_subreaper))
+		return BPF_CORE_READ(init, pid);
+	at = BPF_CORE_READ(task, real_parent);
+	for (i = 0; i < ANCESTORS_LOOKED_AT; i++) {
+		if (BPF_CORE_READ(at, thread_pid, level) != level || at == init)
+			return BPF_CORE_READ(init, pid);
+		signal = BPF_CORE_READ(at, signal);
+		if (BPF_CORE_READ_BITFIELD_PROBED(signal, is_child_subreaper)) {
+			found = living_thread(at);
+			if (found)
+				return found;
+		}
+		at = BPF_CORE_READ(at, real_parent);
+	}
+	return -1;
+}
+
+/* The reaper, 0 without children, nothing when it could not be found. */
+static __always_inline void put_reaper(struct out *o, struct task_struct *task)
+{
+	void *head = (void *)number_of(task) + bpf_core_field_offset(struct task_struct, children);
+	struct list_head *children = head;
+	__s64 found = 0;
+
+	if (BPF_CORE_READ(children, next) != children)
+		found = reaper((void *)number_of(task));
+	if (found < 0)
+		put_none(o);
+	else
+		put_u64(o, found);
+}
+
 /* How a thread that ends leaves: wait(2)'s status and its parts; whom its children go to. */
 SEC("?tp_btf/sched_process_exit")
 int nabe_leave(__u64 *ctx)
@@ -236,7 +312,7 @@ int nabe_leave(__u64 *ctx)
 	put_u64(&o, code >> 8 & 0xff);
 	put_u8(&o, signal == 0x7f ? 0 : signal);
 	put_u8(&o, !!(code & 0x80));
-	put_u64(&o, 0);
+	put_reaper(&o, task);
 	FIXED_END(o);
 	return 0;
 }

@@ -149,6 +149,8 @@ pub struct Live {
     taken: Cell<usize>,
     phase: Phase,
     delivered: u64,
+    /// Records that are none.
+    broken: u64,
     /// Events older than the snapshot, which has what they did.
     early: u64,
 }
@@ -240,11 +242,14 @@ pub fn check() -> Result<(), Error> {
     programs.apply(&Control::new(&EventInterest::default(), None)).map_err(Error::Programs)
 }
 
-/// Each event program by its name, and why this kernel refuses it when it does.
+/// An event program's name, and why this kernel refuses it when it does.
+pub type Tried = (String, Result<(), iter::Error>);
+
+/// Tries each event program.
 ///
 /// # Errors
 /// When programs cannot be had at all.
-pub fn programs() -> Result<Vec<(String, Result<(), iter::Error>)>, Error> {
+pub fn programs() -> Result<Vec<Tried>, Error> {
     let (relocated, _) = cache::relocated(&EVENTS, None).map_err(Error::Programs)?;
     Ok(Programs::new(relocated, ring_size(1) as u32, snapshot::cpus(), None).try_all())
 }
@@ -305,6 +310,7 @@ impl Live {
             taken: Cell::new(0),
             phase: Phase::Snapshot,
             delivered: 0,
+            broken: 0,
             early: 0,
         })
     }
@@ -423,14 +429,18 @@ impl Source for Live {
         }
         let left = self.taken.get();
         let last = self.ring.slots().last().map_or_else(|| now_ns(ClockId::Boottime), |slot| slot.ts);
-        let Self { ring, snapshot: state, losses, delivered, early, epoch_ns, taken, offer, .. } = self;
+        let Self { ring, snapshot: state, losses, delivered, early, epoch_ns, taken, offer, broken, .. } =
+            self;
         let (epoch_ns, ring, state, taken) = (*epoch_ns, &*ring, &*state, &*taken);
         let took = move || taken.set(taken.get() + 1);
         let items = (*offer == Offer::Snapshot).then(|| state.items().skip(left).inspect(move |_| took()));
         let slots: &[Slot] = if *offer == Offer::Events { ring.slots() } else { &[] };
         let events = slots.iter().skip(left).filter_map(move |slot| {
             took();
-            let event = record::decode(ring.record(slot), epoch_ns)?;
+            let Some(event) = record::decode(ring.record(slot), epoch_ns) else {
+                *broken += u64::from(!slot.is_empty());
+                return None;
+            };
             if slot.ts < state.end() && state.has(slot.ts, &event) {
                 *early += 1;
                 return None;
@@ -457,6 +467,9 @@ impl Source for Live {
                     account.lost.push(Lost { cause, cpu: u16::try_from(cpu).ok(), events });
                 }
             }
+        }
+        if self.broken > 0 {
+            account.lost.push(Lost { cause: Cause::Broken, cpu: None, events: self.broken });
         }
         let skipped = self.programs.skipped();
         if skipped > 0 {

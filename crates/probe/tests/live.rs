@@ -528,8 +528,11 @@ fn executions_are_told_with_all_they_have() {
     if !works("executions_are_told_with_all_they_have") {
         return;
     }
-    let argv = [pointer(c"zero"), pointer(c"one"), pointer(c""), pointer(c"three"), 0];
-    let env = [pointer(c"A=1"), pointer(c"LONG=two"), 0];
+    // In memory that is there: what a call that fails early has not touched cannot be read.
+    let texts = b"zero\0one\0three\0A=1\0LONG=two\0".to_vec();
+    let at = |place: i64| pointer(&texts[..]) + place;
+    let argv = [at(0), at(5), at(8), at(9), 0];
+    let env = [at(15), at(19), 0];
     let (seen, account, pid) = run(&["execve", "procexit"], || {
         for _ in 0..3 {
             call(libc::SYS_execve, &[pointer(c"/nonexistent"), pointer(&argv[..]), pointer(&env[..])]);
@@ -614,6 +617,73 @@ fn sockets_are_told_with_both_ends() {
     assert!(pair.number(3) != 0 && pair.number(4) != 0 && pair.number(3) != pair.number(4));
     let option = all(EventId::SOCKET_SETSOCKOPT_X)[0];
     assert_eq!((option.number(2), option.number(3), &option.params[4][..]), (1, 2, &[2, 1, 0, 0, 0][..]));
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn calls_by_the_32_bit_table_are_not_taken_for_others() {
+    if !works("calls_by_the_32_bit_table_are_not_taken_for_others") {
+        return;
+    }
+    let mut child = Child::new(
+        || {},
+        || {
+            for _ in 0..7 {
+                // 20 is getpid there and writev here.
+                let mut number = 20_u64;
+                // SAFETY: getpid takes nothing; the kernel may change r8 to r11 on the way.
+                unsafe {
+                    std::arch::asm!("int 0x80", inlateout("rax") number,
+                        out("r8") _, out("r9") _, out("r10") _, out("r11") _);
+                }
+                std::hint::black_box(&mut number);
+            }
+        },
+    );
+    let mut live = Live::open(&of(named(&["writev", "syscall"]), &child), &options()).unwrap();
+    child.start();
+    if child.wait() != 0 {
+        eprintln!("SKIP calls_by_the_32_bit_table_are_not_taken_for_others: this kernel has no int 0x80");
+        return;
+    }
+    let (seen, _) = drain(&mut live);
+    assert_eq!(count(&seen, EventId::SYSCALL_WRITEV_X), 0);
+    let getpid = i64::from(nabe_event::table::syscall_code("getpid").unwrap());
+    let told = seen.iter().filter(|one| one.id == EventId::GENERIC_X && one.number(0) == getpid).count();
+    assert_eq!(told, 7);
+}
+
+#[test]
+fn messages_are_told_one_by_one() {
+    if !works("messages_are_told_one_by_one") {
+        return;
+    }
+    let (left, right) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let (first, second) = ([pointer(c"one"), 3], [pointer(c"three"), 5]);
+    // struct mmsghdr: name, its length, iovec, parts, control, its length, flags, bytes sent.
+    let headers = [[0, 0, pointer(&first), 1, 0, 0, 0, 0], [0, 0, pointer(&second), 1, 0, 0, 0, 0]];
+    let (seen, account, _) = run(&["sendmmsg", "recvfrom", "sendmsg"], || {
+        call(libc::SYS_sendmmsg, &[left.as_raw_fd().into(), pointer(&headers), 2, 0]);
+        call(libc::SYS_sendmsg, &[left.as_raw_fd().into(), pointer(&headers), 0]);
+        let room = [0_u8; 16];
+        (0..3)
+            .for_each(|_| act(libc::SYS_recvfrom, &[right.as_raw_fd().into(), pointer(&room), 16, 0, 0, 0]));
+    });
+    assert_eq!(account.lost(), 0);
+    let many: Vec<&Seen> = seen.iter().filter(|one| one.id == EventId::SOCKET_SENDMMSG_X).collect();
+    assert_eq!(many.iter().map(|one| one.number(0)).collect::<Vec<_>>(), [3, 5]);
+    assert_eq!((&many[0].params[3][..], &many[1].params[3][..]), (&b"one"[..], &b"three"[..]));
+    let one = seen.iter().find(|one| one.id == EventId::SOCKET_SENDMSG_X).unwrap();
+    assert_eq!((&one.params[1][..], one.number(3)), (&b"one"[..], 3));
+    // Unix: family, destination, source; the other end has no path.
+    let tuple = &one.params[4];
+    assert_eq!((tuple[0], tuple.len()), (1, 17));
+    let received: Vec<&Seen> = seen.iter().filter(|one| one.id == EventId::SOCKET_RECVFROM_X).collect();
+    assert_eq!(
+        received.iter().map(|one| &one.params[1][..]).collect::<Vec<_>>(),
+        [&b"one"[..], b"three", b"one"]
+    );
+    assert_eq!(received[0].params[2][1..17], tuple[1..17], "the same two ends, whoever looks");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! whom. The layout is `struct event_control` of `bpf/event.h`.
 
 use nabe_event::source::{EventInterest, MAX_SNAPLEN};
-use nabe_event::table::native::{Native, X86_64};
+use nabe_event::table::native::{I386, Native, X86_64};
 use nabe_event::table::{EventId, Flags};
 
 const PICK_PID: u32 = 1;
@@ -203,7 +203,8 @@ const HANDLERS: &[(Handler, &[&str])] = &[
         other(14, "nabe_vector"),
         &["readv", "preadv", "writev", "pwritev", "process_vm_readv", "process_vm_writev"],
     ),
-    (other(15, "nabe_message"), &["sendmsg", "recvmsg", "sendmmsg", "recvmmsg"]),
+    (other(15, "nabe_message"), &["sendmsg", "recvmsg"]),
+    (other(17, "nabe_messages"), &["sendmmsg", "recvmmsg"]),
     (other(16, "nabe_exec_failed"), &["execve", "execveat"]),
 ];
 
@@ -286,7 +287,7 @@ pub(crate) struct Control {
 
 impl Control {
     /// The size of `struct event_control`.
-    pub(crate) const SIZE: usize = HEAD + 4 * MAX_EUIDS + 16 * MAX_NAMES + 8 * MAX_CALLS;
+    pub(crate) const SIZE: usize = HEAD + 4 * MAX_EUIDS + 16 * MAX_NAMES + 2 * 8 * MAX_CALLS;
 
     /// Nobody and nothing.
     pub(crate) fn nothing() -> Self {
@@ -349,6 +350,7 @@ impl Control {
             place.iter_mut().take(15).zip(name).for_each(|(to, from)| *to = *from);
         }
         control.choose_calls(interest);
+        control.choose_calls_32(interest);
         if interest.follow && interest.pids.is_some() {
             control.hooks.push("nabe_follow");
         }
@@ -371,7 +373,7 @@ impl Control {
     }
 
     fn choose_calls(&mut self, interest: &EventInterest) {
-        let calls = self.bytes.len() - 8 * MAX_CALLS;
+        let calls = self.bytes.len() - 2 * 8 * MAX_CALLS;
         for native in X86_64 {
             let handler = handler(native);
             let event = if handler == GENERIC { EventId::GENERIC_X } else { native.event };
@@ -394,12 +396,30 @@ impl Control {
     }
 }
 
+impl Control {
+    /// Calls by the 32-bit table are told as generic: wanted when those are, or their namesakes.
+    fn choose_calls_32(&mut self, interest: &EventInterest) {
+        let calls = self.bytes.len() - 8 * MAX_CALLS;
+        let generic = wish(interest, EventId::GENERIC_X) & WANTED;
+        for (number, code) in I386 {
+            let namesake = X86_64.iter().find(|native| native.code == *code);
+            let wish = namesake.map_or(0, |native| wish(interest, native.event)) & WANTED | generic;
+            let at = calls + 8 * usize::from(*number);
+            let Some(place) = self.bytes.get_mut(at..at + 8).filter(|_| wish != 0) else { continue };
+            place[..2].copy_from_slice(&EventId::GENERIC_X.number().to_le_bytes());
+            place[2..4].copy_from_slice(&code.to_le_bytes());
+            place[4] = wish;
+            self.exits = true;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn call(control: &Control, number: usize) -> &[u8] {
-        &control.bytes[Control::SIZE - 8 * MAX_CALLS + 8 * number..][..8]
+        &control.bytes[Control::SIZE - 2 * 8 * MAX_CALLS + 8 * number..][..8]
     }
 
     #[test]

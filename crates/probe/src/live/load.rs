@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use libbpf_sys as bpf;
 use nabe_event::{Interest, Needs};
 
-use super::Floor;
 use super::control::Control;
 use super::sys as live_sys;
+use super::{Floor, Tried};
 use crate::iter::Error;
 use crate::iter::config::{self, Reader};
 use crate::iter::object::{self, Relocated};
@@ -141,7 +141,7 @@ impl Programs {
     }
 
     /// Loads every program of the object.
-    pub(crate) fn try_all(&mut self) -> Vec<(String, Result<(), Error>)> {
+    pub(crate) fn try_all(&mut self) -> Vec<Tried> {
         let names: Vec<String> = self.relocated.programs.iter().map(|program| program.name.clone()).collect();
         let load = |name: String| {
             // Once for each program of the object, for messages.

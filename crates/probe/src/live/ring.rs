@@ -29,6 +29,13 @@ pub(crate) struct Slot {
     end: u64,
 }
 
+impl Slot {
+    /// Whether it was given up by its writer.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
 /// The reading side.
 #[derive(Debug)]
 pub(crate) struct Ring {

@@ -7,7 +7,7 @@ mod descriptor;
 mod thread;
 mod user;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use nabe_event::item::{self, Item};
 use nabe_event::raw::Event;
@@ -21,6 +21,7 @@ use self::thread::KeptThread;
 use self::user::{KeptGroup, KeptUser};
 use super::interface::{self, Interface};
 use super::{Options, now_ns};
+use crate::Backend;
 
 const NEEDS: Needs = Needs::TASK
     .and(Needs::RSS)
@@ -126,7 +127,18 @@ impl Snapshot {
         let begin = now_ns(ClockId::Boottime);
         let mut records = Vec::new();
         let how = crate::Options { backend: None, cache: options.cache.clone() };
-        let report = crate::snapshot(&Interest::all(NEEDS), &how, &mut records)?;
+        let mut report = crate::snapshot(&Interest::all(NEEDS), &how, &mut records)?;
+        if report.backend == Some(Backend::Bpf) {
+            let unlisted = unlisted(&records);
+            if !unlisted.is_empty() {
+                let interest = Interest { pids: Some(unlisted), ..Interest::all(NEEDS) };
+                let how = crate::Options { backend: Some(Backend::Proc), cache: None };
+                // A comfort: these processes are few, and may have gone.
+                if let Ok(more) = crate::snapshot(&interest, &how, &mut records) {
+                    report.notes.extend(more.notes);
+                }
+            }
+        }
         let mut out = Self { begin, end: now_ns(ClockId::Boottime), notes: report.notes, ..Self::default() };
         let facts = Facts::read(&records);
         out.add_threads(&records, &facts, epoch_ns);
@@ -304,6 +316,21 @@ impl Subsystems {
             one(&[b"name=", name]);
         }
     }
+}
+
+/// Processes that `/proc` lists and the iterator left out although they are there, as pid 1 of some
+/// machines; sorted.
+fn unlisted(records: &[u8]) -> Vec<u32> {
+    let told: HashSet<u32> = Records::new(records)
+        .map_while(Result::ok)
+        .filter(|record| record.kind == Some(Kind::Task))
+        .map(|record| Task::decode(record.body).pid)
+        .collect();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str().and_then(|name| name.parse().ok());
+    let mut missing: Vec<u32> = entries.filter_map(number).filter(|pid| !told.contains(pid)).collect();
+    missing.sort_unstable();
+    missing
 }
 
 /// A socket behind a descriptor's record.
