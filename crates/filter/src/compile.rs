@@ -6,13 +6,15 @@ use std::collections::{HashMap, HashSet};
 
 use aho_corasick::AhoCorasick;
 use memchr::memmem::Finder;
+use nabe_event::field::thread::AENV;
 use nabe_event::{FieldId, Fields, Value};
 
 use crate::eval::value::{V, doubt, holds};
 use crate::eval::{Bind, Env, bits_test};
 use crate::ir::{
-    Absent, Const, FieldRef, Loop, Net, Operand, Order, Pattern, Pred, Quantifier, Set, Slot, TextTest,
+    Absent, Const, FieldRef, Loop, Net, Operand, Order, Over, Pattern, Pred, Quantifier, Set, Slot, TextTest,
 };
+use crate::sysdig::ANCESTRAL;
 
 /// Sets of texts longer than this are hashed; shorter ones are searched.
 const HASHED: usize = 16;
@@ -27,6 +29,9 @@ pub(crate) enum Code {
     /// One test of one field.
     Test(At, Absent, Test),
     Each(Quantifier, Box<Loop>, Box<Code>),
+    /// Whether a test, which is false without a value, holds for any ancestor: the same field with
+    /// one depth behind the other. Where one is absent, so are those behind it.
+    Ancestors(Box<[FieldRef]>, Slot, Box<Pred>),
     /// Anything else.
     Plain(Box<Pred>),
 }
@@ -156,12 +161,37 @@ pub(crate) fn compile(pred: &Pred) -> Code {
             }
         },
         Pred::Not(inner) => Code::Not(Box::new(compile(inner))),
+        Pred::Each(Quantifier::Any, each, body) if is_of_ancestors(each, body) => {
+            let Over::Values(Operand::List(items)) = &each.over else {
+                return Code::Plain(pred.clone().into());
+            };
+            let fields = items.iter().filter_map(|item| match item {
+                Operand::Field(field) => Some(field.clone()),
+                _ => None,
+            });
+            Code::Ancestors(fields.collect(), each.slot, body.clone())
+        }
         Pred::Each(quantifier, each, body) => Code::Each(*quantifier, each.clone(), Box::new(compile(body))),
         _ => match test(pred) {
             Some((at, absent, test)) => Code::Test(at, absent, test),
             None => Code::Plain(Box::new(pred.clone())),
         },
     }
+}
+
+/// Whether a loop goes over a field's values for one ancestor after the other, with a test that is
+/// false of what is absent.
+fn is_of_ancestors(each: &Loop, body: &Pred) -> bool {
+    let Loop { over: Over::Values(Operand::List(items)), only: None, .. } = each else { return false };
+    let depths = items.iter().enumerate().all(|(at, item)| match item {
+        Operand::Field(FieldRef { id, slot: 0, arg: Some(arg) }) => {
+            ANCESTRAL.contains(id) && *id != AENV && **arg == *(at + 1).to_string().as_bytes()
+        }
+        _ => false,
+    });
+    let same =
+        |item: &Operand| matches!((item, &items[0]), (Operand::Field(a), Operand::Field(b)) if a.id == b.id);
+    depths && !items.is_empty() && items.iter().all(same) && body.absent() == Some(Absent::False)
 }
 
 fn test(pred: &Pred) -> Option<(At, Absent, Test)> {
@@ -241,6 +271,19 @@ impl Code {
             }
             Self::Not(inner) => inner.run(env).map(|value| !value),
             Self::Known(value) => *value,
+            Self::Ancestors(fields, slot, body) => {
+                let Some(subject) = env.subject(0) else { return Some(false) };
+                for field in fields {
+                    let value = subject.get(field.id, field.arg.as_deref());
+                    if matches!(value, Value::Missing(_)) {
+                        break;
+                    }
+                    if body.eval(&env.inner(*slot, Bind::Value(value.into()))) == Some(true) {
+                        return Some(true);
+                    }
+                }
+                Some(false)
+            }
             Self::Each(quantifier, each, body) => each.quantify(*quantifier, env, &|env| body.run(env)),
             Self::Plain(pred) => pred.eval(env),
         }

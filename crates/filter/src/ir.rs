@@ -6,7 +6,9 @@
 //!
 //! Slot 0 is the row that is judged; a loop at depth n binds its items to slot n.
 
+use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
+use std::collections::hash_map::DefaultHasher;
 use std::sync::Arc;
 
 use nabe_event::symbol::Symbols;
@@ -414,6 +416,29 @@ impl Pred {
             | Self::HasKey(_, absent) => Some(*absent),
             _ => None,
         }
+    }
+
+    /// Equal predicates have equal digests; different ones usually have not.
+    pub(crate) fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        core::mem::discriminant(self).hash(&mut hasher);
+        self.fields(&mut |field| (field.id, field.slot, &field.arg).hash(&mut hasher));
+        let mut constant = |operand: &Operand| match operand {
+            Operand::Const(Const::Int(number)) => number.hash(&mut hasher),
+            Operand::Const(Const::Text(text)) => text.hash(&mut hasher),
+            _ => {}
+        };
+        match self {
+            Self::Compare(_, sides, _) | Self::Text(_, sides, _) => sides.iter().for_each(&mut constant),
+            Self::In(_, Set::Texts(items), _) => items.hash(&mut hasher),
+            Self::In(_, Set::Ints(items), _) => items.hash(&mut hasher),
+            Self::In(_, Set::Nets(items), _) => items.hash(&mut hasher),
+            Self::Matches(_, pattern, _) => pattern.as_str().hash(&mut hasher),
+            Self::Or(terms) => terms.iter().for_each(|term| term.digest().hash(&mut hasher)),
+            Self::Each(_, _, body) => body.digest().hash(&mut hasher),
+            _ => {}
+        }
+        hasher.finish()
     }
 
     /// Calls `see` with each field that is read, relations included.

@@ -5,6 +5,7 @@
 //! there is an event; any other test may come out either way. What can be true of no event with a
 //! number rules that number out, so a match is never lost.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use nabe_event::field::{Class, event as e};
@@ -53,8 +54,9 @@ pub(crate) struct Possible {
 }
 
 pub(crate) fn possible(pred: &Pred) -> Possible {
-    let mut left = MAX_JUDGED;
-    let [fine, mut failed, old_fine, mut old_failed] = verdicts(pred, &mut left).map(|verdicts| verdicts.yes);
+    let mut judged = Judged::default();
+    let [fine, mut failed, old_fine, mut old_failed] =
+        verdicts(pred, &mut judged).map(|verdicts| verdicts.yes);
     for set in [&mut failed, &mut old_failed] {
         *set = set.iter().filter(|id| has_result(*id)).collect();
     }
@@ -97,6 +99,7 @@ pub(crate) fn is_decidable(pred: &Pred) -> bool {
 }
 
 /// For which events a predicate may be true, and for which false.
+#[derive(Clone)]
 struct Verdicts {
     yes: EventSet,
     no: EventSet,
@@ -129,8 +132,30 @@ const SCOPES: [Scope; 4] = [
 /// The verdicts in each of [`SCOPES`].
 type Each = [Verdicts; 4];
 
-/// `left` counts the tests that are looked at closely; any further ones may come out either way.
-fn verdicts(pred: &Pred, left: &mut usize) -> Each {
+/// Tests that were looked at closely, each once; further ones may come out either way.
+#[derive(Default)]
+struct Judged<'p> {
+    tests: usize,
+    by_digest: HashMap<u64, Vec<(&'p Pred, Each)>>,
+}
+
+impl<'p> Judged<'p> {
+    fn test(&mut self, pred: &'p Pred) -> Each {
+        let known = self.by_digest.entry(pred.digest()).or_default();
+        if let Some((_, each)) = known.iter().find(|(known, _)| *known == pred) {
+            return each.clone();
+        }
+        if self.tests >= MAX_JUDGED {
+            return core::array::from_fn(|_| Verdicts::any());
+        }
+        self.tests += 1;
+        let each = test(pred);
+        known.push((pred, each.clone()));
+        each
+    }
+}
+
+fn verdicts<'p>(pred: &'p Pred, judged: &mut Judged<'p>) -> Each {
     let same = |yes: fn() -> EventSet, no: fn() -> EventSet| {
         core::array::from_fn(|_| Verdicts { yes: yes(), no: no() })
     };
@@ -138,11 +163,11 @@ fn verdicts(pred: &Pred, left: &mut usize) -> Each {
         Pred::Const(Some(true)) => same(EventSet::all, EventSet::none),
         Pred::Const(Some(false)) => same(EventSet::none, EventSet::all),
         Pred::Const(None) => same(EventSet::none, EventSet::none),
-        Pred::And(terms) => chain(terms, true, left),
-        Pred::Or(terms) => chain(terms, false, left),
-        Pred::Not(inner) => verdicts(inner, left).map(|Verdicts { yes, no }| Verdicts { yes: no, no: yes }),
+        Pred::And(terms) => chain(terms, true, judged),
+        Pred::Or(terms) => chain(terms, false, judged),
+        Pred::Not(inner) => verdicts(inner, judged).map(|Verdicts { yes, no }| Verdicts { yes: no, no: yes }),
         Pred::If(parts) => {
-            let [condition, then, otherwise] = parts.each_ref().map(|part| verdicts(part, left));
+            let [condition, then, otherwise] = parts.each_ref().map(|part| verdicts(part, judged));
             core::array::from_fn(|at| {
                 let joined = |then: &EventSet, otherwise: &EventSet| {
                     let one = then.clone().intersection(&condition[at].yes);
@@ -154,17 +179,18 @@ fn verdicts(pred: &Pred, left: &mut usize) -> Each {
                 }
             })
         }
-        _ => test(pred, left),
+        _ if !is_decidable(pred) => core::array::from_fn(|_| Verdicts::any()),
+        _ => judged.test(pred),
     }
 }
 
-fn chain(terms: &[Pred], and: bool, left: &mut usize) -> Each {
+fn chain<'p>(terms: &'p [Pred], and: bool, judged: &mut Judged<'p>) -> Each {
     let mut chained: Each = core::array::from_fn(|_| {
         let (every, some) = (EventSet::all(), EventSet::none());
         if and { Verdicts { yes: every, no: some } } else { Verdicts { yes: some, no: every } }
     });
     for term in terms {
-        for (chained, term) in chained.iter_mut().zip(verdicts(term, left)) {
+        for (chained, term) in chained.iter_mut().zip(verdicts(term, judged)) {
             let Verdicts { yes, no } = core::mem::replace(chained, Verdicts::none());
             *chained = if and {
                 Verdicts { yes: yes.intersection(&term.yes), no: no.union(&term.no) }
@@ -186,17 +212,12 @@ impl Verdicts {
     }
 }
 
-fn test(pred: &Pred, left: &mut usize) -> Each {
-    let (mut fixed, mut named, mut outcome) = (false, false, false);
+fn test(pred: &Pred) -> Each {
+    let (mut named, mut outcome) = (false, false);
     pred.fields(&mut |field| {
-        fixed |= is_fixed(field.id);
         named |= matches!(field.id, e::TYPE | e::SYSCALL_TYPE);
         outcome |= matches!(field.id, e::FAILED | e::RES | e::RAWRES);
     });
-    if !fixed || *left == 0 {
-        return core::array::from_fn(|_| Verdicts::any());
-    }
-    *left -= 1;
     let mut found: Each = core::array::from_fn(|_| Verdicts::none());
     for at in 0..SCOPES.len() {
         // What does not depend on the scope is found once.

@@ -20,6 +20,7 @@ pub use ast::{Ast, Expr, ExprKind, Modifier, Op, Place, Right, Term, TermKind, T
 pub(crate) use lower::{lower, lower_test};
 pub use parser::{DEPTH, RULE_DEPTH};
 pub(crate) use path::Paths;
+pub(crate) use side::ANCESTRAL;
 pub use transform::decode_base64;
 
 use crate::diagnostic::Diagnostic;

@@ -23,7 +23,7 @@ fn set(sources: &[&str]) -> Set {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_set_agrees_with_its_programs(sources in proptest::collection::vec(bytes(40), 1..6), events in bytes(1200)) {

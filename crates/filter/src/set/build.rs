@@ -13,7 +13,7 @@ use super::{NO_GROUP, Plan};
 use crate::Program;
 use crate::cel::print;
 use crate::compile::{Code, compile, is_one_search, searches};
-use crate::ir::{Const, Operand, Pred, Set};
+use crate::ir::Pred;
 use crate::passes;
 use crate::possible::{decided, is_decidable, is_generic, names_told_apart};
 
@@ -248,7 +248,7 @@ impl Builder {
     }
 
     fn test(&mut self, pred: &Pred) -> NodeId {
-        let digest = digest(pred);
+        let digest = pred.digest();
         let same = self.find(digest, |kind| matches!(kind, Kind::Test(known, _) if **known == *pred));
         same.unwrap_or_else(|| {
             let kind = Kind::Test(Box::new(pred.clone()), compile(pred));
@@ -449,28 +449,5 @@ impl Builder {
 fn digest_of(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Equal predicates have equal digests; different ones usually have not.
-fn digest(pred: &Pred) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    core::mem::discriminant(pred).hash(&mut hasher);
-    pred.fields(&mut |field| (field.id, field.slot, &field.arg).hash(&mut hasher));
-    let mut constant = |operand: &Operand| match operand {
-        Operand::Const(Const::Int(number)) => number.hash(&mut hasher),
-        Operand::Const(Const::Text(text)) => text.hash(&mut hasher),
-        _ => {}
-    };
-    match pred {
-        Pred::Compare(_, sides, _) | Pred::Text(_, sides, _) => sides.iter().for_each(&mut constant),
-        Pred::In(_, Set::Texts(items), _) => items.hash(&mut hasher),
-        Pred::In(_, Set::Ints(items), _) => items.hash(&mut hasher),
-        Pred::In(_, Set::Nets(items), _) => items.hash(&mut hasher),
-        Pred::Matches(_, pattern, _) => pattern.as_str().hash(&mut hasher),
-        Pred::Or(terms) => terms.iter().for_each(|term| digest(term).hash(&mut hasher)),
-        Pred::Each(_, _, body) => digest(body).hash(&mut hasher),
-        _ => {}
-    }
     hasher.finish()
 }

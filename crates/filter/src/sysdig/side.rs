@@ -239,7 +239,7 @@ fn kind_of(found: &Field) -> Kind {
 }
 
 /// Fields that speak of any ancestor when no depth is given.
-static ANCESTRAL: &[FieldId] = &[t::ANAME, t::AEXE, t::AEXEPATH, t::ACMDLINE, t::APID, t::AENV];
+pub(crate) static ANCESTRAL: &[FieldId] = &[t::ANAME, t::AEXE, t::AEXEPATH, t::ACMDLINE, t::APID, t::AENV];
 
 static PORTS: &[FieldId] = &[d::PORT, d::CPORT, d::SPORT, d::PROTO, f::SRC_PORT, f::DST_PORT];
 
