@@ -5,9 +5,11 @@
 mod cli;
 mod config;
 mod error;
+mod falco;
 mod output;
 mod query;
 mod stream;
+mod web;
 
 use std::process::ExitCode;
 

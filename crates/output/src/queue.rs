@@ -98,7 +98,7 @@ impl End {
 struct Line {
     name: String,
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -266,7 +266,7 @@ impl Outputs {
         });
         let worker = Worker { shared: Arc::clone(&shared), channel };
         let thread = std::thread::Builder::new().name(format!("output {name}")).spawn(|| worker.run())?;
-        self.lines.push(Line { name, shared, thread: Some(thread) });
+        self.lines.push(Line { name, shared, thread: Mutex::new(Some(thread)) });
         Ok(())
     }
 
@@ -303,13 +303,14 @@ impl Outputs {
 
     /// Delivers what is left, for as long as the limits of each channel allow, and ends the threads.
     /// What could not be delivered is spilled or dropped and counted; see [`Self::stats`] afterwards.
-    pub fn finish(&mut self) {
+    pub fn finish(&self) {
         for line in &self.lines {
             line.shared.lock().end = Some(End(line.shared.grace.map(|grace| Instant::now() + grace)));
             line.shared.work.notify_one();
         }
-        for line in &mut self.lines {
-            let Some(thread) = line.thread.take() else { continue };
+        for line in &self.lines {
+            let thread = line.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(thread) = thread else { continue };
             if line.shared.await_end() {
                 // It catches what its channel does; there is nothing to hand on.
                 let _ = thread.join();

@@ -1,0 +1,286 @@
+//! Kubernetes audit events: from a webhook, from a file that grows, from files, on a thread of their
+//! own.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nabe_audit::follow::{self, Follower, Lines};
+use nabe_audit::webhook::{Options, Webhook};
+use nabe_audit::{Context, Format, Limits, Seen, parse};
+use nabe_event::table::EventId;
+use nabe_rules::engine::{Engine, Occurrence};
+
+use super::config::{Plugin, Reader};
+use super::judge::{Inbox, Shared};
+use super::signals::Signals;
+use crate::error::{CliError, Result};
+
+/// How long to wait before looking at a file again.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Where audit events come from.
+#[derive(Clone, Debug)]
+pub enum From {
+    /// Posted to an address.
+    Web(Options),
+    /// Appended to a file.
+    Growing(PathBuf),
+    /// In a file, or in the files of a folder.
+    Files(PathBuf),
+}
+
+/// A source of events that are JSON.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The name that rules have for it.
+    pub name: String,
+    /// Falco's plugin for it.
+    pub plugin: String,
+    pub format: Format,
+    pub from: From,
+    pub limits: Limits,
+}
+
+impl Source {
+    /// As Falco's plugin k8saudit reads its parameters: `http://host:port/path`, `https://…`,
+    /// `file:///path` to follow, or a path.
+    pub fn of_plugin(plugin: &Plugin) -> Result<Self> {
+        let mut limits = Limits::default();
+        let mut certificate = PathBuf::from("/etc/falco/falco.pem");
+        if let Some(init) = &plugin.init {
+            let reader = Reader::of(init);
+            let bytes = |key: &str, default: usize| -> Result<usize> {
+                Ok(usize::try_from(reader.number(key, default as u64)?).unwrap_or(usize::MAX))
+            };
+            limits.event_bytes = bytes("maxEventSize", limits.event_bytes)?;
+            limits.payload_bytes = bytes("webhookMaxBatchSize", limits.payload_bytes)?;
+            if let Some(path) = reader.filled("sslCertificate")? {
+                certificate = path.into();
+            }
+        }
+        let from = From::parse(&plugin.open_params, certificate, limits.payload_bytes)?;
+        Ok(Self { name: "k8s_audit".into(), plugin: plugin.name.clone(), format: Format::K8sAudit, from, limits })
+    }
+}
+
+impl From {
+    /// Reads a place.
+    pub fn parse(text: &str, certificate: PathBuf, payload_bytes: usize) -> Result<Self> {
+        let text = text.trim();
+        if let Some(path) = text.strip_prefix("file://") {
+            return Ok(Self::Growing(path.into()));
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            if text.is_empty() {
+                return Err(CliError::failed("the k8s_audit source needs open_params")
+                    .hint("http://:9765/k8s-audit, file:///var/log/audit.log or a path"));
+            }
+            return Ok(Self::Files(text.into()));
+        };
+        let tls = match scheme {
+            "http" => None,
+            "https" => Some((certificate.clone(), certificate)),
+            _ => {
+                return Err(CliError::failed(format_args!("{text}: scheme \"{scheme}\" is not supported"))
+                    .hint("http://, https://, file:// or a path"));
+            }
+        };
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let path = if path.is_empty() { "/k8s-audit" } else { path };
+        Ok(Self::Web(Options { address: address(host)?, path: path.into(), tls, payload_bytes }))
+    }
+}
+
+/// `host:port`, `:port` for every address of the host.
+fn address(text: &str) -> Result<SocketAddr> {
+    let full = match text.strip_prefix(':') {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None if text.contains(':') => text.to_owned(),
+        None => format!("{text}:9765"),
+    };
+    let mut found = full.to_socket_addrs().map_err(|error| {
+        CliError::failed(format_args!("{text} is no address to listen on")).because(&error).hint("host:port")
+    })?;
+    found.next().ok_or_else(|| CliError::failed(format_args!("{text} is no address to listen on")))
+}
+
+/// A source at work.
+pub struct Running {
+    thread: JoinHandle<()>,
+    inbox: Inbox,
+}
+
+impl Running {
+    /// Where new engines are left.
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// Whether it has come to its end by itself.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for its end.
+    pub fn join(self) {
+        // What it had to say it has said.
+        let _ = self.thread.join();
+    }
+}
+
+/// Judges the events of one source.
+struct Judge {
+    source: Source,
+    engine: Engine,
+    context: Context,
+    shared: Arc<Shared>,
+    inbox: Inbox,
+    number: u64,
+    first_ns: u64,
+    refused: u64,
+}
+
+/// Starts a source on a thread of its own; what cannot be opened is told at once.
+pub fn start(
+    source: Source,
+    engine: Engine,
+    shared: Arc<Shared>,
+    signals: Signals,
+    hostname: &str,
+) -> Result<Running> {
+    let inbox = Inbox::default();
+    let context = Context {
+        source: source.name.clone(),
+        plugin: source.plugin.clone(),
+        hostname: hostname.into(),
+        zone: jiff::tz::TimeZone::system(),
+    };
+    let from = source.from.clone();
+    let mut judge =
+        Judge { source, engine, context, shared, inbox: inbox.clone(), number: 0, first_ns: 0, refused: 0 };
+    let opened = Opened::new(&from)?;
+    let thread = std::thread::Builder::new()
+        .name("audit".into())
+        .spawn(move || {
+            if let Err(error) = judge.run(opened, &signals) {
+                eprintln!("nabe: warning: {}: {error}", judge.source.name);
+            }
+            if judge.refused > 0 {
+                eprintln!("nabe: note: {}: {} payloads or events were none", judge.source.name, judge.refused);
+            }
+        })
+        .map_err(|error| CliError::failed("cannot start a thread").because(&error))?;
+    Ok(Running { thread, inbox })
+}
+
+/// A place that is open.
+enum Opened {
+    Web(Webhook),
+    Growing(Follower),
+    Files(Vec<PathBuf>),
+}
+
+impl Opened {
+    fn new(from: &From) -> Result<Self> {
+        let failed = |error: &dyn std::error::Error| CliError::failed("k8s_audit").because(error);
+        match from {
+            From::Web(options) => {
+                let hook = Webhook::start(options).map_err(|error| failed(&error))?;
+                eprintln!("nabe: listening on {}{}", hook.address(), options.path);
+                Ok(Self::Web(hook))
+            }
+            From::Growing(path) => Ok(Self::Growing(Follower::new(path, 12 << 20))),
+            From::Files(path) => follow::files(path).map(Self::Files).map_err(|error| failed(&error)),
+        }
+    }
+}
+
+impl Judge {
+    fn run(&mut self, opened: Opened, signals: &Signals) -> std::result::Result<(), follow::Error> {
+        match opened {
+            Opened::Web(hook) => {
+                while !signals.is_stopped() {
+                    if let Some(payload) = hook.next(LOOK) {
+                        self.payload(&payload);
+                    }
+                    self.renew();
+                }
+            }
+            Opened::Growing(mut follower) => {
+                while !signals.is_stopped() {
+                    follower.look(&mut |line| self.payload(line))?;
+                    self.renew();
+                    std::thread::sleep(LOOK);
+                }
+                self.refused += follower.cut();
+            }
+            Opened::Files(files) => {
+                for path in files {
+                    let mut lines = Lines::open(&path, self.source.limits.payload_bytes)?;
+                    while let Some(line) = lines.line()? {
+                        self.payload(&line);
+                        if signals.is_stopped() {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn renew(&mut self) {
+        if let Some(engine) = self.inbox.take() {
+            self.engine = engine;
+        }
+    }
+
+    fn payload(&mut self, payload: &[u8]) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let parsed = parse(payload, self.source.format, &self.source.limits, now_ns);
+        for refusal in &parsed.refusals {
+            self.refused += 1;
+            // Whoever can post can post rubbish without end.
+            if self.refused <= 10 {
+                eprintln!("nabe: warning: {}: {refusal}", self.source.name);
+            }
+        }
+        for event in &parsed.events {
+            self.number += 1;
+            if self.first_ns == 0 {
+                self.first_ns = event.ts_ns;
+            }
+            let seen = Seen::new(event, &self.context, self.number, self.first_ns);
+            let at = Occurrence {
+                source: &self.source.name,
+                id: EventId::PLUGINEVENT_E,
+                ts_ns: event.ts_ns,
+                image: 0,
+            };
+            let shared = &self.shared;
+            self.engine.judge(&seen, &at, &mut |hit| shared.send(hit.alert));
+        }
+        self.shared.ledger.events(parsed.events.len() as u64, 0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_as_the_plugin_reads_them() {
+        let parse = |text: &str| From::parse(text, "/pem".into(), 100);
+        assert!(matches!(parse("/var/log/audit.json"), Ok(From::Files(path)) if path == PathBuf::from("/var/log/audit.json")));
+        assert!(matches!(parse("file:///var/log/a"), Ok(From::Growing(path)) if path == PathBuf::from("/var/log/a")));
+        let Ok(From::Web(options)) = parse("http://:9765/k8s-audit") else { panic!("a webhook") };
+        assert_eq!((options.address.port(), &*options.path, options.tls), (9765, "/k8s-audit", None));
+        let Ok(From::Web(options)) = parse("https://127.0.0.1:1/x") else { panic!("a webhook") };
+        assert!(options.tls.is_some());
+        assert!(parse("ftp://x").is_err() && parse("").is_err());
+    }
+}
