@@ -70,3 +70,35 @@ pub fn exercise(bytes: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FILES: [&str; 3] = [
+        include_str!("../views/topprocs_net.toml"),
+        include_str!("../views/spy_syslog.toml"),
+        include_str!("../views/fdcount_by.toml"),
+    ];
+
+    #[test]
+    fn a_cut_file_is_an_error_or_a_view() {
+        for file in FILES {
+            (0..=file.len()).for_each(|end| exercise(&file.as_bytes()[..end]));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_file_is_an_error_or_a_view(which in 0..FILES.len(), changes in prop::collection::vec((any::<u16>(), any::<u8>()), 1..6)) {
+            let mut bytes = FILES[which].as_bytes().to_vec();
+            for (at, byte) in changes {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = byte;
+            }
+            exercise(&bytes);
+        }
+    }
+}
