@@ -154,9 +154,9 @@ impl From<nabe_image::Error> for CliError {
             None => wrong,
         };
         match &error {
-            E::Status { status: 401 | 403, host, .. } => {
-                wrong.hint(format_args!("log in with `podman login {host}` or `docker login {host}`, or name --auth-file"))
-            }
+            E::Status { status: 401 | 403, host, .. } => wrong.hint(format_args!(
+                "log in with `podman login {host}` or `docker login {host}`, or name --auth-file"
+            )),
             E::Transport { host, source, .. } if source.to_string().contains("corrupt message") => {
                 wrong.hint(format_args!("{host} does not speak TLS; --plain-http asks it without"))
             }
