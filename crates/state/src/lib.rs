@@ -1,8 +1,8 @@
 //! What is true now: processes, descriptors, sockets, containers and users, joined from the records
-//! of one snapshot.
+//! of one snapshot, or followed through a stream of events.
 //!
-//! In: the bytes of a snapshot, live or from a file. Out: [`Process`] and [`Row`], which answer
-//! fields.
+//! In: the bytes of a snapshot, live or from a file; items and events of a source ([`stream`]). Out:
+//! [`Process`] and [`Row`], or [`stream::Seen`], which answer fields.
 //!
 //! **Invariants.** It learns from records only: never from `/proc`, a socket or a clock, so a
 //! snapshot from a file answers as the live one did. Records stay where they were read; what a

@@ -412,3 +412,47 @@ fn descriptors_come_with_messages() {
     let read = made(EventId::SYSCALL_READ_X, 10).number("res", 0).number("fd", 7);
     assert_eq!(read.then(&mut stream, &[d::NAME, d::TYPECHAR]), ["", "?"]);
 }
+
+#[test]
+fn the_silent_are_forgotten_not_the_new() {
+    const ROOM: i64 = 1 << 17;
+    let mut stream = Stream::new();
+    let came = 2 * ROOM;
+    for tid in 1..=came {
+        // One that is always there.
+        if tid % 1000 == 0 {
+            open(7, 3, "/a").at(tid.cast_unsigned()).then(&mut stream, &[]);
+        }
+        open(tid + 1000, 3, "/a").at(tid.cast_unsigned()).then(&mut stream, &[]);
+    }
+    assert!(stream.thread_count() <= 1 << 17);
+    assert!(stream.thread(came + 1000).is_some() && stream.thread(7).is_some());
+    assert!(stream.thread(1001).is_none());
+    let losses = stream.losses();
+    assert_eq!(losses.threads + stream.thread_count() as u64, came.cast_unsigned() + 1);
+    assert_eq!(losses.descriptors, losses.threads);
+}
+
+#[test]
+fn a_gap_is_doubted() {
+    let mut stream = machine();
+    open(10, 3, "/a").then(&mut stream, &[]);
+    let read = |stream: &mut Stream| {
+        let (lengths, mut data) = ([8, 0, 0, 0, 8, 0, 4, 0], 1i64.to_le_bytes().to_vec());
+        data.extend(3i64.to_le_bytes());
+        data.extend(1u32.to_le_bytes());
+        let id = EventId::SYSCALL_READ_X;
+        let params = Params::new(id, &lengths, &data).unwrap();
+        let event = Event { id, cpu: 0, flags: 0, ts_ns: 5, tid: 10, params };
+        stream.event(&event).is_doubtful()
+    };
+    assert!(!read(&mut stream));
+    let data = b"\0\0\0\0loss\0{\"cause\":\"ring_full\",\"cpu\":0,\"events\":3}\0";
+    let lengths = [4, 5, u32::try_from(data.len() - 9).unwrap()].map(u32::to_le_bytes).concat();
+    let id = EventId::ASYNCEVENT_E;
+    let params = Params::new(id, &lengths, data).unwrap();
+    stream.event(&Event { id, cpu: 0, flags: 0, ts_ns: 4, tid: -1, params });
+    assert!(read(&mut stream), "it may have been closed in the gap");
+    open(10, 3, "/b").then(&mut stream, &[]);
+    assert!(!read(&mut stream));
+}

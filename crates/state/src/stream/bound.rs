@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::descriptor::Descriptor;
 use super::{Stream, Thread};
 
-/// Threads that are kept at once: four times what the kernel allows by default.
+/// Threads that are kept at once: four times the kernel's smallest `pid_max`.
 const MAX_THREADS: usize = 1 << 17;
 /// Descriptors of one process.
 const MAX_OF_PROCESS: usize = 1 << 20;
