@@ -25,13 +25,15 @@
 #   engines.sh containerd-hang | containerd-resume | containerd-kill
 #
 # NABE_ENGINES_DIR names the directory (default: nabe-engines in TMPDIR or /tmp;
-# keep it short, sockets live in it). Every container runs the image nabe-test:1
+# keep it short, sockets live in it). NABE_ENGINES_RUNTIME is an OCI runtime that
+# every engine uses instead of runc. Every container runs the image nabe-test:1
 # (busybox-static) with `sleep 100000`, without a network.
 # Exit 77 with "skip: reason" on stderr when an engine is not installed.
 set -euo pipefail
 
 DIR=${NABE_ENGINES_DIR:-${TMPDIR:-/tmp}/nabe-engines}
 IMAGE=nabe-test:1
+RUNTIME=${NABE_ENGINES_RUNTIME:-}
 DOCKER_SOCK=$DIR/docker.sock
 CONTAINERD_SOCK=$DIR/containerd.sock
 PATH=$PATH:/usr/sbin:/sbin
@@ -64,7 +66,7 @@ docker_() { command docker -H "unix://$DOCKER_SOCK" "$@"; }
 ctr_() { command ctr -a "$CONTAINERD_SOCK" "$@"; }
 podman_() {
 	command podman --root "$DIR/podman/root" --runroot "$DIR/podman/run" \
-		--tmpdir "$DIR/podman/tmp" --runtime "$(command -v runc)" \
+		--tmpdir "$DIR/podman/tmp" --runtime "${RUNTIME:-$(command -v runc)}" \
 		--cgroup-manager cgroupfs --events-backend file "$@"
 }
 
@@ -111,7 +113,7 @@ make_image() {
 remember_host() {
 	[ -f "$DIR/cgroups.before" ] && return
 	find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -type d >"$DIR/cgroups.before"
-	find /run/containerd /run/docker /run/runc /run/crun -maxdepth 1 2>/dev/null \
+	find /run/containerd /run/docker /run/runc /run/crun /run/nabe -maxdepth 1 2>/dev/null \
 		>"$DIR/run.before" || true
 }
 
@@ -142,6 +144,7 @@ up_docker() {
 		--exec-root "$DIR/docker-exec" --pidfile "$DIR/dockerd-own.pid" \
 		-H "unix://$DOCKER_SOCK" --containerd "$CONTAINERD_SOCK" \
 		--iptables=false --ip6tables=false --bridge=none --storage-driver overlay2 \
+		${RUNTIME:+--add-runtime "nabe=$RUNTIME" --default-runtime nabe} \
 		>>"$DIR/dockerd.log" 2>&1 </dev/null &
 	echo $! >"$DIR/dockerd.pid"
 	wait_for 60 docker_ version || die "dockerd does not answer; see $DIR/dockerd.log"
@@ -210,7 +213,7 @@ ctr_run() { # NAMESPACE NAME OPTION…
 	ctr_ -n "$ns" image ls -q | grep -q "$IMAGE" ||
 		ctr_ -n "$ns" image import "$DIR/image.tar" >&2
 	note_cgroup "$ns"
-	ctr_ -n "$ns" run -d "$@" "docker.io/library/$IMAGE" "$name" sleep 100000
+	ctr_ -n "$ns" run -d ${RUNTIME:+--runc-binary "$RUNTIME"} "$@" "docker.io/library/$IMAGE" "$name" sleep 100000
 }
 
 podman_run() { # NAME OPTION…
@@ -370,7 +373,7 @@ sweep_run() {
 	while read -r path; do
 		case $path in /run/containerd/?*) rm -rf "$path" ;; esac
 	done <"$DIR/run.made"
-	for path in /run/containerd /run/docker /run/runc /run/crun; do
+	for path in /run/containerd /run/docker /run/runc /run/crun /run/nabe; do
 		grep -qxF "$path" "$DIR/run.before" 2>/dev/null && continue
 		[ ! -d "$path" ] || find "$path" -depth -type d -empty -delete 2>/dev/null || true
 	done

@@ -219,7 +219,11 @@ impl Maker<'_> {
                 }
                 Message::Terminal(master) => match &self.options.console_socket {
                     Some(path) => terminal::hand_over(&master, path)?,
-                    None => terminal = Some(master),
+                    None => {
+                        // Before the program can ask.
+                        terminal::follow_size(&master);
+                        terminal = Some(master);
+                    }
                 },
                 Message::Listener(fd) => {
                     self.hand_over_listener(pid, fd)?;

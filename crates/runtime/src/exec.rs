@@ -130,7 +130,10 @@ impl Container {
             match ours.receive()?.ok_or(Error::Vanished)? {
                 Message::Terminal(fd) => match &exec.console_socket {
                     Some(path) => terminal::hand_over(&fd, path)?,
-                    None => master = Some(fd),
+                    None => {
+                        terminal::follow_size(&fd);
+                        master = Some(fd);
+                    }
                 },
                 Message::Listener(_) => go_on()?,
                 Message::Ready => break,

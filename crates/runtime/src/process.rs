@@ -269,7 +269,7 @@ fn home(uid: u32) -> String {
         let this = fields.nth(2)?.parse::<u32>().ok()? == uid;
         fields.nth(2).filter(|home| this && home.starts_with('/')).map(str::to_owned)
     });
-    found.unwrap_or_else(|| if uid == 0 { "/root".into() } else { "/".into() })
+    found.unwrap_or_else(|| "/".into())
 }
 
 /// Finds the program as execvp(3) would, and says what a shell would say.

@@ -46,25 +46,25 @@ struct Runtime {
 #[derive(Clone, Debug, Default, clap::Args)]
 struct Global {
     /// Directory of the containers' states [default: /run/nabe, or $XDG_RUNTIME_DIR/nabe]
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Write errors and warnings there as well
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// How: text or json
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"], global = true)]
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
     log_format: String,
     /// Let systemd make cgroups
-    #[arg(long, global = true)]
+    #[arg(long)]
     systemd_cgroup: bool,
     /// Say more in the log
-    #[arg(long, global = true)]
+    #[arg(long)]
     debug: bool,
     /// For compatibility; nabe finds out by itself
-    #[arg(long, value_name = "true|false|auto", hide = true, global = true)]
+    #[arg(long, value_name = "true|false|auto", hide = true)]
     rootless: Option<String>,
     /// For compatibility
-    #[arg(long, value_name = "PATH", hide = true, global = true)]
+    #[arg(long, value_name = "PATH", hide = true)]
     criu: Option<PathBuf>,
 }
 
@@ -205,11 +205,6 @@ pub struct RunArgs {
 pub fn take(arguments: &[OsString]) -> Option<Result<ExitCode>> {
     if !is_ours(arguments) {
         return None;
-    }
-    let mut arguments = arguments.to_vec();
-    // `nabe ps -c ID` is `runc ps ID`.
-    if arguments.get(2).is_some_and(|word| word == "-c") {
-        arguments.remove(2);
     }
     let parsed = Runtime::try_parse_from(arguments);
     let runtime = parsed.unwrap_or_else(|error| error.exit());

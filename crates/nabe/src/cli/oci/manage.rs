@@ -54,6 +54,9 @@ pub struct PsArgs {
     /// table or json
     #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
     format: String,
+    /// Said by people, so that it is not `nabe ps`
+    #[arg(short = 'c', long = "container", hide = true)]
+    _container: bool,
     /// The container's id
     #[arg(value_name = "ID")]
     id: String,
