@@ -12,6 +12,7 @@
 
 pub mod command;
 pub mod container;
+pub mod export;
 pub mod lines;
 pub mod live;
 pub mod lookback;

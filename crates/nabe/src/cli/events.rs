@@ -9,6 +9,7 @@ use nabe_ui::print::event::{self as preset, EventFormat, FormatError};
 use super::language::Language;
 use crate::error::{CliError, Result};
 use crate::stream::Pipeline;
+use crate::stream::export::{Exports, Wish};
 use crate::stream::lines::Lines;
 use crate::stream::strace::Strace;
 use crate::stream::tally::{Count, Summary};
@@ -58,6 +59,9 @@ pub(super) struct Show {
     /// Style of lines: sysdig's format language, or strace's
     #[arg(long, value_enum, default_value_t, conflicts_with_all = ["print", "json"])]
     pub(super) style: Style,
+    /// Write events in another tool's format: ndjson, chrome, perfetto, pcapng, strace or parquet, then :FILE, if not stdout; or a file whose suffix tells; may be given several times
+    #[arg(long, value_name = "FORMAT[:FILE]", value_parser = wish)]
+    pub(super) export: Vec<Wish>,
     /// Every line is written at once
     #[arg(long)]
     pub(super) unbuffered: bool,
@@ -69,6 +73,10 @@ pub(super) struct Show {
     pub(super) explain: bool,
     #[command(flatten)]
     pub(super) view: super::views::Choice,
+}
+
+fn wish(text: &str) -> std::result::Result<Wish, String> {
+    text.parse()
 }
 
 /// What lines look like.
@@ -152,7 +160,7 @@ impl Show {
     pub(super) fn reads_payload(&self, format: &EventFormat) -> bool {
         use nabe_event::field::event as e;
         let holds = |id| matches!(id, e::ARGS | e::INFO | e::ARG | e::RAWARG | e::BUFFER);
-        self.style == Style::Strace || format.fields().any(holds)
+        self.style == Style::Strace || !self.export.is_empty() || format.fields().any(holds)
     }
 
     /// A pipeline that shows as these options say; whoever calls adds other sinks.
@@ -161,7 +169,11 @@ impl Show {
             clock: self.time.into(),
             payload: self.form(),
             // A program reads all of it.
-            buffer_limit: if self.json || self.verbose { 0 } else { Texts::default().buffer_limit },
+            buffer_limit: if self.json || self.verbose || self.view.is_some() {
+                0
+            } else {
+                Texts::default().buffer_limit
+            },
             ..Texts::default()
         };
         let mut pipeline = Pipeline::new(program, style);
@@ -174,8 +186,12 @@ impl Show {
     }
 
     /// Adds what prints lines, and the summary that follows them.
-    pub(super) fn add_output(&self, pipeline: &mut Pipeline<'_>, format: EventFormat) {
-        if !self.quiet && !self.count {
+    pub(super) fn add_output(&self, pipeline: &mut Pipeline<'_>, format: EventFormat) -> Result<()> {
+        for wish in &self.export {
+            pipeline.add(Exports::new(wish)?);
+        }
+        let taken = self.export.iter().any(Wish::takes_stdout);
+        if !self.quiet && !self.count && !taken {
             match self.style {
                 Style::Sysdig => pipeline.add(Lines::new(format, self.json, self.unbuffered)),
                 Style::Strace => pipeline.add(Strace::new(self.unbuffered, self.verbose)),
@@ -184,6 +200,7 @@ impl Show {
         if self.summary {
             pipeline.add(Summary::default());
         }
+        Ok(())
     }
 }
 

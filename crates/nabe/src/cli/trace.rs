@@ -146,7 +146,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         };
         pipeline.add(super::views::sink(&args.show.view, run, &stop)?);
     } else {
-        args.show.add_output(&mut pipeline, format);
+        args.show.add_output(&mut pipeline, format)?;
     }
     if let Some(path) = &args.write {
         pipeline.add(Recorder::new(args.how.options(path, all), Some(stop.clone()))?);

@@ -32,11 +32,12 @@ impl Strace {
         Self { converter: Converter::new(Enters::Drop), out: Stdout::new(unbuffered), verbose }
     }
 
-    fn print(&mut self, seen: &Seen<'_>) {
-        let event = seen.event();
+    /// Appends the event's line, if it has one.
+    pub fn print(&mut self, seen: &Seen<'_>, out: &mut Vec<u8>) {
         let most = if self.verbose { usize::MAX } else { MOST };
-        let Some(current) = self.converter.convert(event) else { return };
-        line(self.out.buffer(), seen, &current, most);
+        if let Some(current) = self.converter.convert(seen.event()) {
+            line(out, seen, &current, most);
+        }
     }
 }
 
@@ -46,7 +47,9 @@ impl Sink for Strace {
         Wants::All
     }
     fn seen(&mut self, seen: &Seen<'_>) -> Result<()> {
-        self.print(seen);
+        let mut line = core::mem::take(self.out.buffer());
+        self.print(seen, &mut line);
+        *self.out.buffer() = line;
         self.out.line()
     }
     fn other(&mut self, seen: &Seen<'_>, _: bool) -> Result<()> {
@@ -64,7 +67,7 @@ impl Sink for Strace {
 }
 
 /// Appends the line of an event in the current layout, if it has one.
-pub fn line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
+fn line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
     let name = seen.name();
     let call = event.id.is_syscall();
     let is_ending = matches!(name, "procexit" | "signaldeliver");
