@@ -6,8 +6,10 @@
 use std::error::Error;
 use std::fs::File;
 use std::hint::black_box;
+use std::ops::ControlFlow;
 use std::path::Path;
 
+use nabe_event::Source;
 use nabe_scap::{Compression, Converter, Ending, Enters, Item, Reader, Writer};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -51,11 +53,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn read(file: &str, mut each: impl FnMut(&Item<'_>)) -> Result<(), Box<dyn Error>> {
     let mut reader = Reader::open(Path::new(file))?;
-    while let Some(batch) = reader.batch()? {
-        for item in batch {
-            each(&item);
-        }
-    }
+    while reader.each(|item| {
+        each(item);
+        ControlFlow::Continue(())
+    })? {}
     let stats = reader.stats();
     println!("{} events, {:?}, clean {}", stats.events, reader.ending(), stats.is_clean());
     if !matches!(reader.ending(), Ending::Complete) {
