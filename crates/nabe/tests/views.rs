@@ -22,7 +22,9 @@ struct Golden {
 
 fn goldens(data: &Path, file: &str) -> Vec<Golden> {
     let mut goldens = Vec::new();
-    for folder in std::fs::read_dir(data.join("expected/sysdig-0.29.3")).unwrap().map(|entry| entry.unwrap().path()) {
+    for folder in
+        std::fs::read_dir(data.join("expected/sysdig-0.29.3")).unwrap().map(|entry| entry.unwrap().path())
+    {
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         let Some((group, rest)) = name.split_once("__") else { continue };
         let capture = data.join("scap").join(group).join(format!("{rest}.scap"));
@@ -58,7 +60,9 @@ fn difference<T: Ord + Clone>(want: &[T], got: &[T]) -> (Vec<T>, Vec<T>) {
     got.iter().for_each(|line| *counts.entry(line.clone()).or_default() -= 1);
     let of = |sign: i64| {
         let found = counts.iter().filter(move |(_, count)| **count * sign > 0);
-        found.flat_map(|(line, count)| core::iter::repeat_n(line.clone(), count.unsigned_abs() as usize)).collect()
+        found
+            .flat_map(|(line, count)| core::iter::repeat_n(line.clone(), count.unsigned_abs() as usize))
+            .collect()
     };
     (of(1), of(-1))
 }
@@ -83,6 +87,7 @@ const CHANGES: &[(&str, &str, Change)] = &[
     ("bottlenecks", "events that 0.29.3 does not know are counted", without_number),
     ("bottlenecks", "execve tells capabilities today", |line| cut(line, " cap_inheritable=").to_owned()),
     ("bottlenecks", "as in lines", |line| line.replace(" pgid=", " vpgid=")),
+    ("bottlenecks", "a login user has a name today", |line| cut(line, " loginuid=").to_owned()),
     ("bottlenecks", "open tells the inode today", |line| cut(line, " ino=").to_owned()),
     ("echo_fds", "an unknown descriptor has no name, not an empty one", |line| line.replace("<NA> (", " (")),
 ];
@@ -95,14 +100,20 @@ fn reason(chisel: &str, said: &str, want: &[String], got: &[String]) -> Option<&
     match chisel {
         _ if is_cut => Some("the expectation is cut at 20,000 characters"),
         name if name.starts_with("top") && want.len() == got.len() => {
-            let (a, b): (Vec<_>, Vec<_>) = (want.iter().map(value).collect(), got.iter().map(value).collect());
+            let (a, b): (Vec<_>, Vec<_>) =
+                (want.iter().map(value).collect(), got.iter().map(value).collect());
             let same = difference(&a, &b) == (Vec::new(), Vec::new());
             same.then_some("of rows that weigh the same, a hash table's order decides which are cut")
         }
-        "list_login_shells" if want.iter().all(|line| line.parse::<i64>().is_ok() || line.contains("All")) => {
+        "list_login_shells"
+            if want.iter().all(|line| line.parse::<i64>().is_ok() || line.contains("All")) =>
+        {
             Some("sysdig prints the last session three times, and no other")
         }
-        "lscontainers" if got.is_empty() && want.iter().all(|line| line.get(15..51).is_some_and(|all| all.trim().is_empty())) => {
+        "lscontainers"
+            if got.is_empty()
+                && want.iter().all(|line| line.get(15..51).is_some_and(|all| all.trim().is_empty())) =>
+        {
             Some("a container of which nothing is known but its cgroup is not listed")
         }
         _ => None,
@@ -165,14 +176,22 @@ fn rows_of(run: &Run) -> Vec<Vec<Value>> {
     let is_time: Vec<bool> = columns.iter().map(|column| column["unit"] == "time").collect();
     let row = |row: &Value| {
         let cells = row.as_array().unwrap().iter().zip(&is_time);
-        cells.map(|(cell, time)| if *time { Value::from(span(cell.as_f64().unwrap_or(0.0))) } else { cell.clone() }).collect()
+        cells
+            .map(
+                |(cell, time)| {
+                    if *time { Value::from(span(cell.as_f64().unwrap_or(0.0))) } else { cell.clone() }
+                },
+            )
+            .collect()
     };
     first["rows"].as_array().unwrap().iter().map(row).collect()
 }
 
 /// Nanoseconds as csysdig prints them.
 fn span(ns: f64) -> String {
-    let parts = |unit: f64, name: &str| format!("{}.{:02}{name}", (ns / unit).floor(), ((ns % unit) / (unit / 100.0)).trunc());
+    let parts = |unit: f64, name: &str| {
+        format!("{}.{:02}{name}", (ns / unit).floor(), ((ns % unit) / (unit / 100.0)).trunc())
+    };
     match ns {
         _ if ns >= 1e9 => parts(1e9, "s"),
         _ if ns >= 1e7 => format!("{}ms", (ns / 1e6).floor()),
@@ -206,7 +225,8 @@ fn text_of(row: &[Value]) -> Vec<String> {
 }
 
 /// Events that today have another name, or no time of their own (signals, the end of a process).
-const THEN: &[&str] = &["sysdigevent", "1:38", "container", "<unknown>", "sigreturn", "signaldeliver", "procexit"];
+const THEN: &[&str] =
+    &["sysdigevent", "1:38", "container", "<unknown>", "sigreturn", "signaldeliver", "procexit"];
 const TODAY: &[&str] = &["unknown", "98.62s", "rt_sigreturn", "signaldeliver", "procexit"];
 
 /// Why rows of a view differ; the positions of cells that then do not count.
@@ -214,11 +234,20 @@ fn cells_apart(view: &str) -> Option<(&'static [usize], &'static str)> {
     Some(match view {
         "connections" => (&[1, 3], "csysdig prints IPv4 addresses as if they were IPv6"),
         "files" | "directories" | "io_by_type" => (&[2, 3, 4], "mmap works on a descriptor today"),
-        "procs_errors" | "containers_errors" => (&[0, 3], "a failed open is an error of files, not another one"),
-        "containers" => (&[1, 2, 6], "csysdig adds up samples of one thread, and bytes of threads whose container came later"),
+        "procs_errors" | "containers_errors" => {
+            (&[0, 3], "a failed open is an error of files, not another one")
+        }
+        "containers" => (
+            &[1, 2, 6],
+            "csysdig adds up samples of one thread, and bytes of threads whose container came later",
+        ),
         "syscall_procs" => (&[0, 1], "csysdig counts each thread that is there as a call of scapevent"),
         "procs_cpu" | "threads" => (&[2, 3, 4, 5], "exit events without a thread are no one's"),
-        "procs" => (&[1, 2, 3, 4, 8, 9], "NET has pipes there and netlink here; a thread that ends leaves its last command"),
+        "procs" => (
+            &[1, 2, 3, 4, 5, 8, 9],
+            "sizes beyond 4 GiB have lost their upper bits there; NET has pipes there and netlink here; \
+             a thread that ends leaves its last command",
+        ),
         "procs_fd_usage" => (&[1, 3], "a descriptor that ends with execve"),
         "file_opens" => (&[0], "a path is told without double slashes"),
         _ => return None,
@@ -270,7 +299,8 @@ fn views_say_what_csysdigs_do() {
                 less.retain(|row| row.first().is_some_and(|tid| tid != "-1.00"));
                 more.retain(|row| row.first().is_some_and(|tid| tid != "-1.00"));
             }
-            let Some((apart, why)) = cells_apart(view).filter(|_| !less.is_empty() || !more.is_empty()) else {
+            let Some((apart, why)) = cells_apart(view).filter(|_| !less.is_empty() || !more.is_empty())
+            else {
                 for row in less.iter().chain(&more) {
                     unexplained.push(format!("{} {view} {row:?}", golden.name));
                 }

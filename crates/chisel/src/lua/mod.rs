@@ -214,9 +214,7 @@ impl Chisel {
         }
         let safe = shared.setup.safe;
         shared.values.clear();
-        shared
-            .values
-            .extend(shared.readers.iter_mut().map(|reader| value::harmless(reader.cell(event.fields), safe)));
+        shared.values.extend(shared.readers.iter_mut().map(|reader| value::read(reader, event.fields, safe)));
         for (cell, reader) in shared.head.iter_mut().zip(&mut self.head) {
             *cell = reader.cell(event.fields);
         }

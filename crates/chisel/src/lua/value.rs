@@ -1,8 +1,10 @@
 //! Values between Lua and Rust.
 
 use mlua::{Lua, Value};
+use nabe_event::Fields;
 
 use crate::cell::Cell;
+use crate::field::Reader;
 use crate::table::{json_text, plain};
 
 /// A cell as Lua has it: numbers are doubles there.
@@ -16,6 +18,19 @@ pub(super) fn to_lua(lua: &Lua, cell: &Cell) -> mlua::Result<Value> {
         Cell::Float(number) => Value::Number(*number),
         Cell::Text(text) => Value::String(lua.create_string(text)?),
     })
+}
+
+/// The value of a field as chisels expect it: payload has dots for what cannot be printed, ends of
+/// lines included (the patterns of sysdig's own chisels ask for them).
+pub(super) fn read(reader: &mut Reader, event: &dyn Fields, safe: bool) -> Cell {
+    let cell = reader.cell(event);
+    match &cell {
+        Cell::Text(text) if reader.name() == "evt.buffer" => {
+            let dots = text.iter().map(|byte| if (b' '..0x7f).contains(byte) { *byte } else { b'.' });
+            Cell::Text(dots.collect())
+        }
+        _ => harmless(cell, safe),
+    }
 }
 
 /// A text without what a terminal would act on, when it may reach one; ends of lines and tabs stay, as
