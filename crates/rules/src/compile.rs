@@ -1,26 +1,32 @@
 //! From definitions to rules that can be judged: lists put in as text, macros as trees, exceptions
 //! as conditions, then names and types checked.
 
+mod check;
+mod exception;
+mod list;
+mod resolve;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use nabe_event::alert::Priority;
 use nabe_event::field;
 use nabe_event::source::EventSet;
 use nabe_filter::sysdig::{self, Ast, Expr, ExprKind, Op, Right, Term, TermKind, Transformer, Value};
-use nabe_filter::{Diagnostic, Program, Span};
+use nabe_filter::{Diagnostic, Program};
 
-use crate::catalogue::{Catalogue, SYSCALL, unknown_in_term};
-use crate::definition::{Comparison, Definitions, Entry, Exception, Rule};
+use check::Check;
+use exception::with_exceptions;
+use list::{put_in, quoted};
+use resolve::{MAX_PARTS, Resolver};
+
+use crate::catalogue::{Catalogue, SYSCALL};
+use crate::definition::{Definitions, Exception, Rule};
 use crate::events::Names;
 use crate::extension::Extension;
 use crate::output::Output;
 use crate::place::Place;
 use crate::report::{ErrorCode, Fault, Report, Result, WarningCode};
 
-/// Parts that a condition may come to with its macros put in.
-const MAX_PARTS: usize = 1 << 17;
-/// Levels that a condition may be nested with its macros put in.
-const MAX_LEVELS: usize = 200;
 /// Bytes that a condition may come to with its lists put in.
 const MAX_TEXT: usize = 16 << 20;
 /// More event numbers than this are "too many".
@@ -515,136 +521,6 @@ impl Compiler<'_> {
     }
 }
 
-/// Quotes what would not be read as one text: what holds a blank, as Falco does, and what holds a
-/// comma or an equals sign, which Falco would take apart. Calls and brackets stay as they are.
-fn quoted(item: &str) -> String {
-    let apart = item.contains(' ') || item.contains([',', '=']) && !item.contains('(');
-    if apart && !item.starts_with(['"', '\'']) { format!("\"{item}\"") } else { item.to_owned() }
-}
-
-/// Puts a list's items in place of its name; returns whether the name was there.
-fn put_in(condition: &mut String, list: &CompiledList) -> bool {
-    const BLANKS: &[u8] = b" \t\n\r";
-    let name = list.name.as_str();
-    if name.is_empty() || !condition.contains(name) {
-        return false;
-    }
-    let is_blank = |byte: u8| BLANKS.contains(&byte);
-    let is_border = |byte: u8| is_blank(byte) || b"(),=".contains(&byte);
-    let mut out = String::with_capacity(condition.len() + list.text.len());
-    let (mut rest, mut from, mut used) = (condition.as_str(), 0, false);
-    while let Some(found) = rest.get(from..).and_then(|text| text.find(name)) {
-        let bytes = rest.as_bytes();
-        let (mut start, mut end) = (from + found, from + found + name.len());
-        let before = start.checked_sub(1).and_then(|at| bytes.get(at)).or_else(|| out.as_bytes().last());
-        let bordered =
-            before.is_none_or(|byte| is_border(*byte)) && bytes.get(end).is_none_or(|byte| is_border(*byte));
-        if !bordered {
-            from = end;
-            continue;
-        }
-        while start > 0 && is_blank(bytes[start - 1]) {
-            start -= 1;
-        }
-        while end < bytes.len() && is_blank(bytes[end]) {
-            end += 1;
-        }
-        if list.text.is_empty() {
-            // A comma beside an empty list goes with it.
-            if start > 0 && bytes[start - 1] == b',' {
-                start -= 1;
-            } else if bytes.get(end) == Some(&b',') {
-                end += 1;
-            }
-        }
-        out.push_str(&rest[..start]);
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        out.push_str(&list.text);
-        out.push(' ');
-        rest = &rest[end..];
-        from = 0;
-        used = true;
-    }
-    out.push_str(rest);
-    if used {
-        *condition = out;
-    }
-    used
-}
-
-/// The condition of a rule and of none of its exceptions.
-fn with_exceptions(rule: &Rule, fields: &mut BTreeSet<String>) -> Result<String> {
-    let mut condition = format!("({})", rule.condition);
-    for one in &rule.exceptions {
-        let excepted = match &one.fields {
-            Entry::Many(names) => exception_of_many(one, names, fields)?,
-            name => exception_of_one(one, name.text(), fields)?,
-        };
-        if let Some(excepted) = excepted {
-            condition.push_str(" and not ");
-            condition.push_str(&excepted);
-        }
-    }
-    Ok(condition)
-}
-
-fn exception_of_one(one: &Exception, field: &str, fields: &mut BTreeSet<String>) -> Result<Option<String>> {
-    let mut items = Vec::new();
-    for value in &one.values {
-        if let Entry::Many(_) = value {
-            let message = "Expected values array to contain a list of strings";
-            return Err(Fault::new(ErrorCode::Validate, message, &one.place));
-        }
-        items.push(quoted(value.text()));
-    }
-    if items.is_empty() {
-        return Ok(None);
-    }
-    fields.insert(field.to_owned());
-    Ok(Some(format!("({field} {} ({}))", one.comps.text(), items.join(", "))))
-}
-
-fn exception_of_many(
-    one: &Exception,
-    names: &[Entry],
-    fields: &mut BTreeSet<String>,
-) -> Result<Option<String>> {
-    let comps = match &one.comps {
-        Entry::Many(comps) => comps.as_slice(),
-        _ => &[],
-    };
-    let mut alternatives = Vec::new();
-    for values in &one.values {
-        let values = match values {
-            Entry::Many(values) => values.as_slice(),
-            _ => &[],
-        };
-        if values.len() != names.len() {
-            let message = "Fields and values lists must have equal length";
-            return Err(Fault::new(ErrorCode::Validate, message, &one.place));
-        }
-        let mut tests = Vec::new();
-        for ((name, comp), value) in names.iter().zip(comps).zip(values) {
-            let wants_list = Comparison::parse(comp.text()).is_some_and(Comparison::wants_list);
-            let right = match value {
-                Entry::Many(items) => {
-                    let items: Vec<String> = items.iter().map(|item| quoted(item.text())).collect();
-                    format!("({})", items.join(", "))
-                }
-                value if wants_list && !value.text().starts_with('(') => format!("({})", value.text()),
-                value if wants_list => value.text().to_owned(),
-                value => quoted(value.text()),
-            };
-            fields.insert(name.text().to_owned());
-            tests.push(format!("{} {} {right}", name.text(), comp.text()));
-        }
-        alternatives.push(format!("({})", tests.join(" and ")));
-    }
-    Ok((!alternatives.is_empty()).then(|| format!("({})", alternatives.join(" or "))))
-}
-
 /// Falco's words for what its parser cannot read, where they are known.
 fn parse_message(text: &str, error: &Diagnostic) -> String {
     if !error.message.starts_with("unexpected text behind") {
@@ -669,142 +545,6 @@ fn mend(error: &Diagnostic) -> Option<String> {
         (Some(hint), _) => Some(hint.clone()),
         (None, Some(expected)) => Some(format!("expected {expected}")),
         (None, None) => None,
-    }
-}
-
-/// Puts macros in.
-struct Resolver<'r> {
-    definitions: &'r Definitions,
-    macros: &'r [CompiledMacro],
-    visibility: u32,
-    open: Vec<String>,
-    used: BTreeSet<String>,
-    parts: usize,
-}
-
-/// What is wrong, where, and the unknown name.
-type Unresolved = (String, Span, Option<String>);
-
-impl Resolver<'_> {
-    fn expr(&mut self, expr: &Expr, level: usize) -> core::result::Result<Expr, Unresolved> {
-        self.parts += 1;
-        if level > MAX_LEVELS {
-            let message = format!("nested more than {MAX_LEVELS} levels deep, macros put in");
-            return Err((message, expr.place.0, None));
-        }
-        if self.parts > MAX_PARTS {
-            let message = format!("the condition comes to more than {MAX_PARTS} parts, macros put in");
-            return Err((message, expr.place.0, None));
-        }
-        let kind = match &expr.kind {
-            ExprKind::And(terms) => ExprKind::And(self.exprs(terms, level)?),
-            ExprKind::Or(terms) => ExprKind::Or(self.exprs(terms, level)?),
-            ExprKind::Not(inner) => ExprKind::Not(Box::new(self.expr(inner, level + 1)?)),
-            ExprKind::Macro(name) => return self.put_in(name, expr.place.0, level),
-            other => other.clone(),
-        };
-        Ok(Expr { kind, place: expr.place })
-    }
-
-    fn exprs(&mut self, terms: &[Expr], level: usize) -> core::result::Result<Vec<Expr>, Unresolved> {
-        terms.iter().map(|term| self.expr(term, level + 1)).collect()
-    }
-
-    fn put_in(&mut self, name: &str, span: Span, level: usize) -> core::result::Result<Expr, Unresolved> {
-        let visible = self.definitions.macros.get(name).filter(|one| one.seen.index < self.visibility);
-        let found = visible.and_then(|_| self.macros.get(self.definitions.macros.position(name)?));
-        let Some(found) = found else {
-            return Err((format!("Undefined macro '{name}' used in filter."), span, Some(name.to_owned())));
-        };
-        if self.open.iter().any(|open| open == name) {
-            return Err((format!("reference loop in macro '{name}'"), span, None));
-        }
-        self.open.push(name.to_owned());
-        // Within a macro, places are those of its own text; errors are told at its name.
-        let tree =
-            self.expr(&found.tree, level + 1).map_err(|(message, _, unknown)| (message, span, unknown));
-        self.open.pop();
-        self.used.insert(name.to_owned());
-        let mut tree = tree?;
-        placed(&mut tree, span);
-        Ok(tree)
-    }
-}
-
-/// Says of all parts that they stand at the name of the macro that they came from.
-fn placed(expr: &mut Expr, span: Span) {
-    expr.place.0 = span;
-    match &mut expr.kind {
-        ExprKind::And(terms) | ExprKind::Or(terms) => terms.iter_mut().for_each(|term| placed(term, span)),
-        ExprKind::Not(inner) => placed(inner, span),
-        ExprKind::Macro(_) => {}
-        ExprKind::Exists(term) => placed_term(term, span),
-        ExprKind::Check { left, right, .. } => {
-            placed_term(left, span);
-            match right {
-                Right::Value(value) => value.place.0 = span,
-                Right::List(values, place) => {
-                    place.0 = span;
-                    values.iter_mut().for_each(|value| value.place.0 = span);
-                }
-                Right::Name(_, place) => place.0 = span,
-                Right::Term(term) => placed_term(term, span),
-            }
-        }
-    }
-}
-
-fn placed_term(term: &mut Term, span: Span) {
-    term.place.0 = span;
-    if let TermKind::Call { args, .. } | TermKind::List(args) = &mut term.kind {
-        args.iter_mut().for_each(|arg| placed_term(arg, span));
-    }
-}
-
-/// Names that a condition may not use.
-struct Check<'c> {
-    catalogue: &'c dyn Catalogue,
-    source: &'c str,
-    names: &'c Names,
-}
-
-type Unknown = (String, Span, Option<String>);
-
-impl Check<'_> {
-    fn expr(&self, expr: &Expr) -> Option<Unknown> {
-        match &expr.kind {
-            ExprKind::And(terms) | ExprKind::Or(terms) => terms.iter().find_map(|term| self.expr(term)),
-            ExprKind::Not(inner) => self.expr(inner),
-            ExprKind::Macro(_) => None,
-            ExprKind::Exists(term) => self.term(term),
-            ExprKind::Check { left, op, right, .. } => {
-                let computed = match right {
-                    Right::Term(term) => self.term(term),
-                    _ => None,
-                };
-                self.term(left).or(computed).or_else(|| self.event(left, *op, right))
-            }
-        }
-    }
-
-    fn term(&self, term: &Term) -> Option<Unknown> {
-        let (name, at) = unknown_in_term(term, &|name| self.catalogue.knows(self.source, name))?;
-        let near = self.catalogue.nearest(self.source, name).map(|near| format!("did you mean `{near}`?"));
-        Some((format!("filter_check called with nonexistent field {name}"), at.place.0, near))
-    }
-
-    fn event(&self, left: &Term, op: Op, right: &Right) -> Option<Unknown> {
-        let is_type = matches!(&left.kind, TermKind::Field { name, arg: None } if name == "evt.type");
-        if !is_type || !matches!(op, Op::Eq | Op::Ne | Op::In | Op::Intersects) {
-            return None;
-        }
-        let known =
-            |value: &&Value| core::str::from_utf8(&value.text).is_ok_and(|name| self.names.knows(name));
-        let unknown = values(right).iter().find(|value| !known(value))?;
-        let name = String::from_utf8_lossy(&unknown.text);
-        let near = field::nearest(&name, self.names.all().iter().copied());
-        let hint = near.map(|near| format!("did you mean `{near}`?"));
-        Some((format!("unknown event type {name}"), unknown.place.0, hint))
     }
 }
 
@@ -860,32 +600,6 @@ fn is_plain_regex(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn list(name: &str, items: &[&str]) -> CompiledList {
-        let text = items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", ");
-        CompiledList { name: name.to_owned(), items: Vec::new(), used: false, text }
-    }
-
-    #[test]
-    fn lists_are_put_in_as_text() {
-        for (condition, items, expected) in [
-            ("a in (l)", vec!["x", "y"], "a in ( x, y )"),
-            ("a in (l, z)", vec!["x y"], "a in ( \"x y\" , z)"),
-            ("a in (z, l)", vec![], "a in (z  )"),
-            ("a in (l, z)", vec![], "a in (   z)"),
-            ("a in (ll, l.b)", vec!["x"], "a in (ll, l.b)"),
-            ("a=l", vec!["x"], "a= x "),
-        ] {
-            let mut text = condition.to_owned();
-            let used = put_in(&mut text, &list("l", &items));
-            let squeeze = |text: &str| text.split_whitespace().collect::<String>();
-            assert_eq!(
-                (used, squeeze(&text)),
-                (condition != "a in (ll, l.b)", squeeze(expected)),
-                "{condition}"
-            );
-        }
-    }
 
     #[test]
     fn plain_regular_expressions() {
