@@ -189,7 +189,7 @@ impl Plan {
 /// every event.
 const MAX_SPECIALISED: usize = 1 << 22;
 /// Tests that are asked about an event's number.
-const MAX_DECIDED: usize = 1 << 18;
+const MAX_DECIDED: usize = 1 << 17;
 
 #[derive(Default)]
 struct Builder {
