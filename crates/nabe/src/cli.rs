@@ -15,6 +15,7 @@ mod ps;
 mod record;
 mod replay;
 mod rules;
+mod sysdig;
 mod trace;
 mod views;
 
@@ -59,6 +60,8 @@ enum Verb {
     Detect(Box<detect::Args>),
     /// Run as Falco, with its own flags and its own configuration
     Falco(Box<falco::Args>),
+    /// Take sysdig's own flags
+    Sysdig(sysdig::Args),
     /// List views of events: top lists, spies, heat maps, or your own
     Views(views::Args),
     /// Fetch an image from a registry
@@ -117,6 +120,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         Verb::Rules(args) => rules::run(&args),
         Verb::Detect(args) => detect::run(&args),
         Verb::Falco(args) => falco::run(&args),
+        Verb::Sysdig(args) => sysdig::run(&args, run),
         Verb::Views(args) => views::run(&args),
         Verb::Pull(args) => image::pull::run(&args),
         Verb::Images(args) => image::list::run(&args),
@@ -145,6 +149,8 @@ fn as_psc(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_verb = |at: usize| arguments.get(at).is_some_and(|arg| PSC_VERBS.iter().any(|verb| arg == *verb));
     if called.as_ref().is_some_and(|name| name == "falco") {
         arguments.insert(1, "falco".into());
+    } else if called.as_ref().is_some_and(|name| name == "sysdig") {
+        arguments.insert(1, "sysdig".into());
     } else if called.is_some_and(|name| name == "psc") {
         if !is_verb(1) {
             arguments.insert(1, "ps".into());
