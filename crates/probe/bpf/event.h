@@ -150,6 +150,18 @@ static __always_inline struct task_struct *this_task(void)
 	return PLAIN((void *)bpf_get_current_task(), task_struct);
 }
 
+/* As bpf_get_current_pid_tgid(), without its call where loads are cheaper. */
+static __always_inline __u64 this_ids(void)
+{
+	struct task_struct *task;
+
+	if (!MODERN)
+		return bpf_get_current_pid_tgid();
+	/* Numbers behind the trusted pointer are loaded without any check. */
+	task = bpf_get_current_task_btf();
+	return (__u64)(__u32)task->tgid << 32 | (__u32)task->pid;
+}
+
 #if defined(__TARGET_ARCH_x86)
 #define TS_COMPAT 2
 #define X32_BIT 0x40000000
@@ -157,10 +169,16 @@ static __always_inline struct task_struct *this_task(void)
 /* Whether the call came by the 32-bit table, where its number means another call. */
 static __always_inline bool call_is_32(void)
 {
-	struct task_struct *task = this_task();
+	struct task_struct *task = NULL;
 
-	return bpf_core_field_exists(task->thread_info.status) &&
-	       (FIELD(task, thread_info.status) & TS_COMPAT);
+	if (!bpf_core_field_exists(task->thread_info.status))
+		return false;
+	if (MODERN) {
+		task = bpf_get_current_task_btf();
+		return task->thread_info.status & TS_COMPAT;
+	}
+	task = (void *)bpf_get_current_task();
+	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
 }
 #endif
 
@@ -273,7 +291,7 @@ static __always_inline void put_head(__u8 *buf, __u16 event, __u16 count, __u16 
 	struct event_head *head = (void *)buf;
 
 	head->ts = bpf_ktime_get_boot_ns();
-	*(__u64 *)&head->tid = bpf_get_current_pid_tgid();
+	*(__u64 *)&head->tid = this_ids();
 	head->event = event;
 	head->cpu = bpf_get_smp_processor_id();
 	head->count = count;

@@ -48,7 +48,7 @@ SEC("?tp_btf/signal_deliver")
 int nabe_signal(__u64 *ctx)
 {
 	struct kernel_siginfo *info = (void *)ctx[1];
-	__u64 id = bpf_get_current_pid_tgid();
+	__u64 id = this_ids();
 	__u32 sig = ctx[0];
 
 	if (!hook_wanted(HOOK_SIGNAL, id >> 32))
@@ -96,7 +96,7 @@ static __always_inline int fault(__u32 hook, __u64 *ctx)
 {
 	struct pt_regs *regs = (void *)ctx[1];
 
-	if (!hook_wanted(hook, bpf_get_current_pid_tgid() >> 32))
+	if (!hook_wanted(hook, this_ids() >> 32))
 		return 0;
 	FIXED_BEGIN(o, EV_PAGE_FAULT_E, 3, 20, 0);
 	put_u64(&o, ctx[0]);
@@ -153,7 +153,7 @@ int nabe_enter(__u64 *ctx)
 	*(__u64 *)&call = *(volatile __u64 *)&control.calls[nr];
 	if (!(call.flags & CALL_ENTER) || call_is_32())
 		return 0;
-	tgid = bpf_get_current_pid_tgid() >> 32;
+	tgid = this_ids() >> 32;
 	if (tgid == control.own)
 		return 0;
 	/* Not yet failed: what fails is known at the end. */

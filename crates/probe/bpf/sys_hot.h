@@ -172,7 +172,7 @@ int nabe_exit(__u64 *ctx)
 		*(__u64 *)&call = *(volatile __u64 *)&control.calls[nr];
 	if (!call.flags)
 		return 0;
-	tgid = bpf_get_current_pid_tgid() >> 32;
+	tgid = this_ids() >> 32;
 	if (tgid == control.own)
 		return 0;
 	flags = call_flags(call, tgid, ret);
