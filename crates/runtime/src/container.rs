@@ -75,6 +75,8 @@ pub struct Options {
     pub systemd_cgroup: bool,
     /// Put an init of our own before the program, which reaps zombies and hands signals on.
     pub init: bool,
+    /// That init stays until the last process has ended, not only the program: what daemonises goes on.
+    pub linger: bool,
 }
 
 impl Default for Options {
@@ -89,6 +91,7 @@ impl Default for Options {
             preserve_fds: 0,
             systemd_cgroup: false,
             init: false,
+            linger: false,
         }
     }
 }

@@ -475,7 +475,7 @@ impl Maker<'_> {
         };
         let error = match ran.and_then(|()| program.drop_privileges()) {
             Err(error) => error,
-            Ok(()) if self.options.init => run_below_init(&program, &mut starter),
+            Ok(()) if self.options.init => run_below_init(&program, &mut starter, self.options.linger),
             Ok(()) => program.exec(),
         };
         let code = error.exit_code();
@@ -487,7 +487,7 @@ impl Maker<'_> {
 }
 
 /// Runs the program as a child of ourselves, who stay as the container's init.
-fn run_below_init(program: &Program, starter: &mut Option<Channel>) -> Error {
+fn run_below_init(program: &Program, starter: &mut Option<Channel>, linger: bool) -> Error {
     let failed = |source| Error::Step { what: "make the container's init".into(), source };
     let signals = match sys::all_signals() {
         Ok(signals) => signals,
@@ -507,7 +507,7 @@ fn run_below_init(program: &Program, starter: &mut Option<Channel>) -> Error {
         Ok(Some(child)) => {
             // Whoever started us waits until every copy of this is closed.
             drop(starter.take());
-            process::reap(child, &signals)
+            process::reap(child, &signals, linger)
         }
     }
 }

@@ -34,6 +34,7 @@ mod process;
 mod rootfs;
 mod seccomp;
 pub mod spec;
+pub mod stage;
 mod state;
 mod sys;
 mod terminal;

@@ -307,8 +307,9 @@ fn find(program: &str, environment: &[String]) -> Result<std::path::PathBuf> {
 }
 
 /// Pid 1 of a container with `--init`: hands signals on to its child, reaps whatever ends, and ends with
-/// the child's status.
-pub(crate) fn reap(child: i32, signals: &OwnedFd) -> ! {
+/// the child's status; with `linger` not before the last of them has ended.
+pub(crate) fn reap(child: i32, signals: &OwnedFd, linger: bool) -> ! {
+    let mut code = None;
     loop {
         let mut fds = [rustix::event::PollFd::new(signals, rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut fds, None).ok();
@@ -317,9 +318,22 @@ pub(crate) fn reap(child: i32, signals: &OwnedFd) -> ! {
                 sys::kill(child, signal).ok();
             }
         }
-        while let Ok(Some((pid, status))) = sys::wait(-1, libc::WNOHANG) {
-            if pid == child {
-                sys::exit(i32::from(sys::exit_code(status)));
+        loop {
+            match sys::wait(-1, libc::WNOHANG) {
+                Ok(Some((pid, status))) if pid == child => {
+                    let status = i32::from(sys::exit_code(status));
+                    if !linger {
+                        sys::exit(status);
+                    }
+                    code = Some(status);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                // There is no child any more.
+                Err(_) => match code {
+                    Some(status) => sys::exit(status),
+                    None => break,
+                },
             }
         }
     }

@@ -314,6 +314,7 @@ fn options(making: &Making, global: &Global, detach: bool) -> Options {
         preserve_fds: making.preserve_fds.saturating_add(activated),
         systemd_cgroup: global.systemd_cgroup,
         init: making.init,
+        linger: false,
     }
 }
 
