@@ -342,8 +342,11 @@ large:
 	return 0;
 }
 
-/* Messages of one call that are told one by one; more are counted as too large. */
-#define MESSAGES 16
+/*
+ * Messages of one call that are told one by one; more are counted as too large.
+ * Without open-coded loops, more than two are too much for the verifier.
+ */
+#define MESSAGES (MODERN ? 16 : 2)
 
 /* One message: struct mmsghdr is a header and how many bytes went. */
 static __always_inline int one_message(struct event_scratch *s, struct pt_regs *regs, bool sent,

@@ -112,7 +112,7 @@ impl Error {
     }
 
     /// In a line for people, without the verifier's words.
-    fn short(&self) -> String {
+    pub(crate) fn short(&self) -> String {
         match self {
             Self::Program { program, source, .. } => format!("the kernel refuses {program}: {source}"),
             Self::OldKernel { program } => format!("this kernel is too old for {program}"),

@@ -43,6 +43,7 @@ use self::snapshot::Snapshot;
 use self::sys::Shared;
 use crate::iter;
 use crate::iter::cache;
+use crate::iter::config::Reader;
 use crate::iter::object::EVENTS;
 
 /// Bytes that the ring has unless asked otherwise.
@@ -128,6 +129,7 @@ impl Handle {
 /// A probe that runs.
 #[derive(Debug)]
 pub struct Live {
+    notes: Vec<String>,
     programs: Programs,
     ring: Ring,
     counts: Shared,
@@ -239,7 +241,8 @@ fn ring_size(bytes: usize) -> usize {
 pub fn check() -> Result<(), Error> {
     let (relocated, _) = cache::relocated(&EVENTS, None).map_err(Error::Programs)?;
     let mut programs = Programs::new(relocated, ring_size(1) as u32, snapshot::cpus(), None);
-    programs.apply(&Control::new(&EventInterest::default(), None)).map_err(Error::Programs)
+    programs.apply(&mut Control::new(&EventInterest::default(), None)).map_err(Error::Programs)?;
+    programs.refused.pop().map_or(Ok(()), |error| Err(Error::Programs(error)))
 }
 
 /// An event program's name, and why this kernel refuses it when it does.
@@ -252,6 +255,16 @@ pub type Tried = (String, Result<(), iter::Error>);
 pub fn programs() -> Result<Vec<Tried>, Error> {
     let (relocated, _) = cache::relocated(&EVENTS, None).map_err(Error::Programs)?;
     Ok(Programs::new(relocated, ring_size(1) as u32, snapshot::cpus(), None).try_all())
+}
+
+/// What the programs cannot tell.
+fn lacks(programs: &Programs) -> Vec<String> {
+    let refused = programs.refused.iter();
+    let refused = refused
+        .map(|error| format!("some system calls are told without their parameters: {}", error.short()));
+    let inner = (!Reader::this().is_initial())
+        .then(|| "this is a nested PID namespace: events have the host's process numbers".to_owned());
+    refused.chain(inner).collect()
 }
 
 impl Live {
@@ -268,7 +281,7 @@ impl Live {
             // The maps of the reader are there even when no program refers to them yet.
             programs.map("ring")?;
             programs.map(".bss.counts")?;
-            programs.apply(&control)
+            programs.apply(&mut control.clone())
         };
         let (relocated, kept) =
             cache::relocated(&EVENTS, options.cache.as_deref()).map_err(Error::Programs)?;
@@ -292,7 +305,10 @@ impl Live {
         } else {
             Snapshot::none()
         };
+        let mut notes = lacks(&programs);
+        notes.extend_from_slice(snapshot.notes());
         Ok(Self {
+            notes,
             programs,
             ring,
             counts,
@@ -321,7 +337,7 @@ impl Live {
     /// # Errors
     /// When a program cannot be loaded or attached; what ran goes on.
     pub fn set_interest(&mut self, interest: &EventInterest) -> Result<(), Error> {
-        self.programs.apply(&Control::new(interest, self.own)).map_err(Error::Programs)
+        self.programs.apply(&mut Control::new(interest, self.own)).map_err(Error::Programs)
     }
 
     /// What ends this probe from elsewhere.
@@ -330,10 +346,11 @@ impl Live {
         self.stop.clone()
     }
 
-    /// What could not be seen when the state of the machine was read: sentences for people.
+    /// What cannot be seen, and what could not when the state of the machine was read: sentences for
+    /// people.
     #[must_use]
     pub fn notes(&self) -> &[String] {
-        self.snapshot.notes()
+        &self.notes
     }
 
     fn count(&self, cpu: usize, which: usize) -> u64 {

@@ -36,6 +36,13 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// Whether it is in the initial namespace, whose numbers the kernel's own code uses.
+    pub(crate) fn is_initial(self) -> bool {
+        self.0 == INITIAL_PIDNS
+    }
+}
+
 /// The bytes of `struct nabe_config` for this interest.
 pub(crate) fn encode(interest: &Interest, reader: Reader, with_pids: bool) -> [u8; SIZE] {
     let mut select = 0;

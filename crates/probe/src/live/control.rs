@@ -397,6 +397,19 @@ impl Control {
 }
 
 impl Control {
+    /// Tells the calls of a handler as generic, without their parameters.
+    pub(crate) fn make_generic(&mut self, handler: u8) {
+        let calls = self.bytes.len() - 2 * 8 * MAX_CALLS;
+        for place in self.bytes.get_mut(calls..).unwrap_or_default().chunks_exact_mut(8) {
+            if let [a, b, _, _, wish, of, ..] = place
+                && *of == handler
+            {
+                [*a, *b] = EventId::GENERIC_X.number().to_le_bytes();
+                (*wish, *of) = (*wish & WANTED, GENERIC.number);
+            }
+        }
+    }
+
     /// Calls by the 32-bit table are told as generic: wanted when those are, or their namesakes.
     fn choose_calls_32(&mut self, interest: &EventInterest) {
         let calls = self.bytes.len() - 8 * MAX_CALLS;

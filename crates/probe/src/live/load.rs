@@ -32,6 +32,8 @@ pub(crate) struct Programs {
     maps: Vec<OnceCell<OwnedFd>>,
     loaded: Vec<(&'static str, OwnedFd)>,
     links: Vec<(&'static str, OwnedFd)>,
+    /// Programs behind the first one that the kernel does not take.
+    pub(crate) refused: Vec<Error>,
     /// What the maps `pids` and `cgroups` hold now.
     pids: Vec<u32>,
     cgroups: Vec<u64>,
@@ -48,6 +50,7 @@ impl Programs {
             maps,
             loaded: Vec::new(),
             links: Vec::new(),
+            refused: Vec::new(),
             pids: Vec::new(),
             cgroups: Vec::new(),
         }
@@ -153,12 +156,21 @@ impl Programs {
 
     /// Loads what `control` needs, tells the programs, and attaches and detaches so that exactly
     /// what is wanted runs.
-    pub(crate) fn apply(&mut self, control: &Control) -> Result<(), Error> {
-        for (slot, program) in &control.handlers {
-            let at = self.load(program)?;
+    /// A refused program behind the first one costs its parameters only: its calls become generic.
+    pub(crate) fn apply(&mut self, control: &mut Control) -> Result<(), Error> {
+        for (slot, program) in control.handlers.clone() {
+            let at = match self.load(program) {
+                Ok(at) => at,
+                Err(error @ Error::Program { .. }) => {
+                    control.make_generic(slot);
+                    self.refused.push(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if let Some((_, fd)) = self.loaded.get(at) {
                 let fd = fd.as_raw_fd() as u32;
-                self.set("handlers", &u32::from(*slot).to_le_bytes(), &fd.to_le_bytes())?;
+                self.set("handlers", &u32::from(slot).to_le_bytes(), &fd.to_le_bytes())?;
             }
         }
         self.fill(control)?;
