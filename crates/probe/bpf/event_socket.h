@@ -246,10 +246,24 @@ static __always_inline bool put_gathered(struct out *o, struct event_scratch *s,
 	return true;
 }
 
-/* Bytes of payload that are wanted of a call that moved `ret`, or wanted to move `size`. */
-static __always_inline __u64 wanted_bytes(long ret, __u64 size)
+/* Whether the record is there for the state only, which no payload changes. */
+static __always_inline bool state_only(struct event_scratch *s)
 {
-	return least(control.snaplen, ret > 0 ? ret : size);
+	return ((struct event_head *)s->bytes)->flags & FLAG_STATE_ONLY;
+}
+
+/* Bytes of payload that are wanted of a call that moved `ret`, or wanted to move `size`. */
+static __always_inline __u64 wanted_bytes(struct event_scratch *s, long ret, __u64 size)
+{
+	return state_only(s) ? 0 : least(control.snaplen, ret > 0 ? ret : size);
+}
+
+/* What a call on a connected stream moves changes no state: its ends are known. */
+static __always_inline bool stream(__s32 fd)
+{
+	struct sock *sk = sock_of(fd);
+
+	return sk && BPF_CORE_READ(sk, sk_type) == 1 /* SOCK_STREAM */;
 }
 
 #endif

@@ -196,10 +196,14 @@ SEC("?tp_btf/sys_exit")
 int nabe_send(__u64 *ctx)
 {
 	CALL_BEGIN(ctx);
+	if (state_only(s) && stream(ARG0(regs))) {
+		count_filtered();
+		return 0;
+	}
 	switch (NR(regs)) {
 	case NR_sendto:
 		RESULT(SOCKET_SENDTO_X);
-		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(ret, ARG2(regs)));
+		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(s, ret, ARG2(regs)));
 		FD(0), A32(2);
 		if (ret >= 0)
 			put_tuple(&o, s, ARG0(regs), OUTBOUND, ARG4(regs), ARG5(regs));
@@ -208,7 +212,7 @@ int nabe_send(__u64 *ctx)
 		break;
 	case NR_recvfrom:
 		RESULT(SOCKET_RECVFROM_X);
-		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(ret, 0));
+		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(s, ret, 0));
 		if (ret >= 0)
 			put_tuple(&o, s, ARG0(regs), INBOUND, ARG4(regs), sizeof(struct address));
 		else
@@ -217,12 +221,12 @@ int nabe_send(__u64 *ctx)
 		break;
 	case NR_pread64:
 		RESULT(SYSCALL_PREAD_X);
-		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(ret, 0));
+		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(s, ret, 0));
 		FD(0), A32(2), A64(3);
 		break;
 	case NR_pwrite64:
 		RESULT(SYSCALL_PWRITE_X);
-		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(ret, ARG2(regs)));
+		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(s, ret, ARG2(regs)));
 		FD(0), A32(2), A64(3);
 		break;
 	}
@@ -243,31 +247,31 @@ int nabe_vector(__u64 *ctx)
 	switch (NR(regs)) {
 	case NR_readv:
 		RESULT(SYSCALL_READV_X), V32(ret > 0 ? ret : 0);
-		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, 0));
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(s, ret, 0));
 		FD(0);
 		break;
 	case NR_preadv:
 		RESULT(SYSCALL_PREADV_X), V32(ret > 0 ? ret : 0);
-		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, 0));
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(s, ret, 0));
 		FD(0), A64(3);
 		break;
 	case NR_writev:
 		RESULT(SYSCALL_WRITEV_X);
-		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, SNAPLEN_MAX));
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(s, ret, SNAPLEN_MAX));
 		FD(0), V32(s->size);
 		break;
 	case NR_pwritev:
 		RESULT(SYSCALL_PWRITEV_X);
-		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, SNAPLEN_MAX));
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(s, ret, SNAPLEN_MAX));
 		FD(0), V32(s->size), A64(3);
 		break;
 	case NR_process_vm_readv:
 		RESULT(SYSCALL_PROCESS_VM_READV_X), FD(0);
-		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, 0));
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(s, ret, 0));
 		break;
 	case NR_process_vm_writev:
 		RESULT(SYSCALL_PROCESS_VM_WRITEV_X), FD(0);
-		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(ret, 0));
+		GATHER(ARG1(regs), ARG2(regs), wanted_bytes(s, ret, 0));
 		break;
 	}
 	CALL_END();
@@ -299,7 +303,7 @@ static __always_inline int put_sent(struct out *o, struct event_scratch *s, long
 				    struct message *m)
 {
 	SETTLE(o);
-	if (!put_gathered(o, s, m->iov, m->parts, wanted_bytes(ret, SNAPLEN_MAX)))
+	if (!put_gathered(o, s, m->iov, m->parts, wanted_bytes(s, ret, SNAPLEN_MAX)))
 		return -1;
 	put_u64(o, (__s64)fd);
 	put_u32(o, s->size);
@@ -319,6 +323,11 @@ int nabe_message(__u64 *ctx)
 	CALL_BEGIN(ctx);
 	if (!user_message(&m, ARG1(regs)))
 		m.parts = 0;
+	/* A stream's message changes state when descriptors come along. */
+	if (state_only(s) && stream(ARG0(regs)) && !(m.control && m.control_len)) {
+		count_filtered();
+		return 0;
+	}
 	switch (NR(regs)) {
 	case NR_sendmsg:
 		RESULT(SOCKET_SENDMSG_X);
@@ -327,7 +336,7 @@ int nabe_message(__u64 *ctx)
 		break;
 	case NR_recvmsg:
 		RESULT(SOCKET_RECVMSG_X), V32(ret > 0 ? ret : 0);
-		GATHER(m.iov, m.parts, wanted_bytes(ret, 0));
+		GATHER(m.iov, m.parts, wanted_bytes(s, ret, 0));
 		if (ret >= 0)
 			put_tuple(&o, s, ARG0(regs), INBOUND, m.name, sizeof(struct address));
 		else
