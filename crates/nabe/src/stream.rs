@@ -23,12 +23,14 @@ pub mod strace;
 pub mod tally;
 mod zone;
 
-use nabe_event::raw::flag;
+use std::ops::ControlFlow;
+
+use nabe_event::raw::{Event, flag};
 use nabe_event::source::EventSet;
 use nabe_event::table::EventId;
 use nabe_event::{Item, Source};
 use nabe_filter::Program;
-use nabe_state::stream::{Losses, Seen, Stream, Style};
+use nabe_state::stream::{Losses, Seen, Stream, Style, Taken, Verdicts, is_of_image};
 
 use crate::error::{CliError, Result};
 use record::compat::Codes;
@@ -162,6 +164,9 @@ pub struct Pipeline<'a> {
     waits_for: Option<i64>,
     zone: Zone,
     codes: Codes,
+    /// Whether the filter asks nothing but what a process is, and the verdicts about those.
+    of_image: bool,
+    verdicts: Verdicts,
     live: bool,
     passed: Passed,
 }
@@ -171,6 +176,7 @@ impl<'a> Pipeline<'a> {
     pub fn new(program: Program, style: Style) -> Self {
         let mut stream = Stream::new();
         stream.style = style;
+        let of_image = program.fields().into_iter().all(is_of_image);
         Self {
             stream,
             all: program.selects_all(),
@@ -183,6 +189,8 @@ impl<'a> Pipeline<'a> {
             waits_for: None,
             zone: Zone::local(),
             codes: Codes::default(),
+            of_image,
+            verdicts: Verdicts::default(),
             live: false,
             passed: Passed::default(),
         }
@@ -226,12 +234,25 @@ impl<'a> Pipeline<'a> {
     /// Takes an item through whose event is as it happened.
     #[inline]
     fn known(&mut self, item: &Item<'_>) -> Result<bool> {
-        let Some(seen) = self.stream.item(item) else {
+        let Item::Event(event) = item else {
+            self.stream.item(item);
             for sink in &mut self.sinks {
                 sink.item(item, &self.stream)?;
             }
             return Ok(true);
         };
+        let taken = self.stream.take(event);
+        if !taken.is_shown() && !self.hidden && !self.looks_at_hidden() {
+            return Ok(true);
+        }
+        if !self.all
+            && self.wants != Wants::All
+            && self.waits_for.is_none()
+            && !self.may_select(event, &taken)
+        {
+            return Ok(true);
+        }
+        let seen = self.stream.seen(event);
         let mut shown = seen.is_shown() || (self.hidden && !seen.is_prologue());
         if self.waits_for == Some(seen.event().tid) {
             if executes(&seen) {
@@ -257,21 +278,40 @@ impl<'a> Pipeline<'a> {
         }
         Ok(self.limit.is_none_or(|limit| self.passed.limited < limit))
     }
+
+    /// Whether events that are not shown are asked about.
+    fn looks_at_hidden(&self) -> bool {
+        self.limit.is_some() || self.wants == Wants::All || self.waits_for.is_some()
+    }
+
+    /// Whether the filter can select the event, by its number and, when it asks only what a process
+    /// is, by the verdict about that.
+    fn may_select(&mut self, event: &Event<'_>, taken: &Taken) -> bool {
+        if !self.possible.contains(event.id) {
+            return false;
+        }
+        if !self.of_image {
+            return true;
+        }
+        let (stream, program) = (&self.stream, &self.program);
+        self.verdicts.get(taken, || program.matches(&stream.seen(event)))
+    }
 }
 
 impl Road for Pipeline<'_> {
     fn step<S: Source>(&mut self, source: &mut S, about: impl FnOnce(&S::Error) -> CliError) -> Result<Step> {
-        let batch = match source.batch() {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return Ok(Step::Ended),
-            Err(error) => return Err(about(&error)),
-        };
-        for item in batch {
-            if !self.item(&item)? {
-                return Ok(Step::Enough);
-            }
+        let mut result = Ok(true);
+        // As quick as a source can be: items are looked at where they were made.
+        let more = source.each(|item| {
+            result = self.item(item);
+            if matches!(result, Ok(true)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        match (more, result?) {
+            (Err(error), _) => Err(about(&error)),
+            (Ok(_), false) => Ok(Step::Enough),
+            (Ok(false), true) => Ok(Step::Ended),
+            (Ok(true), true) => self.idle(),
         }
-        self.idle()
     }
 
     #[inline]
@@ -289,19 +329,17 @@ impl Road for Pipeline<'_> {
             self.passed.events += 1;
             self.passed.span_ns.1 = event.ts_ns;
         }
-        let mut codes = core::mem::take(&mut self.codes);
-        let restored;
-        let item = match item {
+        match item {
             Item::Event(event) if matches!(event.id, EventId::GENERIC_E | EventId::GENERIC_X) => {
-                restored = Item::Event(codes.restored(event));
-                &restored
+                let mut codes = core::mem::take(&mut self.codes);
+                let result = self.known(&Item::Event(codes.restored(event)));
+                self.codes = codes;
+                result
             }
-            item => item,
-        };
-        let result = self.known(item);
-        self.codes = codes;
-        result
+            item => self.known(item),
+        }
     }
+
     fn wait_for_exec(&mut self, tid: i64) {
         self.waits_for = Some(tid);
     }
