@@ -196,7 +196,7 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Stops after so many events that the filter selects; hidden ones count, as in sysdig.
+    /// Stops after so many events that the filter selects; internal ones count, as in sysdig.
     pub fn limit(&mut self, limit: Option<u64>) {
         self.limit = limit;
     }
@@ -254,18 +254,20 @@ impl<'a> Pipeline<'a> {
         }
         let seen = self.stream.seen(event);
         let mut shown = seen.is_shown() || (self.hidden && !seen.is_prologue());
+        let mut begun = true;
         if self.waits_for == Some(seen.event().tid) {
-            if executes(&seen) {
+            begun = executes(&seen);
+            shown &= begun;
+            if begun {
                 self.waits_for = None;
-            } else {
-                shown = false;
             }
         }
         // Of what is not shown only these ask whether it is selected.
-        let asked = shown || self.limit.is_some() || self.wants == Wants::All;
+        let asked = begun && (shown || self.limit.is_some() || self.wants == Wants::All);
         let selected =
             asked && (self.all || self.possible.contains(seen.event().id) && self.program.matches(&seen));
-        self.passed.limited += u64::from(selected);
+        let only_state = seen.event().flags & flag::STATE_ONLY != 0;
+        self.passed.limited += u64::from(selected && !only_state);
         if shown && selected {
             self.passed.selected += 1;
             for sink in &mut self.sinks {

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nabe_container::{Metadata, Resolver, Wanted, identify_any};
 use nabe_event::Item;
-use nabe_event::raw::{Event, Params};
+use nabe_event::raw::{Event, Params, flag};
 use nabe_event::table::EventId;
 use nabe_state::stream::{Seen, Stream, Thread};
 use serde_json::json;
@@ -128,7 +128,8 @@ fn event<T>(document: &str, then: impl FnOnce(&Event<'_>) -> T) -> T {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let ts_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
     let params = Params::new(id, &lengths, &data).unwrap_or(Params::NONE);
-    then(&Event { id, cpu: 0, flags: 0, ts_ns, tid: -1, params })
+    // It is no act of anybody: -D shows it.
+    then(&Event { id, cpu: 0, flags: flag::STATE_ONLY, ts_ns, tid: -1, params })
 }
 
 impl Watch {

@@ -567,6 +567,17 @@ fn write_item(
             let found = if options.compatible { compat::descriptor(found) } else { *found };
             redactor.descriptor(&found, |found| writer.item(&Item::Descriptor(*found)))
         }
+        // A file of its own begins with the containers that its section had told of.
+        Item::Event(event) => {
+            let hidden = Event { flags: event.flags | flag::STATE_ONLY, ..*event };
+            let written = match Told::of(event) {
+                Some(Told::Container(document)) if options.compatible => {
+                    compat::container(event, document, |event| writer.event(event))
+                }
+                _ => None,
+            };
+            written.unwrap_or_else(|| writer.event(&hidden))
+        }
         item => writer.item(item),
     }
 }

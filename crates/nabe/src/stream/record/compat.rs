@@ -99,6 +99,19 @@ pub(super) fn descriptor<'a>(found: &Descriptor<'a>) -> Descriptor<'a> {
     Descriptor { target, ..*found }
 }
 
+/// The event that told of containers before 2025, with this document; `None` when it is too long for it.
+/// It is there for the state only.
+pub(super) fn container<T>(
+    event: &Event<'_>,
+    document: &[u8],
+    then: impl FnOnce(&Event<'_>) -> T,
+) -> Option<T> {
+    let data = [document, b"\0"].concat();
+    let lengths = u16::try_from(data.len()).ok()?.to_le_bytes();
+    let params = Params::new(EventId::CONTAINER_JSON_E, &lengths, &data)?;
+    Some(then(&Event { id: EventId::CONTAINER_JSON_E, flags: flag::STATE_ONLY, params, ..*event }))
+}
+
 /// The last code of a system call that sysdig 0.29 has a name for; it reads beyond its table behind it.
 const LAST_CODE: u64 = 328;
 
