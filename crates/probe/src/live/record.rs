@@ -73,4 +73,21 @@ mod tests {
         assert_eq!(decode(&record(close, 2, &[8, 8], &[0; 15]), 0), None);
         assert!(decode(&record(close, 0, &[], &[]), 0).is_some());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_an_event_within_them_or_none(
+            event in 0..EventId::COUNT + 9,
+            count in 0..40_u16,
+            rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        ) {
+            let mut bytes = record(event, count, &[], &[]);
+            // Short lengths, so that some fit.
+            bytes.extend(rest.iter().enumerate().map(|(at, byte)| if at % 2 == 1 { 0 } else { byte % 16 }));
+            if let Some(event) = decode(&bytes, 7) {
+                let data: usize = event.params.iter().map(<[u8]>::len).sum();
+                proptest::prop_assert!(HEAD + event.params.lengths().len() + data <= bytes.len());
+            }
+        }
+    }
 }
