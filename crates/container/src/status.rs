@@ -55,6 +55,7 @@ const PROGRAMS: &[(Engine, &str, bool)] = &[
     (Engine::Containerd, "containerd", true),
     (Engine::CriO, "crio", true),
     (Engine::Podman, "podman", true),
+    (Engine::Nabe, "nabe", false),
     (Engine::Runc, "runc", false),
     (Engine::Crun, "crun", false),
     (Engine::Youki, "youki", false),
@@ -149,7 +150,7 @@ fn state_directories(config: &Config, engine: Engine) -> Vec<PathBuf> {
         Engine::Podman => {
             disk::storage::storages(config, &[]).iter().flat_map(disk::storage::Storage::readable).collect()
         }
-        Engine::Runc | Engine::Crun | Engine::Youki => disk::oci::roots(config, &[])
+        Engine::Nabe | Engine::Runc | Engine::Crun | Engine::Youki => disk::oci::roots(config, &[])
             .into_iter()
             .filter(|(known, path, _)| *known == engine && listable(path))
             .map(|(_, path, _)| path)

@@ -44,19 +44,32 @@ pub fn tmpfs(target: &Path, bytes: u64, inodes: u64) -> Result<()> {
     sys::mount(Some(c"tmpfs"), &target, Some(c"tmpfs"), flags, Some(&data)).step(what)
 }
 
-/// Mounts an overlay of `lower` layers, the topmost first.
+/// Mounts an overlay of `lower` layers, the topmost first; without `upper` (and its work directory, on the
+/// same file system) it can only be read, and needs two layers.
 ///
 /// # Errors
 /// [`Error::Step`].
-pub fn overlay(lower: &[&Path], upper: &Path, work: &Path, target: &Path) -> Result<()> {
+pub fn overlay(lower: &[&Path], upper: Option<(&Path, &Path)>, target: &Path) -> Result<()> {
     let what = || format!("mount an overlay on {}", target.display());
     let text = |path: &Path| path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,");
     let lower: Vec<String> = lower.iter().map(|path| text(path)).collect();
-    let data = format!("lowerdir={},upperdir={},workdir={},index=off", lower.join(":"), text(upper), text(work));
+    let mut data = format!("lowerdir={}", lower.join(":"));
+    if let Some((upper, work)) = upper {
+        data.push_str(&format!(",upperdir={},workdir={},index=off", text(upper), text(work)));
+    }
     let data = sys::cstr(data).step(what)?;
     let target = sys::cstr(target).step(what)?;
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
     sys::mount(Some(c"overlay"), &target, Some(c"overlay"), flags, Some(&data)).step(what)
+}
+
+/// Takes a mount away from here; whoever still uses it keeps it.
+///
+/// # Errors
+/// [`Error::Step`].
+pub fn unmount(target: &Path) -> Result<()> {
+    let what = || format!("unmount {}", target.display());
+    sys::umount(&sys::cstr(target).step(what)?, libc::MNT_DETACH).step(what)
 }
 
 /// Binds `source`, without what is mounted below it, on `target`, with other owners.

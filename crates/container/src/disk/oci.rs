@@ -1,6 +1,6 @@
 //! OCI bundles (`config.json`) and the state directories of plain runtimes:
 //! `<root>/<id>/state.json` (runc), `…/status` (crun), `…/state.json` with
-//! `youki_config.json` (youki).
+//! `youki_config.json` (youki). nabe's own has runc's shape.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,12 @@ use crate::metadata::Pod;
 use crate::resolver::Item;
 use crate::time::parse_rfc3339;
 use crate::{Config, Engine, Metadata, User};
+
+/// Annotation with the name of a container of nabe's own, where that is not the id.
+const NABE_NAME: &str = "org.nabe.name";
+
+/// Annotation with the image, as the image-spec has it.
+const IMAGE_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The parts of an OCI `config.json` that tell whose container it is.
 #[derive(Deserialize)]
@@ -114,7 +120,7 @@ pub(crate) fn read_pid(path: &Path) -> Option<u32> {
 /// they are.
 pub(crate) fn roots(config: &Config, users: &[User]) -> Vec<(Engine, PathBuf, Option<u32>)> {
     let mut roots = Vec::new();
-    for engine in [Engine::Runc, Engine::Crun, Engine::Youki] {
+    for engine in [Engine::Nabe, Engine::Runc, Engine::Crun, Engine::Youki] {
         let default = format!("/run/{engine}");
         roots.extend(config.roots_of(engine, &[default.as_str()]).map(|path| (engine, path, None)));
         for user in users {
@@ -166,10 +172,16 @@ fn describe(engine: Engine, id: &str, state: &State) -> Metadata {
     let source = match engine {
         Engine::Crun => "crun status",
         Engine::Youki => "youki state.json",
+        Engine::Nabe => "nabe state.json",
         _ => "runc state.json",
     };
+    let annotation = |key: &str| state.annotations.iter().find(|(found, _)| found == key).map(|(_, value)| value.clone());
     let mut found = Metadata::new(id, engine, source);
     found.name = Some(id.to_owned());
+    if engine == Engine::Nabe {
+        found.name = annotation(NABE_NAME).or(found.name);
+        found.image = annotation(IMAGE_NAME);
+    }
     found.init_pid = state.pid;
     found.bundle = state.bundle.clone();
     found.rootfs = state.rootfs.clone();
@@ -180,7 +192,7 @@ fn describe(engine: Engine, id: &str, state: &State) -> Metadata {
 
 fn state_of(engine: Engine, directory: &Path) -> Option<State> {
     match engine {
-        Engine::Runc => runc_state(directory),
+        Engine::Runc | Engine::Nabe => runc_state(directory),
         Engine::Crun => crun_state(directory),
         Engine::Youki => youki_state(directory),
         _ => None,

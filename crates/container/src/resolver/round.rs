@@ -194,7 +194,7 @@ impl Round {
                 }
             });
         }
-        if any(&[Runc, Crun, Youki, Unknown], false) {
+        if any(&[Nabe, Runc, Crun, Youki, Unknown], false) {
             add(Runc, |host, items, found| {
                 for (engine, root, owner) in disk::oci::roots(&host.config, host.users()) {
                     disk::oci::read(engine, &root, owner, items, found);

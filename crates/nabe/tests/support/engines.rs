@@ -11,15 +11,25 @@ use super::{Run, nabe_command, skip};
 pub(crate) struct Engines {
     directory: tempfile::TempDir,
     variables: Vec<(String, String)>,
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 impl Engines {
     /// Starts `wanted`; with `runc-only` no daemon. `None`, with the reason printed for `test`, when
     /// none is installed.
     pub(crate) fn up(test: &str, wanted: &[&str]) -> Option<Self> {
+        Self::up_with(test, wanted, &[])
+    }
+
+    /// The same with variables for `engines.sh`.
+    pub(crate) fn up_with(
+        test: &str,
+        wanted: &[&str],
+        settings: &[(&'static str, &'static str)],
+    ) -> Option<Self> {
         // Sockets live in it, whose paths are short.
         let directory = tempfile::Builder::new().prefix("nb").tempdir_in("/tmp").expect("a directory");
-        let mut engines = Self { directory, variables: Vec::new() };
+        let mut engines = Self { directory, variables: Vec::new(), settings: settings.to_vec() };
         if wanted != ["runc-only"] {
             let mut arguments = vec!["up"];
             arguments.extend(wanted);
@@ -35,6 +45,7 @@ impl Engines {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/engines/engines.sh");
         let mut command = Command::new(script);
         command.args(arguments).env("NABE_ENGINES_DIR", self.directory.path().join("e"));
+        command.envs(self.settings.iter().copied());
         command.output().expect("engines.sh runs")
     }
 

@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod bundle;
 pub(crate) mod engines;
 
 use std::collections::HashMap;
