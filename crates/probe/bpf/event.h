@@ -330,10 +330,25 @@ static __always_inline void put_none(struct out *o)
 			return -1;                            \
 	} while (0)
 
+/*
+ * Text of the thread's with its NUL; its length, negative when it cannot be read.
+ * Until 6.12 the length of an empty text is told as 0, without its NUL.
+ */
+static __always_inline long user_text(__u8 *to, __u32 room, const void *from)
+{
+	long n = bpf_probe_read_user_str(to, room, from);
+
+	if (n == 0) {
+		*to = 0;
+		n = 1;
+	}
+	return n;
+}
+
 /* Text of the thread's, with its NUL; nothing when it cannot be read. */
 static __always_inline void put_user_text(struct out *o, const void *from, __u32 room)
 {
-	long n = bpf_probe_read_user_str(o->buf + o->at, room, from);
+	long n = user_text(o->buf + o->at, room, from);
 
 	if (n < 0)
 		n = 0;

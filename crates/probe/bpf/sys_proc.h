@@ -555,7 +555,7 @@ static __always_inline void put_key(struct out *o, __u32 which, __u32 place, __u
 		return;
 	}
 	*(o->buf + o->at) = KEY_TEXT;
-	n = bpf_probe_read_user_str(o->buf + o->at + 1, PATH_MAX, (void *)value);
+	n = user_text(o->buf + o->at + 1, PATH_MAX, (void *)value);
 	if (n < 0) {
 		put_none(o);
 		return;

@@ -125,7 +125,7 @@ static __always_inline bool texts_step(struct event_scratch *s)
 	s->kn += sizeof(from);
 	if (at > RECORD_MAX)
 		return true;
-	n = bpf_probe_read_user_str(&s->bytes[at], ARGS_ROOM, (void *)from);
+	n = user_text(&s->bytes[at], ARGS_ROOM, (void *)from);
 	if (n > 0)
 		s->place_at = at + n;
 	return n <= 0;
