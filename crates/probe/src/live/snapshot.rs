@@ -127,16 +127,14 @@ impl Snapshot {
         let begin = now_ns(ClockId::Boottime);
         let mut records = Vec::new();
         let how = crate::Options { backend: None, cache: options.cache.clone() };
-        let mut report = crate::snapshot(&Interest::all(NEEDS), &how, &mut records)?;
+        let report = crate::snapshot(&Interest::all(NEEDS), &how, &mut records)?;
         if report.backend == Some(Backend::Bpf) {
             let unlisted = unlisted(&records);
             if !unlisted.is_empty() {
                 let interest = Interest { pids: Some(unlisted), ..Interest::all(NEEDS) };
                 let how = crate::Options { backend: Some(Backend::Proc), cache: None };
-                // A comfort: these processes are few, and may have gone.
-                if let Ok(more) = crate::snapshot(&interest, &how, &mut records) {
-                    report.notes.extend(more.notes);
-                }
+                // A comfort: what /proc does not tell of these few either is no news.
+                let _ = crate::snapshot(&interest, &how, &mut records);
             }
         }
         let mut out = Self { begin, end: now_ns(ClockId::Boottime), notes: report.notes, ..Self::default() };
