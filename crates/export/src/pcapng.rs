@@ -398,7 +398,7 @@ mod tests {
         while !rest.is_empty() {
             let number = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().unwrap());
             let len = number(4) as usize;
-            assert!(len % 4 == 0 && number(len - 4) as usize == len);
+            assert!(len.is_multiple_of(4) && number(len - 4) as usize == len);
             kinds.push(number(0));
             rest = &rest[len..];
         }
