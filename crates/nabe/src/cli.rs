@@ -13,8 +13,9 @@ mod language;
 mod oci;
 mod ps;
 mod record;
-mod replay;
+pub mod replay;
 mod rules;
+pub mod sandbox;
 mod sysdig;
 mod trace;
 mod views;
@@ -58,6 +59,8 @@ enum Verb {
     Rules(rules::Args),
     /// Say which of what happens is suspicious, by Falco's rules
     Detect(Box<detect::Args>),
+    /// Run a program that is not trusted, confined, and judge what it does
+    Sandbox(Box<sandbox::Args>),
     /// Run as Falco, with its own flags and its own configuration
     Falco(Box<falco::Args>),
     /// Take sysdig's own flags
@@ -119,6 +122,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         Verb::Record(args) => record::run(&args),
         Verb::Rules(args) => rules::run(&args),
         Verb::Detect(args) => detect::run(&args),
+        Verb::Sandbox(args) => sandbox::run(&args),
         Verb::Falco(args) => falco::run(&args),
         Verb::Sysdig(args) => sysdig::run(&args, run),
         Verb::Views(args) => views::run(&args),

@@ -8,6 +8,7 @@ mod error;
 mod falco;
 mod output;
 mod query;
+mod sandbox;
 mod stream;
 mod web;
 

@@ -106,6 +106,8 @@ pub struct Sign {
 pub struct Dropped {
     /// Its path as the specimen sees it.
     pub path: String,
+    /// `created`, `changed`, `deleted`, or `memory` for a program that was only there.
+    pub change: String,
     /// Its size in bytes.
     pub size: u64,
     /// SHA-256 of its content, in hexadecimal digits.

@@ -243,7 +243,10 @@ impl Report {
         let dropped = self.dropped.iter().map(|file| {
             let yara =
                 if file.yara.is_empty() { String::new() } else { format!(" YARA: {}", file.yara.join(", ")) };
-            format!("{} {} bytes sha256 {}{yara}", plain(&file.path), file.size, file.sha256)
+            if file.sha256.is_empty() {
+                return format!("{:<8} {}{yara}", file.change, plain(&file.path));
+            }
+            format!("{:<8} {} {} bytes sha256 {}{yara}", file.change, plain(&file.path), file.size, file.sha256)
         });
         list(out, "LEFT BEHIND", dropped.collect());
     }

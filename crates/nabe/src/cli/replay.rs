@@ -113,15 +113,15 @@ fn read(args: &Args, files: &[PathBuf], pipeline: &mut Pipeline<'_>, stop: &Stop
 }
 
 /// A capture that is being read.
-pub(super) struct Capture<'a> {
+pub struct Capture<'a> {
     path: &'a Path,
-    pub(super) reader: Reader,
+    pub reader: Reader,
     progress: Progress,
 }
 
 impl<'a> Capture<'a> {
     /// Opens a file; `-` is standard input.
-    pub(super) fn open(path: &'a Path, progress: bool, quiet: bool) -> Result<Self> {
+    pub fn open(path: &'a Path, progress: bool, quiet: bool) -> Result<Self> {
         let is_stdin = path == Path::new("-");
         let opened = if is_stdin { Reader::new(std::io::stdin()) } else { Reader::open(path) };
         let total = std::fs::metadata(path).ok().filter(|_| !is_stdin).map(|found| found.len());
@@ -130,7 +130,7 @@ impl<'a> Capture<'a> {
     }
 
     /// Takes it through to its end.
-    pub(super) fn read(&mut self, road: &mut impl Road, stop: &Stop) -> Result<Step> {
+    pub fn read(&mut self, road: &mut impl Road, stop: &Stop) -> Result<Step> {
         let path = self.path;
         let step = loop {
             let step = road.step(&mut self.reader, |error| unreadable(path, error))?;

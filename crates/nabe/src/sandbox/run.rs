@@ -1,0 +1,502 @@
+//! A run: the root is put together, the container made, the probe armed, the specimen let go; then it is
+//! watched until it ends or reaches a limit, everything of it is killed, and what it left is gathered.
+
+use std::cell::{Cell, RefCell};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use nabe_event::Item;
+use nabe_event::field::process as p;
+use nabe_event::source::EventInterest;
+use nabe_event::{Fields as _, Value};
+use nabe_filter::Program;
+use nabe_probe::live::{Live, Options as LiveOptions};
+use nabe_runtime::spec::Mount;
+use nabe_runtime::{Bundle, Container, Options, Status};
+use nabe_sandbox::{Limits, Outcome, Report, Specimen};
+use nabe_scap::Compression;
+use nabe_state::stream::{Seen, Stream, Style};
+
+use super::evidence::{self, Gatherer};
+use super::fake::Responder;
+use super::judge::{self, Rules};
+use super::root::{self, PLACE, Plan, Staged};
+use super::spec::{self, Allowance, RUNNER};
+use super::yara::Scanner;
+use crate::cli::sandbox::{Args, How};
+use crate::config;
+use crate::error::{CliError, Result};
+use crate::stream::record::name::Names;
+use crate::stream::record::redact::Redactor;
+use crate::stream::record::{self, Recorder, Scope};
+use crate::stream::stop::Stop;
+use crate::stream::{Pipeline, Road as _, Sink, Step, Wants};
+
+/// Bytes of the ring: a storm of a moment fits.
+const RING: usize = 64 << 20;
+
+/// Programs from memory that are copied, and the bytes of each.
+const MAX_MEMORY: (usize, u64) = (16, 64 << 20);
+
+impl From<nabe_runtime::Error> for CliError {
+    fn from(error: nabe_runtime::Error) -> Self {
+        let failed = Self::failed(&error);
+        match std::error::Error::source(&error) {
+            Some(cause) => failed.because(cause),
+            None => failed,
+        }
+    }
+}
+
+/// Runs a specimen and judges it.
+pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop: &Stop) -> Result<Report> {
+    let how = &args.how;
+    check(how)?;
+    sweep();
+    let file = specimen.is_file().then(|| specimen.canonicalize()).transpose();
+    let file = file.map_err(|error| CliError::file("read", specimen, &error))?;
+    if file.is_none() && (how.image.is_none() || specimen.components().count() == 1) {
+        let error = io::Error::from(io::ErrorKind::NotFound);
+        return Err(CliError::file("read", specimen, &error));
+    }
+    // Inside an image a path that is there means the image's own.
+    let file = file.filter(|_| how.image.is_none() || !specimen.is_absolute());
+    if let Some(folder) = &how.keep {
+        fs::create_dir_all(folder).map_err(|error| CliError::file("make", folder, &error))?;
+    }
+    let about = describe(specimen, file.as_deref(), args, scanner)?;
+    let (layers, image_env) = layers(how)?;
+    let plan = Plan {
+        specimen: file.as_deref(),
+        name: specimen,
+        entry: how.entry.as_deref(),
+        layers: &layers,
+        disk: how.disk as u64,
+    };
+    let staged = root::build(&plan)?;
+    let capture = match (&how.capture, &how.keep) {
+        (Some(path), _) => path.clone(),
+        (None, Some(folder)) => folder.join("capture.scap"),
+        (None, None) => staged.own().join("capture.scap"),
+    };
+    let mut watch = Watch::new(args, &staged, &capture, image_env)?;
+    let outcome = watch.observe(how, stop);
+    let counted = watch.end();
+    let (mut outcome, log) = outcome?;
+    outcome.limit = outcome.limit.or(counted);
+    let (mut report, lost) = judge::judge(rules, &capture, None, &Stop::default())?;
+    outcome.lost = lost;
+    gather(&mut report, &staged, how, scanner)?;
+    report.specimen = Some(about);
+    report.outcome = Some(outcome);
+    report.limits = limits(how);
+    report.notes.extend(staged.notes.iter().cloned());
+    keep_log(&mut report, how, &log)?;
+    Ok(report)
+}
+
+/// Refuses what cannot be done before anything is made.
+fn check(how: &How) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(CliError::failed("the sandbox needs root: to map ids, to mount, to see events")
+            .hint("sudo nabe sandbox …"));
+    }
+    if how.network == "bridge" {
+        return Err(CliError::usage("--network bridge is not there: a specimen would reach the real network")
+            .hint("--network fake answers it instead"));
+    }
+    if !(how.timeout.is_finite() && how.timeout > 0.0 && how.timeout < 1e6) {
+        return Err(CliError::usage(format_args!("--timeout {}: seconds above 0", how.timeout)));
+    }
+    if !(how.cpus.is_finite() && how.cpus >= 0.01) {
+        return Err(CliError::usage(format_args!("--cpus {}: at least 0.01", how.cpus)));
+    }
+    Ok(())
+}
+
+fn describe(name: &Path, file: Option<&Path>, args: &Args, scanner: &Scanner) -> Result<Specimen> {
+    let mut about = Specimen {
+        name: file.unwrap_or(name).file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        args: args.args.clone(),
+        ..Specimen::default()
+    };
+    if let Some(file) = file {
+        (about.sha256, about.size) = evidence::sum(file)?;
+        let bytes = fs::read(file).map_err(|error| CliError::file("read", file, &error))?;
+        about.yara = scanner.scan(&bytes);
+    }
+    Ok(about)
+}
+
+/// Layers of the image, the topmost first, and its environment.
+fn layers(how: &How) -> Result<(Vec<PathBuf>, Vec<String>)> {
+    let Some(name) = &how.image else { return Ok((Vec::new(), Vec::new())) };
+    let root = how.root.clone().unwrap_or_else(nabe_image::Store::default_root);
+    let store = nabe_image::Store::open(&root)?;
+    let image = store.image(&store.resolve(name)?)?;
+    let env = image.config.config.as_ref().and_then(|config| config.env.clone()).unwrap_or_default();
+    Ok((image.lower_dirs()?, env))
+}
+
+fn limits(how: &How) -> Limits {
+    let mut limits = Limits::new();
+    let mut say = |name: &str, value: String| limits.insert(name.to_owned(), value);
+    say("time", format!("{} s", how.timeout));
+    say("memory", format!("{} bytes", how.memory));
+    say("disk", format!("{} bytes", how.disk));
+    say("pids", how.pids.to_string());
+    say("cpus", how.cpus.to_string());
+    say("network", how.network.clone());
+    limits
+}
+
+/// Hashes and keeps what the specimen left.
+fn gather(report: &mut Report, staged: &Staged, how: &How, scanner: &Scanner) -> Result<()> {
+    let before = staged.before();
+    let mut gatherer =
+        Gatherer { before: &before, keep: how.keep.as_deref(), scanner, found: Vec::new(), more: 0 };
+    gatherer.folder(&staged.upper())?;
+    let memory = staged.own().join("memory");
+    for at in 0..MAX_MEMORY.0 {
+        let file = memory.join(at.to_string());
+        if file.is_file() {
+            let shown = fs::read_to_string(file.with_extension("name")).unwrap_or_default();
+            gatherer.file(&file, shown, "memory", &Path::new("memory").join(at.to_string()))?;
+        }
+    }
+    if gatherer.more > 0 {
+        report.notes.push(format!("{} more files were left", gatherer.more));
+    }
+    report.dropped = gatherer.found;
+    for name in ["stdout", "stderr"] {
+        if let Some(folder) = &how.keep {
+            let to = folder.join(name);
+            fs::copy(staged.output(name), &to).map_err(|error| CliError::file("write", &to, &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the fake network was asked.
+fn keep_log(report: &mut Report, how: &How, log: &[String]) -> Result<()> {
+    report.notes.extend(log.iter().take(50).map(|line| format!("fake network: {line}")));
+    match &how.keep {
+        Some(folder) if how.network == "fake" => {
+            let path = folder.join("network.log");
+            let text: String = log.iter().map(|line| format!("{line}\n")).collect();
+            fs::write(&path, text).map_err(|error| CliError::file("write", &path, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// This process, in a way that outlives its number.
+fn runner(pid: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.to_owned();
+    Some(format!("{pid}:{start}"))
+}
+
+/// Removes what a sandbox left that was killed itself.
+fn sweep() {
+    for container in Container::list(&nabe_runtime::default_root()).unwrap_or_default() {
+        let Some(of) = container.annotations().get(RUNNER) else { continue };
+        let pid = of.split(':').next().unwrap_or_default();
+        if runner(pid).as_ref() != Some(of) {
+            // Whoever comes next tries again.
+            let _ = container.delete(true);
+        }
+    }
+    for entry in fs::read_dir("/run").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix("nabe-sandbox-")) else { continue };
+        if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
+            for part in ["stage", "disk", ""] {
+                let _ = fs::remove_dir(entry.path().join(part));
+            }
+        }
+    }
+}
+
+/// A container and who watches it.
+struct Watch<'a> {
+    container: Container,
+    pipeline: Pipeline<'a>,
+    staged: &'a Staged,
+    ended: bool,
+    responder: Option<Responder>,
+    done: bool,
+}
+
+impl<'a> Watch<'a> {
+    /// Makes the container; its program does not run yet.
+    fn new(args: &Args, staged: &'a Staged, capture: &Path, image_env: Vec<String>) -> Result<Self> {
+        let recorder = Recorder::new(
+            record::Options {
+                names: Names::one(capture),
+                compression: Compression::None,
+                scope: Scope::Related,
+                fat: false,
+                compatible: true,
+                redactor: Redactor::new(&[], None),
+                limits: record::Limits::default(),
+            },
+            None,
+        )?;
+        let container = create(args, staged, image_env)?;
+        let gate = Gate {
+            recorder,
+            init: i64::from(container.pid()),
+            open: Rc::default(),
+            memory: staged.own().join("memory"),
+            copied: RefCell::new(0),
+        };
+        let mut pipeline = Pipeline::new(Program::all(), Style::default());
+        pipeline.set_live(true);
+        pipeline.add(gate);
+        Ok(Self { container, pipeline, staged, ended: false, responder: None, done: false })
+    }
+
+    /// Arms the probe, lets the specimen go, and watches until nothing of it is left.
+    fn observe(&mut self, how: &How, stop: &Stop) -> Result<(Outcome, Vec<String>)> {
+        let pid = u32::try_from(self.container.pid()).unwrap_or(0);
+        // All of its events and, of everybody else's, none.
+        let mut interest = EventInterest { state: false, ..Program::all().event_interest() };
+        interest.snaplen = 256;
+        interest.pids = Some(vec![pid]);
+        interest.follow = true;
+        let options = LiveOptions { cache: config::cache(), ring_bytes: RING, ..LiveOptions::default() };
+        let mut live = Live::open(&interest, &options)?;
+        crate::output::notes(live.notes());
+        let handle = live.handle();
+        if how.network == "fake" {
+            self.responder = Some(Responder::start(self.container.pid())?);
+        }
+        self.container.start()?;
+        let started = Instant::now();
+        let timeout = Duration::from_secs_f64(how.timeout);
+        let mut limit = None;
+        loop {
+            let step = self
+                .pipeline
+                .step(&mut live, |error| CliError::failed("cannot read live events").because(error))?;
+            if step != Step::More {
+                break;
+            }
+            if self.ended {
+                continue;
+            }
+            let late = started.elapsed() >= timeout;
+            let full = self.staged.is_full();
+            if limit.is_none() {
+                limit = late.then(|| "time".to_owned()).or_else(|| full.then(|| "disk".to_owned()));
+            }
+            if late || stop.is_asked() {
+                self.container.kill(9, true)?;
+            }
+            if self.container.status() == Status::Stopped {
+                self.ended = true;
+                handle.stop();
+            }
+        }
+        let code = self.container.attend(None)?;
+        drop(live);
+        let log = self.responder.take().map(Responder::stop).unwrap_or_default();
+        let signal = (code > 128).then(|| i32::from(code) - 128);
+        let exit_code = signal.is_none().then(|| i32::from(code));
+        Ok((Outcome { exit_code, signal, limit, lost: 0 }, log))
+    }
+
+    /// Kills what is left, completes the capture, removes the container; the limit that its cgroups counted.
+    fn end(mut self) -> Option<String> {
+        let finished = self.pipeline.finish();
+        if let Err(error) = finished {
+            error.report();
+        }
+        let counted = counted(&self.container);
+        self.remove();
+        counted
+    }
+
+    fn remove(&mut self) {
+        if !std::mem::replace(&mut self.done, true)
+            && let Err(error) = self.container.delete(true)
+        {
+            eprintln!("nabe: warning: the sandbox's container cannot be removed: {}", error.line());
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if let Some(responder) = self.responder.take() {
+            responder.stop();
+        }
+        self.remove();
+    }
+}
+
+/// A limit that the kernel enforced, as the cgroups counted it.
+fn counted(container: &Container) -> Option<String> {
+    let value = |path: PathBuf, key: &str| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        line.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let directories: Vec<&Path> = container.state().cgroup_paths.directories().collect();
+    let any = |file: &str, key: &str| directories.iter().any(|path| value(path.join(file), key) > 0);
+    if any("memory.oom_control", "oom_kill ") || any("memory.events", "oom_kill ") {
+        return Some("memory".into());
+    }
+    any("pids.events", "max ").then(|| "pids".into())
+}
+
+/// Makes the container with the specimen's output going to files.
+fn create(args: &Args, staged: &Staged, image_env: Vec<String>) -> Result<Container> {
+    let how = &args.how;
+    let (uid, gid) = user(&how.user)?;
+    let allowance = Allowance {
+        memory: i64::try_from(how.memory).unwrap_or(i64::MAX),
+        cpus: how.cpus,
+        pids: i64::from(how.pids),
+        uid,
+        gid,
+    };
+    let mut env = image_env;
+    if env.is_empty() {
+        env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
+        env.push("LANG=C.UTF-8".into());
+    }
+    env.push("TERM=dumb".into());
+    env.extend(how.env.iter().cloned());
+    let mut words = vec![staged.program.clone()];
+    words.extend(args.args.iter().cloned());
+    let binds = how.mount.iter().map(|text| bind(text)).collect::<Result<Vec<_>>>()?;
+    let own = std::process::id().to_string();
+    let cwd = PathBuf::from(format!("/{PLACE}"));
+    let spec = spec::spec(staged.root(), words, env, cwd, binds, &allowance, runner(&own).unwrap_or(own.clone()));
+    let bundle = Bundle::of(&staged.own(), spec)?;
+    let options = Options { init: true, linger: true, ..Options::default() };
+    nabe_runtime::protect()?;
+    let created = quiet(staged, || Container::create(&format!("sandbox-{own}"), &bundle, &options))??;
+    for warning in created.warnings {
+        eprintln!("nabe: note: {warning}");
+    }
+    Ok(created.container)
+}
+
+/// Calls `then` while our own first three descriptors are what the specimen is to have.
+fn quiet<T>(staged: &Staged, then: impl FnOnce() -> T) -> Result<T> {
+    let fail = |error: io::Error| CliError::failed("cannot set the specimen's output up").because(&error);
+    let keep = |fd: std::os::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|e| fail(e.into()));
+    let (input, output, errors) =
+        (keep(io::stdin().as_fd())?, keep(io::stdout().as_fd())?, keep(io::stderr().as_fd())?);
+    let open = |name: &str| {
+        File::options().append(true).create(true).open(staged.output(name)).map_err(fail)
+    };
+    let (null, to, errors_to) = (File::open("/dev/null").map_err(fail)?, open("stdout")?, open("stderr")?);
+    let set = |input: std::os::fd::BorrowedFd<'_>, output: std::os::fd::BorrowedFd<'_>, errors: std::os::fd::BorrowedFd<'_>| {
+        rustix::stdio::dup2_stdin(input)
+            .and_then(|()| rustix::stdio::dup2_stdout(output))
+            .and_then(|()| rustix::stdio::dup2_stderr(errors))
+            .map_err(|error| fail(error.into()))
+    };
+    set(null.as_fd(), to.as_fd(), errors_to.as_fd())?;
+    let done = then();
+    set(input.as_fd(), output.as_fd(), errors.as_fd())?;
+    Ok(done)
+}
+
+fn user(text: &str) -> Result<(u32, u32)> {
+    let wrong = || CliError::usage(format_args!("--user {text}: UID or UID:GID, below 65536"));
+    let number = |part: &str| part.parse::<u32>().ok().filter(|id| *id < 65_536).ok_or_else(wrong);
+    match text.split_once(':') {
+        Some((uid, gid)) => Ok((number(uid)?, number(gid)?)),
+        None => number(text).map(|id| (id, id)),
+    }
+}
+
+/// `HOST:INSIDE[:rw]`.
+fn bind(text: &str) -> Result<Mount> {
+    let wrong = || CliError::usage(format_args!("--mount {text}: HOST:INSIDE, :rw behind it to write"));
+    let (rest, mode) = match text.strip_suffix(":rw") {
+        Some(rest) => (rest, "rw"),
+        None => (text.strip_suffix(":ro").unwrap_or(text), "ro"),
+    };
+    let (host, inside) = rest.split_once(':').filter(|(_, inside)| inside.starts_with('/')).ok_or_else(wrong)?;
+    let host = fs::canonicalize(host).map_err(|error| CliError::file("mount", Path::new(host), &error))?;
+    let options = ["rbind", mode, "nosuid", "nodev"].map(str::to_owned).to_vec();
+    Ok(Mount { destination: inside.into(), kind: "bind".into(), source: Some(host), options, ..Mount::default() })
+}
+
+/// Stands before the recorder: nothing passes before the specimen's first instruction, and nothing of the
+/// container's init ever.
+struct Gate {
+    recorder: Recorder,
+    /// The container's first process.
+    init: i64,
+    open: Rc<Cell<bool>>,
+    /// Where programs from memory are copied to.
+    memory: PathBuf,
+    copied: RefCell<usize>,
+}
+
+impl Gate {
+    /// Copies a program that is in memory only while the process is there.
+    fn copy(&self, seen: &Seen<'_>) {
+        let number = |field| match seen.get(field, None) {
+            Value::Int(number) => Some(number),
+            _ => None,
+        };
+        let mut copied = self.copied.borrow_mut();
+        let (Some(pid), true) = (number(p::PID), *copied < MAX_MEMORY.0) else { return };
+        let exe = PathBuf::from(format!("/proc/{pid}/exe"));
+        let Ok(file) = File::open(&exe) else { return };
+        // Only what no directory has.
+        let name = fs::read_link(&exe).unwrap_or_default().to_string_lossy().into_owned();
+        if !name.starts_with("/memfd:") || file.metadata().map_or(0, |m| m.size()) > MAX_MEMORY.1 {
+            return;
+        }
+        let path = self.memory.join(copied.to_string());
+        let done = fs::create_dir_all(&self.memory)
+            .and_then(|()| File::create(&path))
+            .and_then(|mut to| io::copy(&mut &file, &mut to))
+            .and_then(|_| fs::write(path.with_extension("name"), format!("{name} of process {pid}")));
+        *copied += usize::from(done.is_ok());
+    }
+}
+
+impl Sink for Gate {
+    fn wants(&self) -> Wants {
+        Wants::All
+    }
+    fn item(&mut self, item: &Item<'_>, stream: &Stream) -> Result<()> {
+        self.recorder.item(item, stream)
+    }
+    fn seen(&mut self, seen: &Seen<'_>) -> Result<()> {
+        let event = seen.event();
+        if event.tid == self.init {
+            return self.recorder.other(seen, false);
+        }
+        let executes = matches!(event.id.name(), "execve" | "execveat") && event.signed(0) == Some(0);
+        if executes && !event.id.is_enter() {
+            self.open.set(true);
+            self.copy(seen);
+        }
+        if self.open.get() { self.recorder.seen(seen) } else { self.recorder.other(seen, false) }
+    }
+    fn other(&mut self, seen: &Seen<'_>, selected: bool) -> Result<()> {
+        self.recorder.other(seen, selected)
+    }
+    fn idle(&mut self, live: bool, stream: &Stream) -> Result<()> {
+        self.recorder.idle(live, stream)
+    }
+    fn finish(&mut self, stream: &Stream) -> Result<()> {
+        self.recorder.finish(stream)
+    }
+}
