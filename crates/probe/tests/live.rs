@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 use nabe_event::item::{Item, Target};
 use nabe_event::source::{Account, Cause, EventInterest, EventSet, Source as _};
@@ -20,14 +21,19 @@ fn works(test: &str) -> bool {
         eprintln!("SKIP {test}: live events are for x86_64 so far");
         return false;
     }
-    match check() {
-        Ok(()) => true,
+    // Asked once: it loads every program that keeping the state takes.
+    static LACK: OnceLock<Option<String>> = OnceLock::new();
+    let lack = LACK.get_or_init(|| match check() {
+        Ok(()) => None,
         Err(Error::Programs(error @ (iter::Error::NoBtf | iter::Error::Capability { .. }))) => {
-            eprintln!("SKIP {test}: {error}");
-            false
+            Some(error.to_string())
         }
         Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+    });
+    if let Some(lack) = lack {
+        eprintln!("SKIP {test}: {lack}");
     }
+    lack.is_none()
 }
 
 /// A system call without libc's wrapper around it; errors come as in the kernel, negative.
