@@ -9,6 +9,9 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use crate::cell::Cell;
 
+/// A group: its keys and its results.
+pub type Row = (Vec<Cell>, Vec<Cell>);
+
 /// Groups that are kept at once.
 pub const MAX_GROUPS: usize = 1 << 16;
 /// Values that all `distinct` columns of a table remember together.
@@ -268,7 +271,7 @@ impl Groups {
 
     /// The groups in the order in which they were first seen: keys and results; and what is missing.
     /// Nothing is left.
-    pub fn take(&mut self) -> (Vec<(Vec<Cell>, Vec<Cell>)>, Dropped) {
+    pub fn take(&mut self) -> (Vec<Row>, Dropped) {
         let mut groups: Vec<Group> = self.groups.drain().map(|(_, group)| group).collect();
         groups.sort_by_key(|group| group.order);
         let rows = groups.into_iter().map(|group| {

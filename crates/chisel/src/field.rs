@@ -239,8 +239,11 @@ fn number(event: &dyn Fields, field: FieldId, arg: Option<&[u8]>) -> Option<i64>
     }
 }
 
+/// A field and its argument.
+type Resolved = (FieldId, Option<Box<[u8]>>);
+
 /// The field and its argument, in brackets or behind a further dot.
-fn resolve(name: &str) -> Result<(FieldId, Option<Box<[u8]>>), FieldError> {
+fn resolve(name: &str) -> Result<Resolved, FieldError> {
     if let Some((base, rest)) = name.split_once('[') {
         let Some(arg) = rest.strip_suffix(']') else {
             return Err(FieldError::Open { name: name.to_owned() });

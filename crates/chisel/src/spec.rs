@@ -175,7 +175,7 @@ impl Source<'_> {
     }
 
     fn keys(&self, table: &Table<'_>, known: &[&str]) -> Result<(), SpecError> {
-        match table.keys().find(|key| !known.contains(&&*key.get_ref().as_ref())) {
+        match table.keys().find(|key| !known.contains(&key.get_ref().as_ref())) {
             Some(key) => Err(self.unknown(key.span(), "key", key.get_ref(), known)),
             None => Ok(()),
         }

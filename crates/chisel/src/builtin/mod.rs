@@ -22,8 +22,11 @@ struct Coded {
     summary: &'static str,
     category: &'static str,
     arguments: &'static [Words],
-    make: fn(&'static str, &Setup) -> Result<Box<dyn View>, ViewError>,
+    make: Make,
 }
+
+/// Makes a view of that name.
+type Make = fn(&'static str, &Setup) -> Result<Box<dyn View>, ViewError>;
 
 /// An argument of a coded view: name, meaning, whether it may be left out.
 type Words = (&'static str, &'static str, bool);

@@ -30,7 +30,7 @@ static KEYS: &[(&str, &str)] = &[
     ("engine.gvisor.*", "-"),
     ("engine.modern_ebpf.cpus_for_each_buffer", "-"),
     ("engine.modern_ebpf.buf_size_preset", ""),
-    ("engine.modern_ebpf.drop_failed_exit", ""),
+    ("engine.modern_ebpf.drop_failed_exit", "-"),
     ("engine.modern_ebpf.disable_iterators", "-"),
     ("engine.replay.capture_file", ""),
     ("capture.enabled", ""),
@@ -271,7 +271,6 @@ pub struct Config {
     pub drops: Drops,
     pub plugins: Vec<Plugin>,
     pub snaplen: u32,
-    pub drop_failed_exit: bool,
     pub buffer_bytes: usize,
 }
 
@@ -337,7 +336,6 @@ impl Config {
             plugins,
             snaplen: u32::try_from(snaplen)
                 .map_err(|_| reader.wrong("falco_libs.snaplen", "expected a number up to 65000"))?,
-            drop_failed_exit: reader.flag("engine.modern_ebpf.drop_failed_exit", false)?,
             // Falco's presets double from 1 MiB on.
             buffer_bytes: 1 << (19 + preset),
             tree,

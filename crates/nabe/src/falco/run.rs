@@ -284,7 +284,7 @@ impl Detector {
             ..Options::default()
         };
         let mut live = Live::open(&self.of(interest), &options)?;
-        crate::output::notes(&live.notes());
+        crate::output::notes(live.notes());
         let handle = live.handle();
         let deadline = self.deadline()?;
         let result = loop {

@@ -32,7 +32,7 @@ fn open(interest: &EventInterest, ring_bytes: Option<usize>, own: bool) -> Resul
         options.ring_bytes = bytes;
     }
     let live = Live::open(interest, &options)?;
-    crate::output::notes(&live.notes());
+    crate::output::notes(live.notes());
     Ok(live)
 }
 

@@ -112,7 +112,7 @@ impl Progress for Shown {
 impl Drop for Shown {
     fn drop(&mut self) {
         if let Self::Bars(_, all) = self {
-            for bar in all.lock().unwrap_or_else(|broken| broken.into_inner()).values() {
+            for bar in all.get_mut().unwrap_or_else(|broken| broken.into_inner()).values() {
                 bar.abandon();
             }
         }

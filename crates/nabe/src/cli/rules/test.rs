@@ -196,7 +196,7 @@ fn read(path: &Path) -> Result<Vec<Test>> {
 
 fn one(node: &Node, path: &Path, common: &[String]) -> std::result::Result<Test, String> {
     let Kind::Map(entries) = &node.kind else { return Err("a test is a mapping".to_owned()) };
-    for key in entries.iter().filter_map(|(key, _)| key.text()).filter(|key| !KEYS.contains(key)) {
+    if let Some(key) = entries.iter().filter_map(|(key, _)| key.text()).find(|key| !KEYS.contains(key)) {
         let near = nearest(key, KEYS.iter().copied());
         let hint =
             near.map_or(format!("one of {}", KEYS.join(", ")), |near| format!("did you mean `{near}`?"));
@@ -212,12 +212,12 @@ fn one(node: &Node, path: &Path, common: &[String]) -> std::result::Result<Test,
     if rules.is_empty() {
         return Err("there are no `rules`, neither in the test nor above it".to_owned());
     }
-    let mut options = Options::default();
-    options.matching = match text("matching") {
+    let matching = match text("matching") {
         None | Some("first") => Matching::First,
         Some("all") => Matching::All,
         Some(other) => return Err(format!("`matching` is first or all, not `{other}`")),
     };
+    let mut options = Options { matching, ..Options::default() };
     for (key, enable) in [("disable", false), ("enable", true)] {
         let names = texts(node.get(key)).into_iter();
         options.switches.extend(names.map(|name| Switch { enable, which: Which::Name(name) }));
