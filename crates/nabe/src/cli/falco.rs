@@ -148,6 +148,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(code) = facts(args)? {
         return Ok(code);
     }
+    if !args.enabled_tags.is_empty() && !(args.disabled_rules.is_empty() && args.disabled_tags.is_empty()) {
+        return Err(CliError::failed(
+            "Runtime error: You can not specify both disabled (-D/-T) and enabled (-t) rules. Exiting.",
+        ));
+    }
     let usual = Path::new(FALCO_YAML);
     let path = args.config.clone().or_else(|| usual.exists().then(|| usual.to_path_buf()));
     let mut assignments = Vec::new();

@@ -82,6 +82,8 @@ pub struct Judge {
     lost: u64,
     account: Account,
     looked: Instant,
+    /// Losses ended the run: what is left of the batch is not judged.
+    ended: bool,
 }
 
 impl Judge {
@@ -99,6 +101,7 @@ impl Judge {
             lost: 0,
             account: Account::default(),
             looked: Instant::now(),
+            ended: false,
         }
     }
 
@@ -144,6 +147,7 @@ impl Judge {
         }
         if verdict.exit {
             eprintln!("Exiting.");
+            self.ended = true;
             self.shared.failed.store(true, Ordering::Relaxed);
         }
     }
@@ -170,11 +174,17 @@ impl Sink for Judge {
     }
 
     fn seen(&mut self, seen: &Seen<'_>) -> Result<()> {
+        if self.ended {
+            return Ok(());
+        }
         let event = seen.event();
         self.seen += 1;
         self.account.seen += 1;
         if self.watch.is_due(event.ts_ns) {
             self.look_at_losses(event.ts_ns);
+            if self.ended {
+                return Ok(());
+            }
         }
         if !self.events.contains(event.id) {
             self.loss(seen);
@@ -192,6 +202,9 @@ impl Sink for Judge {
     }
 
     fn other(&mut self, seen: &Seen<'_>, _: bool) -> Result<()> {
+        if self.ended {
+            return Ok(());
+        }
         if self.watch.is_due(seen.event().ts_ns) {
             self.look_at_losses(seen.event().ts_ns);
         }
