@@ -494,7 +494,12 @@ fn run_below_init(program: &Program, starter: &mut Option<Channel>, linger: bool
         Err(error) => return failed(error),
     };
     // SAFETY: this process was made with one thread and has made none.
-    match unsafe { sys::clone3(0, None) } {
+    let child = match unsafe { sys::clone3(0, None) } {
+        // SAFETY: as above.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => unsafe { sys::fork() },
+        result => result,
+    };
+    match child {
         Err(error) => failed(error),
         Ok(None) => {
             // The terminal's signals are for the program, not for us as well. All signals are still

@@ -62,6 +62,18 @@ pub(crate) fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// fork(2), for a process whose filter hides clone3(2), as Docker's does. `None` in the child.
+///
+/// # Safety
+/// The process must have one thread.
+pub(crate) unsafe fn fork() -> io::Result<Option<pid_t>> {
+    // SAFETY: with one thread the child has everything that the parent has.
+    match check(unsafe { libc::fork() }.into())? {
+        0 => Ok(None),
+        pid => Ok(Some(pid as pid_t)),
+    }
+}
+
 /// Joins the namespaces that `fd` stands for.
 pub(crate) fn setns(fd: BorrowedFd<'_>, flags: c_int) -> io::Result<()> {
     // SAFETY: takes integers only.

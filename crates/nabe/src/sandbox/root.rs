@@ -128,7 +128,7 @@ pub struct Plan<'a> {
 pub fn build(plan: &Plan<'_>) -> Result<Staged> {
     let base = PathBuf::from(format!("/run/nabe-sandbox-{}", std::process::id()));
     fs::create_dir_all(&base).map_err(fail("make", &base))?;
-    fs::set_permissions(&base, fs::Permissions::from_mode(0o700)).map_err(fail("protect", &base))?;
+    fs::set_permissions(&base, fs::Permissions::from_mode(0o711)).map_err(fail("protect", &base))?;
     let mut staged = Staged { base: base.clone(), program: String::new(), notes: Vec::new() };
     stage::private()?;
     for (part, bytes, inodes) in [("stage", 2 << 30, 1 << 20), ("disk", plan.disk, (plan.disk / 4096).max(4096))] {
