@@ -98,7 +98,11 @@ fn capabilities_are_exactly_those_of_the_configuration() {
         stage.config["process"]["capabilities"] = json!({"bounding": both, "effective": both, "permitted": both,
             "inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL"]});
         let text = stage.run().ok().text();
-        assert_eq!(["CapPrm", "CapEff", "CapBnd"].map(|name| read(&text, name)), [KILL, KILL, KILL | BIND], "{text}");
+        assert_eq!(
+            ["CapPrm", "CapEff", "CapBnd"].map(|name| read(&text, name)),
+            [KILL, KILL, KILL | BIND],
+            "{text}"
+        );
     });
 }
 
@@ -139,7 +143,8 @@ fn file_system() {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
         assert!(text.ends_with("inside\n"), "the host name: {text}");
-        let mount = |place: &str| text.lines().find(|line| line.contains(&format!(" on {place} "))).expect(place);
+        let mount =
+            |place: &str| text.lines().find(|line| line.contains(&format!(" on {place} "))).expect(place);
         assert!(mount("/given").contains("ro,nosuid"), "{text}");
         assert!(mount("/up").contains("noexec") && mount("/up").contains("size=64k"), "{text}");
         assert!(mount("/proc/sys").contains("(ro"), "{text}");
@@ -170,22 +175,27 @@ fn a_link_of_the_image_leads_nowhere() {
 
 #[test]
 fn seccomp() {
-    each("runtime::seccomp", "mkdir /tmp/a 2>/dev/null || echo refused; grep ^Seccomp: /proc/self/status", |stage| {
-        stage.config["linux"]["seccomp"] = json!({
-            "defaultAction": "SCMP_ACT_ALLOW",
-            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_AARCH64"],
-            "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
-        });
-        for no_new_privileges in [true, false] {
-            stage.config["process"]["noNewPrivileges"] = json!(no_new_privileges);
-            assert_eq!(stage.run().ok().text(), "refused\nSeccomp:\t2\n");
-        }
-        // By argument: kill(2) with signal 0 only.
-        stage.config["process"]["args"] = json!(["sh", "-c", "kill -0 1 && echo zero; kill -CONT 1 2>/dev/null || echo refused"]);
-        stage.config["linux"]["seccomp"]["syscalls"] = json!([
+    each(
+        "runtime::seccomp",
+        "mkdir /tmp/a 2>/dev/null || echo refused; grep ^Seccomp: /proc/self/status",
+        |stage| {
+            stage.config["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_AARCH64"],
+                "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
+            });
+            for no_new_privileges in [true, false] {
+                stage.config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+                assert_eq!(stage.run().ok().text(), "refused\nSeccomp:\t2\n");
+            }
+            // By argument: kill(2) with signal 0 only.
+            stage.config["process"]["args"] =
+                json!(["sh", "-c", "kill -0 1 && echo zero; kill -CONT 1 2>/dev/null || echo refused"]);
+            stage.config["linux"]["seccomp"]["syscalls"] = json!([
             {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 1, "value": 0, "op": "SCMP_CMP_NE"}]}]);
-        assert_eq!(stage.run().ok().text(), "zero\nrefused\n");
-    });
+            assert_eq!(stage.run().ok().text(), "zero\nrefused\n");
+        },
+    );
 }
 
 #[test]
@@ -200,7 +210,8 @@ fn hooks_run_in_their_order() {
         for kind in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
             hooks[kind] = hook(kind);
         }
-        hooks["startContainer"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", "cat >/inside"], "env": ["PATH=/bin"]}]);
+        hooks["startContainer"] =
+            json!([{"path": "/bin/sh", "args": ["sh", "-c", "cat >/inside"], "env": ["PATH=/bin"]}]);
         stage.config["hooks"] = hooks;
         let inside: Value = serde_json::from_str(stage.run().ok().text().trim()).expect("a state");
         assert_eq!(inside["status"], "created");
@@ -212,7 +223,8 @@ fn hooks_run_in_their_order() {
             .collect();
         // runc 1.1 looks before the program has taken over.
         let started = if stage.runtime == "runc" { "created" } else { "running" };
-        let seen: Vec<(&str, &str)> = lines.iter().map(|(kind, state)| (*kind, state["status"].as_str().unwrap_or(""))).collect();
+        let seen: Vec<(&str, &str)> =
+            lines.iter().map(|(kind, state)| (*kind, state["status"].as_str().unwrap_or(""))).collect();
         let expected = [
             ("prestart", "creating"),
             ("createRuntime", "creating"),
@@ -221,9 +233,13 @@ fn hooks_run_in_their_order() {
             ("poststop", "stopped"),
         ];
         assert_eq!(seen, expected);
-        assert!(lines.iter().take(4).all(|(_, state)| state["pid"] == inside["pid"] || stage.runtime == "runc"), "{lines:?}");
+        assert!(
+            lines.iter().take(4).all(|(_, state)| state["pid"] == inside["pid"] || stage.runtime == "runc"),
+            "{lines:?}"
+        );
 
-        stage.config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 1"]}]});
+        stage.config["hooks"] =
+            json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 1"]}]});
         let run = stage.run();
         assert_ne!(run.status, Some(0));
         assert!(run.stderr.contains("no"), "{}", run.stderr);
@@ -249,11 +265,28 @@ fn limits_are_in_the_cgroups() {
         let value = |controller: &str, file: &str| read(controller, file).unwrap_or_default();
         assert_eq!(value("pids", "pids.max"), "23");
         assert_eq!(value("memory", "memory.limit_in_bytes"), "67108864");
-        assert_eq!((value("cpu", "cpu.shares"), value("cpu", "cpu.cfs_quota_us")), ("512".into(), "20000".into()));
+        assert_eq!(
+            (value("cpu", "cpu.shares"), value("cpu", "cpu.cfs_quota_us")),
+            ("512".into(), "20000".into())
+        );
         let devices = value("devices", "devices.list");
         assert!(devices.contains("c 1:3 rwm") && !devices.contains("a *:*"), "{devices}");
-        stage.call(&["update", "--pids-limit", "29", "--memory", "134217728", "--memory-swap", "134217728", &id]).ok();
-        assert_eq!((value("pids", "pids.max"), value("memory", "memory.limit_in_bytes")), ("29".into(), "134217728".into()));
+        stage
+            .call(&[
+                "update",
+                "--pids-limit",
+                "29",
+                "--memory",
+                "134217728",
+                "--memory-swap",
+                "134217728",
+                &id,
+            ])
+            .ok();
+        assert_eq!(
+            (value("pids", "pids.max"), value("memory", "memory.limit_in_bytes")),
+            ("29".into(), "134217728".into())
+        );
         let stats = stage.call(&["events", "--stats", &id]).ok().json();
         assert_eq!((&stats["type"], &stats["data"]["pids"]["limit"]), (&json!("stats"), &json!(29)));
         assert!(stats["data"]["cpu"]["usage"]["total"].as_u64().is_some_and(|total| total > 0), "{stats}");
@@ -267,20 +300,24 @@ fn limits_are_in_the_cgroups() {
 
 #[test]
 fn user_namespaces_map_ids() {
-    each("runtime::userns", "id -u; cat /proc/self/uid_map; touch /tmp/mine && stat -c %u /tmp/mine", |stage| {
-        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
-        stage.config["linux"]["uidMappings"] = map.clone();
-        stage.config["linux"]["gidMappings"] = map;
-        let namespaces = stage.config["linux"]["namespaces"].as_array_mut().expect("namespaces");
-        namespaces.push(json!({"type": "user"}));
-        let rootfs = stage.path().join("rootfs");
-        Run::of(command("chown").arg("-R").arg("100000:100000").arg(&rootfs)).ok();
-        let text = stage.run().ok().text();
-        let words: Vec<&str> = text.split_whitespace().collect();
-        assert_eq!(words, ["0", "0", "100000", "1000", "0"]);
-        use std::os::unix::fs::MetadataExt as _;
-        assert_eq!(rootfs.join("tmp/mine").metadata().expect("the file").uid(), 100_000);
-    });
+    each(
+        "runtime::userns",
+        "id -u; cat /proc/self/uid_map; touch /tmp/mine && stat -c %u /tmp/mine",
+        |stage| {
+            let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+            stage.config["linux"]["uidMappings"] = map.clone();
+            stage.config["linux"]["gidMappings"] = map;
+            let namespaces = stage.config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+            namespaces.push(json!({"type": "user"}));
+            let rootfs = stage.path().join("rootfs");
+            Run::of(command("chown").arg("-R").arg("100000:100000").arg(&rootfs)).ok();
+            let text = stage.run().ok().text();
+            let words: Vec<&str> = text.split_whitespace().collect();
+            assert_eq!(words, ["0", "0", "100000", "1000", "0"]);
+            use std::os::unix::fs::MetadataExt as _;
+            assert_eq!(rootfs.join("tmp/mine").metadata().expect("the file").uid(), 100_000);
+        },
+    );
 }
 
 #[test]
@@ -290,11 +327,26 @@ fn exec_joins() {
         let cgroups = |text: String| text.lines().filter(|line| line.contains(&id)).count();
         assert!(cgroups(stage.call(&["exec", &id, "cat", "/proc/self/cgroup"]).ok().text()) > 0);
         assert_eq!(stage.call(&["exec", &id, "sh", "-c", "exit 9"]).status, Some(9));
-        let run = stage.call(&["exec", "-e", "A=b", "--cwd", "/tmp", "-u", "1000:1001", &id, "sh", "-c", "id -u; id -g; pwd; echo $A"]);
+        let run = stage.call(&[
+            "exec",
+            "-e",
+            "A=b",
+            "--cwd",
+            "/tmp",
+            "-u",
+            "1000:1001",
+            &id,
+            "sh",
+            "-c",
+            "id -u; id -g; pwd; echo $A",
+        ]);
         assert_eq!(run.ok().text(), "1000\n1001\n/tmp\nb\n");
         let capabilities = stage.call(&["exec", &id, "grep", "CapBnd", "/proc/self/status"]).ok().text();
         assert_eq!(capabilities, "CapBnd:\t0000000000000420\n");
-        let capabilities = stage.call(&["exec", "--cap", "CAP_CHOWN", &id, "grep", "CapEff", "/proc/self/status"]).ok().text();
+        let capabilities = stage
+            .call(&["exec", "--cap", "CAP_CHOWN", &id, "grep", "CapEff", "/proc/self/status"])
+            .ok()
+            .text();
         assert_eq!(capabilities, "CapEff:\t0000000000000421\n");
         std::fs::write(
             stage.path().join("process.json"),
@@ -321,7 +373,8 @@ fn console(listener: &std::os::unix::net::UnixListener) -> std::fs::File {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut bytes = [0; 64];
-    recvmsg(&stream, &mut [std::io::IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC).expect("a message");
+    recvmsg(&stream, &mut [std::io::IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        .expect("a message");
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(mut fds) = message {
             return fds.next().expect("a descriptor").into();
@@ -332,61 +385,88 @@ fn console(listener: &std::os::unix::net::UnixListener) -> std::fs::File {
 
 #[test]
 fn terminals_are_handed_over() {
-    each("runtime::console", "tty; test -c /dev/console && echo console; read -r line; echo got $line", |stage| {
-        stage.config["process"]["terminal"] = json!(true);
-        stage.write();
-        let id = stage.id();
-        assert_ne!(stage.call_apart(&["create", &id]).status, Some(0), "a detached terminal needs a socket");
-        let path = stage.path().join("console.sock");
-        let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
-        let mut child = stage.command(&["run", "-d", "--console-socket", "console.sock", &id]);
-        let mut child = child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
-        let mut master = console(&listener);
-        assert!(child.wait().expect("it ends").success());
-        master.write_all(b"hello\n").expect("written");
-        let mut text = String::new();
-        let mut bytes = [0; 256];
-        while let Ok(length @ 1..) = std::io::Read::read(&mut master, &mut bytes) {
-            text.push_str(&String::from_utf8_lossy(&bytes[..length]));
-        }
-        for word in ["/dev/pts/0", "console", "got hello"] {
-            assert!(text.contains(word), "{word}: {text}");
-        }
-    });
+    each(
+        "runtime::console",
+        "tty; test -c /dev/console && echo console; read -r line; echo got $line",
+        |stage| {
+            stage.config["process"]["terminal"] = json!(true);
+            stage.write();
+            let id = stage.id();
+            assert_ne!(
+                stage.call_apart(&["create", &id]).status,
+                Some(0),
+                "a detached terminal needs a socket"
+            );
+            let path = stage.path().join("console.sock");
+            let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+            let mut child = stage.command(&["run", "-d", "--console-socket", "console.sock", &id]);
+            let mut child = child
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("it runs");
+            let mut master = console(&listener);
+            assert!(child.wait().expect("it ends").success());
+            master.write_all(b"hello\n").expect("written");
+            let mut text = String::new();
+            let mut bytes = [0; 256];
+            while let Ok(length @ 1..) = std::io::Read::read(&mut master, &mut bytes) {
+                text.push_str(&String::from_utf8_lossy(&bytes[..length]));
+            }
+            for word in ["/dev/pts/0", "console", "got hello"] {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+        },
+    );
 }
 
 #[test]
 fn signals_are_handed_on() {
-    each("runtime::signals", "trap 'echo usr1; exit 11' USR1; echo ready; while :; do sleep 0.05; done", |stage| {
-        stage.write();
-        let id = stage.id();
-        let mut child = stage.command(&["run", &id]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it runs");
-        let mut out = child.stdout.take().expect("its output");
-        let mut bytes = [0; 6];
-        std::io::Read::read_exact(&mut out, &mut bytes).expect("a word");
-        assert_eq!(&bytes, b"ready\n");
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::USR1).expect("sent");
-        let mut rest = String::new();
-        std::io::Read::read_to_string(&mut out, &mut rest).expect("the rest");
-        assert_eq!((rest.as_str(), child.wait().expect("it ends").code()), ("usr1\n", Some(11)));
-    });
+    each(
+        "runtime::signals",
+        "trap 'echo usr1; exit 11' USR1; echo ready; while :; do sleep 0.05; done",
+        |stage| {
+            stage.write();
+            let id = stage.id();
+            let mut child = stage
+                .command(&["run", &id])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("it runs");
+            let mut out = child.stdout.take().expect("its output");
+            let mut bytes = [0; 6];
+            std::io::Read::read_exact(&mut out, &mut bytes).expect("a word");
+            assert_eq!(&bytes, b"ready\n");
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::USR1).expect("sent");
+            let mut rest = String::new();
+            std::io::Read::read_to_string(&mut out, &mut rest).expect("the rest");
+            assert_eq!((rest.as_str(), child.wait().expect("it ends").code()), ("usr1\n", Some(11)));
+        },
+    );
 }
 
 #[test]
 fn descriptors_do_not_leak() {
     // readlink sees its own directory descriptor neither in busybox's ls nor here: count what is above 2.
-    each("runtime::descriptors", "cd /proc/self/fd; for fd in *; do test $fd -gt 9 || echo $fd; done; readlink /proc/self/cwd", |stage| {
-        let text = stage.run().ok().text();
-        let open: Vec<&str> = text.lines().filter(|line| line.chars().all(|c| c.is_ascii_digit())).collect();
-        assert!(open.iter().all(|fd| ["0", "1", "2", "3"].contains(fd)), "{text}");
-        // CVE-2024-21626: a working directory through a leaked descriptor.
-        for fd in 3..16 {
-            stage.config["process"]["cwd"] = json!(format!("/proc/self/fd/{fd}"));
-            stage.config["process"]["args"] = json!(["sh", "-c", "pwd -P; ls ../../../etc/shadow"]);
-            assert_ne!(stage.run().status, Some(0), "{fd}");
-        }
-    });
+    each(
+        "runtime::descriptors",
+        "cd /proc/self/fd; for fd in *; do test $fd -gt 9 || echo $fd; done; readlink /proc/self/cwd",
+        |stage| {
+            let text = stage.run().ok().text();
+            let open: Vec<&str> =
+                text.lines().filter(|line| line.chars().all(|c| c.is_ascii_digit())).collect();
+            assert!(open.iter().all(|fd| ["0", "1", "2", "3"].contains(fd)), "{text}");
+            // CVE-2024-21626: a working directory through a leaked descriptor.
+            for fd in 3..16 {
+                stage.config["process"]["cwd"] = json!(format!("/proc/self/fd/{fd}"));
+                stage.config["process"]["args"] = json!(["sh", "-c", "pwd -P; ls ../../../etc/shadow"]);
+                assert_ne!(stage.run().status, Some(0), "{fd}");
+            }
+        },
+    );
 }
 
 /// One test needs the machine's own tools only.
@@ -431,7 +511,12 @@ fn killed_at_any_moment_it_leaves_nothing() {
     for micros in (0..40).map(|step| step * 700) {
         let id = stage.id();
         let mut command = stage.command(&["create", &id]);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it runs");
         std::thread::sleep(std::time::Duration::from_micros(micros));
         child.kill().expect("killed");
         child.wait().expect("it ends");
@@ -440,9 +525,12 @@ fn killed_at_any_moment_it_leaves_nothing() {
         assert!(!stage.root().join(&id).exists(), "after {micros} µs");
     }
     let root = stage.path().join("rootfs").display().to_string();
-    wait_until("gone", || !std::fs::read_dir("/proc").expect("processes").flatten().any(|process| {
-        std::fs::read_link(process.path().join("root")).is_ok_and(|link| link.display().to_string() == root)
-    }));
+    wait_until("gone", || {
+        !std::fs::read_dir("/proc").expect("processes").flatten().any(|process| {
+            std::fs::read_link(process.path().join("root"))
+                .is_ok_and(|link| link.display().to_string() == root)
+        })
+    });
 }
 
 #[test]
@@ -456,13 +544,22 @@ fn errors_are_told_as_engines_want_them() {
     stage.write();
     let log = stage.path().join("log");
     let mut command = command(NABE);
-    command.arg("--root").arg(stage.root()).arg("--log").arg(&log).args(["--log-format", "json", "create", "--bundle"]);
+    command.arg("--root").arg(stage.root()).arg("--log").arg(&log).args([
+        "--log-format",
+        "json",
+        "create",
+        "--bundle",
+    ]);
     let run = Run::of(command.arg(stage.path()).arg(&id));
     assert_eq!(run.status, Some(1));
     assert!(run.stderr.contains("linux.namespaces[1].type"), "{}", run.stderr);
-    let line: Value = serde_json::from_str(std::fs::read_to_string(&log).expect("a log").trim()).expect("JSON");
+    let line: Value =
+        serde_json::from_str(std::fs::read_to_string(&log).expect("a log").trim()).expect("JSON");
     assert_eq!(line["level"], "error");
-    assert!(line["msg"].as_str().is_some_and(|text| text.contains("linux.namespaces[1].type: unknown variant")), "{line}");
+    assert!(
+        line["msg"].as_str().is_some_and(|text| text.contains("linux.namespaces[1].type: unknown variant")),
+        "{line}"
+    );
     assert!(!stage.root().join(&id).exists());
     for (arguments, words) in [
         (&["start", "nosuch"][..], "does not exist"),
@@ -504,7 +601,12 @@ fn an_ordinary_user_may() {
     std::fs::write(&file, config.to_string()).expect("a config");
     let run = nabe(&["run", "mine"]);
     let words: Vec<String> = run.text().split_whitespace().map(str::to_owned).collect();
-    assert_eq!((run.status, words), (Some(3), ["0", "0", "65534", "1", "nabe"].map(str::to_owned).to_vec()), "{}", run.stderr);
+    assert_eq!(
+        (run.status, words),
+        (Some(3), ["0", "0", "65534", "1", "nabe"].map(str::to_owned).to_vec()),
+        "{}",
+        run.stderr
+    );
     assert_eq!(std::fs::read_dir(home.join("nabe")).expect("states").count(), 0);
 }
 
@@ -519,7 +621,11 @@ fn nabe_ps_knows_its_own() {
     command.env("NABE_ENGINE_ROOTS", format!("nabe={}", stage.root().display()));
     let row = Run::of(&mut command).ok().json()[0].clone();
     assert_eq!((&row["container.name"], &row["container.image"]), (&json!(id), &json!("shop:7")), "{row}");
-    assert_eq!((&row["container.runtime"], &row["container.labels"]["team"]), (&json!("nabe"), &json!("blue")), "{row}");
+    assert_eq!(
+        (&row["container.runtime"], &row["container.labels"]["team"]),
+        (&json!("nabe"), &json!("blue")),
+        "{row}"
+    );
 }
 
 /// The engines with nabe as their runtime.
@@ -535,18 +641,39 @@ fn docker_runs_it() {
     let test = "runtime::docker";
     let Some(engines) = engines(test, "docker") else { return };
     let id = engines.run(&["docker-run", "one", "--memory", "64m", "--pids-limit", "50"]);
-    assert_eq!(engines.run(&["docker", "inspect", "-f", "{{.HostConfig.Runtime}} {{.State.Running}}", "one"]), "nabe true");
+    assert_eq!(
+        engines.run(&["docker", "inspect", "-f", "{{.HostConfig.Runtime}} {{.State.Running}}", "one"]),
+        "nabe true"
+    );
     assert_eq!(engines.run(&["docker", "exec", "one", "id", "-u"]), "0");
-    assert_eq!(engines.run(&["docker", "exec", "-u", "7", "-e", "A=b", "one", "sh", "-c", "id -u; echo $A"]), "7\nb");
+    assert_eq!(
+        engines.run(&["docker", "exec", "-u", "7", "-e", "A=b", "one", "sh", "-c", "id -u; echo $A"]),
+        "7\nb"
+    );
     assert!(engines.run(&["docker", "top", "one"]).contains("sleep 100000"));
-    assert!(engines.run(&["docker", "stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", "one"]).contains("64MiB"));
+    assert!(
+        engines
+            .run(&["docker", "stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", "one"])
+            .contains("64MiB")
+    );
     engines.run(&["docker", "pause", "one"]);
     engines.run(&["docker", "unpause", "one"]);
     engines.run(&["docker", "update", "--memory", "128m", "--memory-swap", "128m", "one"]);
     engines.run(&["docker", "kill", "one"]);
     assert_eq!(engines.run(&["docker", "wait", "one"]), "137");
     engines.run(&["docker", "rm", "one"]);
-    let said = engines.run(&["docker", "run", "--name", "two", "--network", "none", "nabe-test:1", "sh", "-c", "echo hello; grep -c . /proc/self/uid_map"]);
+    let said = engines.run(&[
+        "docker",
+        "run",
+        "--name",
+        "two",
+        "--network",
+        "none",
+        "nabe-test:1",
+        "sh",
+        "-c",
+        "echo hello; grep -c . /proc/self/uid_map",
+    ]);
     assert_eq!(said, "hello\n1");
     assert_eq!(engines.run(&["docker", "logs", "two"]), "hello\n1");
     engines.run(&["docker", "rm", "two"]);
@@ -580,7 +707,10 @@ fn containerd_runs_it() {
     engines.run(&["ctr-run", "nabetest", "one"]);
     let pid = engines.run(&["pid", "ctr", "one", "nabetest"]);
     assert!(!pid.is_empty());
-    assert_eq!(engines.run(&["ctr", "-n", "nabetest", "task", "exec", "--exec-id", "e", "one", "id", "-u"]), "0");
+    assert_eq!(
+        engines.run(&["ctr", "-n", "nabetest", "task", "exec", "--exec-id", "e", "one", "id", "-u"]),
+        "0"
+    );
     assert!(engines.run(&["ctr", "-n", "nabetest", "task", "ps", "one"]).contains(&pid));
     engines.run(&["ctr", "-n", "nabetest", "task", "kill", "-s", "KILL", "one"]);
     wait_until("stopped", || engines.run(&["ctr", "-n", "nabetest", "task", "ls"]).contains("STOPPED"));

@@ -8,11 +8,46 @@ use crate::sys::{self, Sets};
 
 /// Names by number, from linux/capability.h.
 const NAMES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
@@ -65,7 +100,8 @@ impl Wanted {
             inheritable: set(&config.inheritable),
         };
         wanted.ambient = set(&config.ambient);
-        wanted.warnings = unknown.iter().map(|name| format!("unknown capability {name} is left out")).collect();
+        wanted.warnings =
+            unknown.iter().map(|name| format!("unknown capability {name} is left out")).collect();
         wanted
     }
 
@@ -124,7 +160,9 @@ mod tests {
 
     #[test]
     fn names_have_the_kernels_numbers() {
-        for (name, number) in [("CAP_CHOWN", 0), ("cap_sys_admin", 21), ("BPF", 39), ("CAP_CHECKPOINT_RESTORE", 40)] {
+        for (name, number) in
+            [("CAP_CHOWN", 0), ("cap_sys_admin", 21), ("BPF", 39), ("CAP_CHECKPOINT_RESTORE", 40)]
+        {
             assert_eq!(bit(name), Some(1 << number), "{name}");
         }
         assert_eq!(bit("CAP_SYS_ADMIN"), Some(SYS_ADMIN));

@@ -209,13 +209,19 @@ impl Cgroup {
             };
             match made {
                 Err(error)
-                    if lenient && matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+                    if lenient
+                        && matches!(
+                            error.kind(),
+                            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                        ) =>
                 {
                     for key in &hierarchy.keys {
                         self.paths.remove(key);
                     }
                 }
-                result => result.map_err(|source| Error::File { what: "make", path: path.clone(), source })?,
+                result => {
+                    result.map_err(|source| Error::File { what: "make", path: path.clone(), source })?
+                }
             }
         }
         Ok(())
@@ -243,7 +249,9 @@ impl Cgroup {
 
     /// Process ids in the cgroup and those below it, as the host counts.
     pub(crate) fn processes(&self) -> Vec<i32> {
-        let Some((path, _)) = self.controller("pids").filter(|(path, _)| path.is_dir()) else { return Vec::new() };
+        let Some((path, _)) = self.controller("pids").filter(|(path, _)| path.is_dir()) else {
+            return Vec::new();
+        };
         let mut found = Vec::new();
         collect(path, &mut found);
         found.sort_unstable();
@@ -266,7 +274,8 @@ impl Cgroup {
         let start = Instant::now();
         loop {
             write(&path.join(file), word)?;
-            let now = std::fs::read_to_string(path.join(asked)).step(|| format!("read {asked} of {}", path.display()))?;
+            let now = std::fs::read_to_string(path.join(asked))
+                .step(|| format!("read {asked} of {}", path.display()))?;
             if now.lines().any(|line| line == done) {
                 return Ok(());
             }
@@ -338,9 +347,20 @@ impl Doors {
     /// Enters the v1 hierarchies; the caller has one thread.
     pub(crate) fn enter(&mut self) -> Result<()> {
         for (path, tasks) in &mut self.tasks {
-            tasks.write_all(b"0").map_err(|source| Error::File { what: "enter", path: path.clone(), source })?;
+            tasks.write_all(b"0").map_err(|source| Error::File {
+                what: "enter",
+                path: path.clone(),
+                source,
+            })?;
         }
         Ok(())
+    }
+}
+
+/// Device rules through both of their forms.
+pub(crate) fn fuzz_rules(rules: &[crate::spec::DeviceRule]) {
+    if let Ok(rules) = device::with_defaults(rules) {
+        device::fuzz_program(&rules);
     }
 }
 

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,8 +53,12 @@ impl Told {
             Error::Exec { program, why } => Self::Exec(program.clone(), why.clone()),
             Error::Config { at, why } => Self::Config(at.clone(), why.clone()),
             Error::Hook { kind, path, why } => Self::Hook((*kind).into(), path.clone(), why.clone()),
-            Error::Step { what, source } => Self::Step(what.clone(), source.raw_os_error(), source.to_string()),
-            Error::File { source, .. } => Self::Step(error.to_string(), source.raw_os_error(), source.to_string()),
+            Error::Step { what, source } => {
+                Self::Step(what.clone(), source.raw_os_error(), source.to_string())
+            }
+            Error::File { source, .. } => {
+                Self::Step(error.to_string(), source.raw_os_error(), source.to_string())
+            }
             other => Self::Refused(other.line()),
         }
     }
@@ -65,9 +69,10 @@ impl Told {
             Self::Exec(program, why) => Error::Exec { program, why },
             Self::Config(at, why) => Error::Config { at, why },
             Self::Hook(kind, path, why) => Error::Hook { kind: crate::hook::kind(&kind), path, why },
-            Self::Step(what, number, text) => {
-                Error::Step { what, source: number.map_or_else(|| io::Error::other(text), io::Error::from_raw_os_error) }
-            }
+            Self::Step(what, number, text) => Error::Step {
+                what,
+                source: number.map_or_else(|| io::Error::other(text), io::Error::from_raw_os_error),
+            },
             Self::Refused(text) => Error::Refused(text),
         }
     }
@@ -116,19 +121,23 @@ impl Channel {
         let (text, fd) = receive(&self.socket).map_err(fail)?;
         let Some((tag, rest)) = text.split_first() else { return Ok(None) };
         let number = || std::str::from_utf8(rest).ok().and_then(|text| text.parse::<i32>().ok());
-        let message = match (tag, fd) {
-            (b'g', _) => Message::Go,
-            (b'h', _) => Message::Hooks,
-            (b'r', _) => Message::Ready,
-            (b't', Some(master)) => Message::Terminal(master),
-            (b'p', _) => Message::Pid(number().unwrap_or(0)),
-            (b'l', _) => Message::Listener(number().unwrap_or(-1)),
-            (b'e', _) => {
-                let told = serde_json::from_slice::<Told>(rest);
-                Message::Failed(told.map_or_else(|_| Error::Refused("the container's process failed".into()), Told::error))
-            }
-            _ => return Err(fail(io::ErrorKind::InvalidData.into())),
-        };
+        let message =
+            match (tag, fd) {
+                (b'g', _) => Message::Go,
+                (b'h', _) => Message::Hooks,
+                (b'r', _) => Message::Ready,
+                (b't', Some(master)) => Message::Terminal(master),
+                (b'p', _) => Message::Pid(number().unwrap_or(0)),
+                (b'l', _) => Message::Listener(number().unwrap_or(-1)),
+                (b'e', _) => {
+                    let told = serde_json::from_slice::<Told>(rest);
+                    Message::Failed(told.map_or_else(
+                        |_| Error::Refused("the container's process failed".into()),
+                        Told::error,
+                    ))
+                }
+                _ => return Err(fail(io::ErrorKind::InvalidData.into())),
+            };
         Ok(Some(message))
     }
 }
@@ -173,8 +182,11 @@ mod tests {
     #[test]
     fn errors_arrive_as_they_left() {
         let (a, b) = Channel::pair().expect("a pair");
-        let step = Error::Step { what: "mount proc".into(), source: io::Error::from_raw_os_error(libc::EPERM) };
-        for error in [step, Error::NotFound("x".into()), Error::Config { at: "a.b".into(), why: "is bad".into() }] {
+        let step =
+            Error::Step { what: "mount proc".into(), source: io::Error::from_raw_os_error(libc::EPERM) };
+        for error in
+            [step, Error::NotFound("x".into()), Error::Config { at: "a.b".into(), why: "is bad".into() }]
+        {
             let line = error.line();
             a.send(&Message::Failed(error)).expect("sent");
             match b.receive().expect("received") {
@@ -192,7 +204,9 @@ mod tests {
         let null = std::fs::File::open("/dev/null").expect("open");
         a.send(&Message::Terminal(null.into())).expect("sent");
         match b.receive().expect("received") {
-            Some(Message::Terminal(fd)) => assert_eq!(rustix::fs::fstat(&fd).expect("stat").st_rdev, rustix::fs::makedev(1, 3)),
+            Some(Message::Terminal(fd)) => {
+                assert_eq!(rustix::fs::fstat(&fd).expect("stat").st_rdev, rustix::fs::makedev(1, 3))
+            }
             other => panic!("{other:?}"),
         }
     }

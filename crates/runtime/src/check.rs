@@ -34,7 +34,11 @@ pub(crate) fn spec(spec: &Spec) -> Result<()> {
         if options.is_bind() && mount.source.is_none() {
             return Err(wrong(format!("mounts[{at}].source"), "is missing, a bind mount needs one"));
         }
-        if !options.is_bind() && mount.kind.is_empty() && options.propagation.is_empty() && options.flags & libc::MS_REMOUNT == 0 {
+        if !options.is_bind()
+            && mount.kind.is_empty()
+            && options.propagation.is_empty()
+            && options.flags & libc::MS_REMOUNT == 0
+        {
             return Err(wrong(format!("mounts[{at}].type"), "is missing"));
         }
     }
@@ -57,10 +61,16 @@ pub(crate) fn process(process: &Process, at: &str) -> Result<()> {
     }
     for (number, limit) in process.rlimits.iter().enumerate() {
         if process::rlimit(&limit.kind).is_none() {
-            return Err(wrong(format!("{at}.rlimits[{number}].type"), format!("\"{}\" is no resource limit", limit.kind)));
+            return Err(wrong(
+                format!("{at}.rlimits[{number}].type"),
+                format!("\"{}\" is no resource limit", limit.kind),
+            ));
         }
         if process.rlimits.iter().take(number).any(|other| other.kind == limit.kind) {
-            return Err(wrong(format!("{at}.rlimits[{number}].type"), format!("{} is there twice", limit.kind)));
+            return Err(wrong(
+                format!("{at}.rlimits[{number}].type"),
+                format!("{} is there twice", limit.kind),
+            ));
         }
     }
     if process.oom_score_adj.is_some_and(|score| !(-1000..=1000).contains(&score)) {
@@ -99,7 +109,8 @@ fn namespaces(spec: &Spec) -> Result<()> {
     if let Some(root) = &spec.root {
         need("root.readonly", root.readonly, NamespaceKind::Mount)?;
     }
-    let maps = [("linux.uidMappings", &spec.linux.uid_mappings), ("linux.gidMappings", &spec.linux.gid_mappings)];
+    let maps =
+        [("linux.uidMappings", &spec.linux.uid_mappings), ("linux.gidMappings", &spec.linux.gid_mappings)];
     for (at, map) in maps {
         if spec.makes(NamespaceKind::User) && map.is_empty() {
             return Err(wrong(at, "is empty, a new user namespace needs it"));
@@ -116,12 +127,16 @@ fn mapping(at: &str, map: &[IdMapping]) -> Result<()> {
         if range.size == 0 {
             return Err(wrong(format!("{at}.size"), "is zero"));
         }
-        if range.container_id.checked_add(range.size).is_none() || range.host_id.checked_add(range.size).is_none() {
+        if range.container_id.checked_add(range.size).is_none()
+            || range.host_id.checked_add(range.size).is_none()
+        {
             return Err(wrong(at, "goes past the last id"));
         }
-        let overlap = |a: u32, b: u32, size: u32| a < b.saturating_add(size) && b < a.saturating_add(range.size);
+        let overlap =
+            |a: u32, b: u32, size: u32| a < b.saturating_add(size) && b < a.saturating_add(range.size);
         if map.iter().take(number).any(|other| {
-            overlap(range.container_id, other.container_id, other.size) || overlap(range.host_id, other.host_id, other.size)
+            overlap(range.container_id, other.container_id, other.size)
+                || overlap(range.host_id, other.host_id, other.size)
         }) {
             return Err(wrong(at, "overlaps with another range"));
         }
@@ -149,12 +164,16 @@ fn linux(spec: &Spec) -> Result<()> {
         sysctl(spec, name)?;
     }
     for (list, paths) in [("maskedPaths", &linux.masked_paths), ("readonlyPaths", &linux.readonly_paths)] {
-        if let Some(bad) = paths.iter().position(|path| !Path::new(path).is_absolute() || path.contains('\0')) {
+        if let Some(bad) = paths.iter().position(|path| !Path::new(path).is_absolute() || path.contains('\0'))
+        {
             return Err(wrong(format!("linux.{list}[{bad}]"), "is not an absolute path"));
         }
     }
     if !linux.rootfs_propagation.is_empty() && mount::propagation(&linux.rootfs_propagation).is_none() {
-        return Err(wrong("linux.rootfsPropagation", format!("\"{}\" is no propagation", linux.rootfs_propagation)));
+        return Err(wrong(
+            "linux.rootfsPropagation",
+            format!("\"{}\" is no propagation", linux.rootfs_propagation),
+        ));
     }
     if linux.intel_rdt.as_ref().is_some_and(|rdt| rdt.as_object().is_some_and(|rdt| !rdt.is_empty())) {
         return Err(wrong("linux.intelRdt", "is not supported"));
@@ -175,8 +194,14 @@ fn linux(spec: &Spec) -> Result<()> {
 /// Only parameters that belong to a namespace of the container may be set.
 fn sysctl(spec: &Spec, name: &str) -> Result<()> {
     const IPC: [&str; 8] = [
-        "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
-        "kernel.shmmni", "kernel.shm_rmid_forced",
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
     ];
     let at = format!("linux.sysctl.{name}");
     // Both `a.b` and `a/b` are written.
@@ -267,12 +292,32 @@ mod tests {
             ("/root/path", json!(""), "config.json: root.path:"),
             ("/hostname", json!("x"), "config.json: hostname:"),
             ("/linux/namespaces", json!([{"type": "mind"}]), "config.json: linux.namespaces[0].type:"),
-            ("/linux/namespaces", json!([{"type": "pid"}, {"type": "pid"}]), "config.json: linux.namespaces[1].type:"),
+            (
+                "/linux/namespaces",
+                json!([{"type": "pid"}, {"type": "pid"}]),
+                "config.json: linux.namespaces[1].type:",
+            ),
             ("/linux/namespaces", json!([{"type": "user"}]), "config.json: linux.uidMappings:"),
-            ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]), "config.json: linux.uidMappings:"),
-            ("/linux/sysctl", json!({"kernel.core_pattern": "x"}), "config.json: linux.sysctl.kernel.core_pattern:"),
-            ("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}), "config.json: linux.sysctl.net.ipv4.ip_forward:"),
-            ("/linux/devices", json!([{"type": "q", "path": "/dev/x"}]), "config.json: linux.devices[0].type:"),
+            (
+                "/linux/uidMappings",
+                json!([{"containerID": 0, "hostID": 0, "size": 1}]),
+                "config.json: linux.uidMappings:",
+            ),
+            (
+                "/linux/sysctl",
+                json!({"kernel.core_pattern": "x"}),
+                "config.json: linux.sysctl.kernel.core_pattern:",
+            ),
+            (
+                "/linux/sysctl",
+                json!({"net.ipv4.ip_forward": "1"}),
+                "config.json: linux.sysctl.net.ipv4.ip_forward:",
+            ),
+            (
+                "/linux/devices",
+                json!([{"type": "q", "path": "/dev/x"}]),
+                "config.json: linux.devices[0].type:",
+            ),
             ("/linux/rootfsPropagation", json!("open"), "config.json: linux.rootfsPropagation:"),
             ("/mounts", json!([{"destination": "/x", "type": "bind"}]), "config.json: mounts[0].source:"),
             ("/hooks", json!({"poststop": [{"path": "rm"}]}), "config.json: hooks.poststop[0].path:"),
@@ -281,7 +326,7 @@ mod tests {
             let mut config = base();
             let (parent, name) = at.rsplit_once('/').expect("a path");
             config.pointer_mut(parent).expect("there")[name] = value.clone();
-            let error = check(config).expect_err(at).to_string();
+            let error = check(config).expect_err(at).line();
             assert!(error.starts_with(expected), "{at} = {value}: {error}");
         }
     }

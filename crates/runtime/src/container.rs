@@ -49,7 +49,8 @@ impl Bundle {
     /// [`Error::Json`] when the configuration cannot be written as JSON.
     pub fn of(path: &Path, spec: Spec) -> Result<Self> {
         let file = path.join("config.json");
-        let text = serde_json::to_vec(&spec).map_err(|source| Error::Json { file, at: ".".into(), source })?;
+        let text =
+            serde_json::to_vec(&spec).map_err(|source| Error::Json { file, at: ".".into(), source })?;
         Ok(Self { path: path.into(), spec, text })
     }
 }
@@ -128,7 +129,10 @@ impl Container {
         let state = directory.read(id)?;
         // The labels are the annotations and one of runc's own.
         let pairs = state.config.labels.iter().filter_map(|label| label.split_once('='));
-        let annotations = pairs.filter(|(key, _)| *key != "bundle").map(|(key, value)| (key.into(), value.into())).collect();
+        let annotations = pairs
+            .filter(|(key, _)| *key != "bundle")
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect();
         Ok(Self { directory, state, annotations })
     }
 
@@ -141,7 +145,8 @@ impl Container {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(|source| Error::File { what: "read", path: root.into(), source })?,
         };
-        let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort_unstable();
         Ok(names.iter().filter_map(|name| Self::load(root, name).ok()).collect())
     }
@@ -205,7 +210,9 @@ impl Container {
             return Err(self.wrong("start", status));
         }
         let what = || "tell the container to start".to_owned();
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).step(what)?;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .step(what)?;
         let path = self.directory.socket();
         let place = sys::open_path(&path, OFlags::empty()).step(what)?;
         let address = SocketAddrUnix::new(sys::proc_path(place.as_fd()).as_c_str()).step(what)?;
@@ -294,7 +301,8 @@ impl Container {
         // Others that it left behind, or that came between a creator's death and now.
         self.state.cgroup_paths.remove(true)?;
         let config = self.directory.config();
-        let hooks = spec::read(&config).and_then(|text| hooks_in(&text, b"\"poststop\"", |spec| spec.hooks.poststop, &config));
+        let hooks = spec::read(&config)
+            .and_then(|text| hooks_in(&text, b"\"poststop\"", |spec| spec.hooks.poststop, &config));
         self.directory.remove()?;
         let shown = self.shown(Status::Stopped);
         for hook in hooks.unwrap_or_default() {
@@ -348,7 +356,9 @@ impl Container {
     pub fn freeze(&self, frozen: bool) -> Result<()> {
         let status = self.status();
         match (frozen, status) {
-            (true, Status::Running | Status::Created) | (false, Status::Paused) => self.state.cgroup_paths.freeze(frozen),
+            (true, Status::Running | Status::Created) | (false, Status::Paused) => {
+                self.state.cgroup_paths.freeze(frozen)
+            }
             (true, _) => Err(self.wrong("pause", status)),
             (false, _) => Err(self.wrong("resume", status)),
         }
@@ -400,7 +410,12 @@ pub fn attend(pid: i32, terminal: Option<OwnedFd>) -> Result<u8> {
 }
 
 /// Hooks of one kind in the text of a configuration, which is only understood when it names that kind.
-fn hooks_in(text: &[u8], name: &[u8], pick: impl Fn(Spec) -> Vec<spec::Hook>, file: &Path) -> Result<Vec<spec::Hook>> {
+fn hooks_in(
+    text: &[u8],
+    name: &[u8],
+    pick: impl Fn(Spec) -> Vec<spec::Hook>,
+    file: &Path,
+) -> Result<Vec<spec::Hook>> {
     if !text.windows(name.len()).any(|part| part == name) {
         return Ok(Vec::new());
     }

@@ -58,18 +58,22 @@ pub(crate) fn create(id: &str, bundle: &Bundle, options: &Options) -> Result<Cre
     let filter = bundle.spec.linux.seccomp.as_ref().map(seccomp::compile).transpose()?;
     if options.systemd_cgroup {
         return Err(Error::Refused(
-            "the systemd cgroup driver is not there: it needs systemd's D-Bus; use the cgroupfs driver".into(),
+            "the systemd cgroup driver is not there: it needs systemd's D-Bus; use the cgroupfs driver"
+                .into(),
         ));
     }
     let hierarchies = cgroup::hierarchies()?;
     let cgroup = Cgroup::locate(&hierarchies, &bundle.spec.linux.cgroups_path, id)?;
     let plan = Plan::of(&bundle.spec)?;
     if cgroup.occupied() {
-        return Err(Error::Refused("the container's cgroup is not empty: linux.cgroupsPath is in use".into()));
+        return Err(Error::Refused(
+            "the container's cgroup is not empty: linux.cgroupsPath is in use".into(),
+        ));
     }
     let directory = Directory::make(&options.root, id)?;
     let creator = std::process::id().cast_signed();
-    let mut labels: Vec<String> = bundle.spec.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut labels: Vec<String> =
+        bundle.spec.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
     labels.push(format!("bundle={}", bundle.path.display()));
     let state = State {
         id: id.into(),
@@ -86,13 +90,25 @@ pub(crate) fn create(id: &str, bundle: &Bundle, options: &Options) -> Result<Cre
         },
         ..State::default()
     };
-    let mut maker = Maker { id, spec: &bundle.spec, process, options, rootfs, directory, hierarchies, state, plan, lenient };
+    let mut maker = Maker {
+        id,
+        spec: &bundle.spec,
+        process,
+        options,
+        rootfs,
+        directory,
+        hierarchies,
+        state,
+        plan,
+        lenient,
+    };
     maker.make(bundle, filter).inspect_err(|_| maker.undo())
 }
 
 fn rootfs_of(bundle: &Bundle) -> Result<PathBuf> {
     let path = bundle.spec.root.as_ref().map(|root| bundle.path.join(&root.path)).unwrap_or_default();
-    let fail = |why: &io::Error| Error::Config { at: "root.path".into(), why: format!("{}: {why}", path.display()) };
+    let fail =
+        |why: &io::Error| Error::Config { at: "root.path".into(), why: format!("{}: {why}", path.display()) };
     let real = path.canonicalize().map_err(|error| fail(&error))?;
     if !real.is_dir() {
         return Err(fail(&io::ErrorKind::NotADirectory.into()));
@@ -112,7 +128,9 @@ fn in_user_namespace() -> bool {
 /// A socket in the container's directory on which it waits to be started.
 fn start_socket(directory: &Directory) -> Result<OwnedFd> {
     let what = || "make the start socket".to_owned();
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).step(what)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .step(what)?;
     let place = sys::open_path(&directory.path, OFlags::DIRECTORY).step(what)?;
     // Not by its own path, which may be longer than an address.
     let name = format!("{}/start.sock", sys::proc_path(place.as_fd()).to_string_lossy());
@@ -308,7 +326,13 @@ impl Maker<'_> {
     }
 
     /// The first process, from here to its program. Never returns.
-    fn child(&mut self, theirs: Channel, listener: OwnedFd, sources: Vec<Option<OwnedFd>>, filter: Option<seccomp::Filter>) -> ! {
+    fn child(
+        &mut self,
+        theirs: Channel,
+        listener: OwnedFd,
+        sources: Vec<Option<OwnedFd>>,
+        filter: Option<seccomp::Filter>,
+    ) -> ! {
         match self.set_up(&theirs, sources, filter) {
             Err(error) => {
                 theirs.send(&Message::Failed(error)).ok();
@@ -321,7 +345,12 @@ impl Maker<'_> {
         }
     }
 
-    fn set_up(&mut self, theirs: &Channel, mut sources: Vec<Option<OwnedFd>>, filter: Option<seccomp::Filter>) -> Result<Program> {
+    fn set_up(
+        &mut self,
+        theirs: &Channel,
+        mut sources: Vec<Option<OwnedFd>>,
+        filter: Option<seccomp::Filter>,
+    ) -> Result<Program> {
         sys::default_signals();
         let lost = || Error::Refused("the runtime is gone".into());
         if self.plan.in_user() {
@@ -384,14 +413,28 @@ impl Maker<'_> {
         }
         for (name, value) in &self.spec.linux.sysctl {
             // The host's /proc shows the namespaces of who reads it.
-            let path = Path::new("/proc/sys").join(if name.contains('/') { name.clone() } else { name.replace('.', "/") });
-            let write = || io::Write::write_all(&mut std::fs::OpenOptions::new().write(true).open(&path)?, value.as_bytes());
+            let path = Path::new("/proc/sys").join(if name.contains('/') {
+                name.clone()
+            } else {
+                name.replace('.', "/")
+            });
+            let write = || {
+                io::Write::write_all(
+                    &mut std::fs::OpenOptions::new().write(true).open(&path)?,
+                    value.as_bytes(),
+                )
+            };
             write().step(|| format!("set linux.sysctl.{name} to \"{value}\""))?;
         }
         Ok(())
     }
 
-    fn file_system(&mut self, theirs: &Channel, sources: Vec<Option<OwnedFd>>, stdio: &mut Option<OwnedFd>) -> Result<()> {
+    fn file_system(
+        &mut self,
+        theirs: &Channel,
+        sources: Vec<Option<OwnedFd>>,
+        stdio: &mut Option<OwnedFd>,
+    ) -> Result<()> {
         let bind_devices = self.plan.in_user() || self.lenient;
         let rootfs = Rootfs {
             spec: self.spec,
@@ -416,7 +459,11 @@ impl Maker<'_> {
             theirs.receive()?.ok_or_else(|| Error::Refused("the runtime is gone".into()))?;
         }
         if !self.spec.hooks.create_container.is_empty() {
-            hook::run("createContainer", &self.spec.hooks.create_container, &self.state.shown(Status::Creating, &self.spec.annotations))?;
+            hook::run(
+                "createContainer",
+                &self.spec.hooks.create_container,
+                &self.state.shown(Status::Creating, &self.spec.annotations),
+            )?;
         }
         if self.process.terminal {
             let (master, slave) = rootfs.terminal(root.as_fd())?;
@@ -520,4 +567,3 @@ fn run_below_init(program: &Program, starter: &mut Option<Channel>, linger: bool
 fn devices_only(resources: &crate::spec::Resources) -> bool {
     crate::spec::Resources { devices: Vec::new(), ..resources.clone() } == crate::spec::Resources::default()
 }
-

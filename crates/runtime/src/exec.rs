@@ -61,7 +61,11 @@ impl Container {
             return Err(self.wrong("exec in", status));
         }
         check::process(&exec.process, "process")?;
-        let as_options = Options { console_socket: exec.console_socket.clone(), detach: exec.detach, ..Options::default() };
+        let as_options = Options {
+            console_socket: exec.console_socket.clone(),
+            detach: exec.detach,
+            ..Options::default()
+        };
         terminal::check(exec.process.terminal, &as_options)?;
         let spec = self.spec()?;
         let filter = spec.linux.seccomp.as_ref().map(seccomp::compile).transpose()?;
@@ -95,7 +99,11 @@ impl Container {
             let what = || format!("open the container's {} namespace", kind.name());
             let theirs = match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
                 // A kernel without this kind.
-                Err(rustix::io::Errno::NOENT) if matches!(kind, NamespaceKind::Time | NamespaceKind::Cgroup) => continue,
+                Err(rustix::io::Errno::NOENT)
+                    if matches!(kind, NamespaceKind::Time | NamespaceKind::Cgroup) =>
+                {
+                    continue;
+                }
                 theirs => theirs.step(what)?,
             };
             let here = rustix::fs::stat(format!("/proc/self/ns/{}", kind.file())).step(what)?;
@@ -186,8 +194,11 @@ fn run(theirs: &Channel, exec: &Exec, spec: &Spec, id: &str, filter: Option<Filt
         let value = if personality.domain == "LINUX32" { 8 } else { 0 };
         sys::personality(value).step(|| "set the personality".into())?;
     }
-    let setting =
-        Setting { capabilities: Wanted::of(process.capabilities.as_ref()), filter, preserve: exec.preserve_fds };
+    let setting = Setting {
+        capabilities: Wanted::of(process.capabilities.as_ref()),
+        filter,
+        preserve: exec.preserve_fds,
+    };
     let mut program = Program::prepare(process, setting)?;
     program.confine()?;
     if program.filter.as_ref().is_some_and(|filter| filter.notifies)

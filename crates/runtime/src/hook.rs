@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::spec::Hook;
 
 /// The kinds, in the order of a container's life.
-pub(crate) const KINDS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+pub(crate) const KINDS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 pub(crate) fn kind(name: &str) -> &'static str {
     KINDS.into_iter().find(|kind| *kind == name).unwrap_or("unknown")
@@ -55,7 +56,10 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<(), String> {
             fds.push(PollFd::from_borrowed_fd(errors.as_fd(), PollFlags::IN));
         }
         let left = limit.map(|limit| limit.saturating_sub(start.elapsed()));
-        let timeout = left.map(|left| Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) });
+        let timeout = left.map(|left| Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        });
         match poll(&mut fds, timeout.as_ref()) {
             Ok(0) => {
                 child.kill().ok();
@@ -104,7 +108,8 @@ mod tests {
     #[test]
     fn hooks_read_the_state_and_have_their_environment_only() {
         let state = serde_json::json!({"id": "x"});
-        let script = "read -r line; test \"$line\" = '{\"id\":\"x\"}' && test \"$A\" = b=c && test -z \"$CARGO\"";
+        let script =
+            "read -r line; test \"$line\" = '{\"id\":\"x\"}' && test \"$A\" = b=c && test -z \"$CARGO\"";
         run("poststop", &[shell(script, None)], &state).expect("done");
     }
 
@@ -112,7 +117,10 @@ mod tests {
     fn failures_and_delays_are_told() {
         let fails = |hook| run("prestart", &[hook], &serde_json::Value::Null).expect_err("fails").to_string();
         assert_eq!(fails(shell("echo no >&2; exit 3", None)), "prestart hook /bin/sh: exit status 3: no");
-        assert_eq!(fails(shell("exec sleep 1000", Some(1))), "prestart hook /bin/sh: took longer than 1 seconds");
+        assert_eq!(
+            fails(shell("exec sleep 1000", Some(1))),
+            "prestart hook /bin/sh: took longer than 1 seconds"
+        );
         let missing = Hook { path: "/no/such".into(), ..Hook::default() };
         assert!(fails(missing).contains("/no/such: No such file"));
     }

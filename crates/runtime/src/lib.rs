@@ -39,6 +39,16 @@ mod state;
 mod sys;
 mod terminal;
 
+/// Reads and checks a configuration as `create` does, for the fuzzer: seccomp profile, mounts, device rules.
+#[doc(hidden)]
+pub fn fuzz_config(text: &[u8]) {
+    let Ok(config) = spec::parse::<spec::Spec>(std::path::Path::new("config.json"), text) else { return };
+    if check::spec(&config).is_ok() {
+        let _ = config.linux.seccomp.as_ref().map(seccomp::compile);
+        cgroup::fuzz_rules(&config.linux.resources.devices);
+    }
+}
+
 pub use capability::names as capabilities;
 pub use cgroup::Cgroup;
 pub use container::{Bundle, Container, Options, attend, delete_unreadable};

@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn words_are_bits() {
-        let options = of("tmpfs", &["nosuid", "ro", "rw", "strictatime", "mode=755", "size=64k"]).expect("options");
+        let options =
+            of("tmpfs", &["nosuid", "ro", "rw", "strictatime", "mode=755", "size=64k"]).expect("options");
         assert_eq!(options.flags, libc::MS_NOSUID | libc::MS_STRICTATIME);
         assert_eq!(options.data, "mode=755,size=64k");
         let options = of("bind", &["rbind", "rro", "rslave"]).expect("options");

@@ -36,8 +36,12 @@ impl Plan {
         for kind in NamespaceKind::ALL {
             let Some(namespace) = spec.namespace(kind) else { continue };
             if !namespace.path.as_os_str().is_empty() {
-                let fd = rustix::fs::open(&namespace.path, OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
-                    .step(|| format!("open the {} namespace {}", kind.name(), namespace.path.display()))?;
+                let fd = rustix::fs::open(
+                    &namespace.path,
+                    OFlags::RDONLY | OFlags::CLOEXEC,
+                    rustix::fs::Mode::empty(),
+                )
+                .step(|| format!("open the {} namespace {}", kind.name(), namespace.path.display()))?;
                 plan.joins.push((kind, fd));
                 continue;
             }
@@ -45,7 +49,9 @@ impl Plan {
                 NamespaceKind::Cgroup => plan.new_cgroup = true,
                 NamespaceKind::Time => {
                     let offsets = &spec.linux.time_offsets;
-                    let line = |(clock, by): (&String, &crate::spec::TimeOffset)| format!("{clock} {} {}\n", by.secs, by.nanosecs);
+                    let line = |(clock, by): (&String, &crate::spec::TimeOffset)| {
+                        format!("{clock} {} {}\n", by.secs, by.nanosecs)
+                    };
                     plan.new_time = Some(offsets.iter().map(line).collect());
                 }
                 other => plan.makes |= other.flag(),
@@ -60,7 +66,9 @@ impl Plan {
 
     /// Whether a process between us and the new one is needed: some namespaces take in only children.
     fn needs_between(&self) -> bool {
-        self.joins(NamespaceKind::Pid) || self.joins(NamespaceKind::Time) || self.new_time.is_some()
+        self.joins(NamespaceKind::Pid)
+            || self.joins(NamespaceKind::Time)
+            || self.new_time.is_some()
             || (self.joins(NamespaceKind::User) && self.makes != 0)
     }
 
@@ -134,7 +142,8 @@ pub(crate) fn spawn(plan: &Plan, doors: &mut Doors, ours: &Channel, theirs: &Cha
             if let Some(offsets) = &plan.new_time {
                 sys::unshare(NamespaceKind::Time.flag()).step(|| "make a time namespace".into())?;
                 if !offsets.is_empty() {
-                    std::fs::write("/proc/self/timens_offsets", offsets).step(|| "set linux.timeOffsets".into())?;
+                    std::fs::write("/proc/self/timens_offsets", offsets)
+                        .step(|| "set linux.timeOffsets".into())?;
                 }
             }
             let flags = plan.makes as u64 | libc::CLONE_PARENT as u64;
@@ -175,12 +184,15 @@ pub(crate) fn take_ids() -> Result<()> {
 pub(crate) fn map_ids(pid: i32, spec: &Spec) -> Result<()> {
     let privileged = sys::capget().is_ok_and(|sets| sets.effective & (1 << 7) != 0);
     let lines = |map: &[IdMapping]| {
-        map.iter().map(|range| format!("{} {} {}\n", range.container_id, range.host_id, range.size)).collect::<String>()
+        map.iter()
+            .map(|range| format!("{} {} {}\n", range.container_id, range.host_id, range.size))
+            .collect::<String>()
     };
     let own = |map: &[IdMapping], id: u32| matches!(map, [one] if one.size == 1 && one.host_id == id);
     let (uids, gids) = (&spec.linux.uid_mappings, &spec.linux.gid_mappings);
     let direct = |file: &str, text: &str| {
-        std::fs::write(format!("/proc/{pid}/{file}"), text).step(|| format!("write the {file} \"{}\"", text.trim().replace('\n', ", ")))
+        std::fs::write(format!("/proc/{pid}/{file}"), text)
+            .step(|| format!("write the {file} \"{}\"", text.trim().replace('\n', ", ")))
     };
     if privileged || own(uids, rustix::process::geteuid().as_raw()) {
         direct("uid_map", &lines(uids))?;
@@ -231,7 +243,12 @@ pub(crate) fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<O
     spec.linux.uid_mappings = uids.to_vec();
     spec.linux.gid_mappings = gids.to_vec();
     let opened = map_ids(pid, &spec).and_then(|()| {
-        rustix::fs::open(format!("/proc/{pid}/ns/user"), OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty()).step(what)
+        rustix::fs::open(
+            format!("/proc/{pid}/ns/user"),
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .step(what)
     });
     drop(ours);
     sys::wait(pid, 0).ok();

@@ -18,8 +18,22 @@ pub(crate) const NO_ENTRY: &str = "no such file or directory";
 
 /// Names and the kernel's numbers of resource limits.
 const RLIMITS: [&str; 16] = [
-    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING",
-    "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+    "CPU",
+    "FSIZE",
+    "DATA",
+    "STACK",
+    "CORE",
+    "RSS",
+    "NPROC",
+    "NOFILE",
+    "MEMLOCK",
+    "AS",
+    "LOCKS",
+    "SIGPENDING",
+    "MSGQUEUE",
+    "NICE",
+    "RTPRIO",
+    "RTTIME",
 ];
 
 /// The kernel's number of `RLIMIT_…`.
@@ -45,13 +59,32 @@ pub(crate) fn limit(process: &Process) -> Result<()> {
 /// Scheduling and I/O priority, while we still may.
 pub(crate) fn schedule(process: &Process) -> Result<()> {
     if let Some(scheduler) = &process.scheduler {
-        let policies = ["SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE"];
-        let flags = ["RESET_ON_FORK", "RECLAIM", "DL_OVERRUN", "KEEP_POLICY", "KEEP_PARAMS", "UTIL_CLAMP_MIN", "UTIL_CLAMP_MAX"];
-        let wrong = |at: &str, why: &str| Error::Config { at: format!("process.scheduler.{at}"), why: why.into() };
+        let policies = [
+            "SCHED_OTHER",
+            "SCHED_FIFO",
+            "SCHED_RR",
+            "SCHED_BATCH",
+            "SCHED_ISO",
+            "SCHED_IDLE",
+            "SCHED_DEADLINE",
+        ];
+        let flags = [
+            "RESET_ON_FORK",
+            "RECLAIM",
+            "DL_OVERRUN",
+            "KEEP_POLICY",
+            "KEEP_PARAMS",
+            "UTIL_CLAMP_MIN",
+            "UTIL_CLAMP_MAX",
+        ];
+        let wrong =
+            |at: &str, why: &str| Error::Config { at: format!("process.scheduler.{at}"), why: why.into() };
         let policy = policies.iter().position(|known| *known == scheduler.policy);
         let mut bits = 0;
         for flag in &scheduler.flags {
-            let at = flag.strip_prefix("SCHED_FLAG_").and_then(|flag| flags.iter().position(|known| *known == flag));
+            let at = flag
+                .strip_prefix("SCHED_FLAG_")
+                .and_then(|flag| flags.iter().position(|known| *known == flag));
             bits |= 1 << at.ok_or_else(|| wrong("flags", "has an unknown flag"))?;
         }
         let policy = policy.ok_or_else(|| wrong("policy", "is no scheduling policy"))?;
@@ -72,9 +105,15 @@ pub(crate) fn schedule(process: &Process) -> Result<()> {
             "IOPRIO_CLASS_RT" => 1,
             "IOPRIO_CLASS_BE" => 2,
             "IOPRIO_CLASS_IDLE" => 3,
-            _ => return Err(Error::Config { at: "process.ioPriority.class".into(), why: "is no class".into() }),
+            _ => {
+                return Err(Error::Config {
+                    at: "process.ioPriority.class".into(),
+                    why: "is no class".into(),
+                });
+            }
         };
-        sys::set_io_priority(class << 13 | priority.priority & 0x1fff).step(|| "set the I/O priority".into())?;
+        sys::set_io_priority(class << 13 | priority.priority & 0x1fff)
+            .step(|| "set the I/O priority".into())?;
     }
     Ok(())
 }
@@ -120,14 +159,18 @@ impl Program {
         let entered = enter(&process.cwd);
         become_user(process)?;
         if let Err(error) = entered {
-            enter(&process.cwd).map_err(|_| error).step(|| format!("change to the directory {}", process.cwd.display()))?;
+            enter(&process.cwd)
+                .map_err(|_| error)
+                .step(|| format!("change to the directory {}", process.cwd.display()))?;
         }
         inside()?;
         let path = find(program, &environment)?;
-        let text = |text: &String| CString::new(text.as_str()).map_err(|_| Error::Config {
-            at: "process".into(),
-            why: "an argument or variable has a zero byte".into(),
-        });
+        let text = |text: &String| {
+            CString::new(text.as_str()).map_err(|_| Error::Config {
+                at: "process".into(),
+                why: "an argument or variable has a zero byte".into(),
+            })
+        };
         let arguments = process.args.iter().map(text).collect::<Result<_>>()?;
         let environment = environment.iter().map(text).collect::<Result<_>>()?;
         Ok(Self {
@@ -169,7 +212,8 @@ impl Program {
 
     /// Takes the last privileges away, in the order that the filter leaves possible.
     pub(crate) fn drop_privileges(&mut self) -> Result<()> {
-        let capabilities = |this: &Self| this.capabilities.apply_rest().step(|| "set the capabilities".into());
+        let capabilities =
+            |this: &Self| this.capabilities.apply_rest().step(|| "set the capabilities".into());
         if self.no_new_privileges {
             capabilities(self)?;
             self.load_filter()?;
@@ -201,7 +245,8 @@ fn exec_error(program: String, error: &io::Error) -> Error {
 fn write_label(file: &'static str, label: &str) -> Result<()> {
     const PROCFS: i64 = 0x9fa0;
     let what = || format!("ask for the label \"{label}\"");
-    let open = |name: &str| std::fs::OpenOptions::new().write(true).open(format!("/proc/thread-self/attr/{name}"));
+    let open =
+        |name: &str| std::fs::OpenOptions::new().write(true).open(format!("/proc/thread-self/attr/{name}"));
     let file = open(file).or_else(|_| open("exec")).step(what)?;
     // The image could have put a file there.
     if rustix::fs::fstatfs(&file).step(what)?.f_type as i64 != PROCFS {
@@ -239,13 +284,19 @@ fn become_user(process: &Process) -> Result<()> {
 /// Gives pipes and terminals on the first three descriptors to the user, as `/dev/stdout` wants it.
 fn own_stdio(uid: u32) {
     let null = rustix::fs::makedev(1, 3);
-    let Ok(current) = rustix::fs::fstat(rustix::stdio::stdin()).map(|stat| (stat.st_uid, stat.st_rdev)) else { return };
+    let Ok(current) = rustix::fs::fstat(rustix::stdio::stdin()).map(|stat| (stat.st_uid, stat.st_rdev))
+    else {
+        return;
+    };
     if uid == 0 && current.0 == 0 {
         return;
     }
     for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         let Ok(stat) = rustix::fs::fstat(fd.as_fd()) else { continue };
-        if stat.st_uid == uid || stat.st_rdev == null || FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        if stat.st_uid == uid
+            || stat.st_rdev == null
+            || FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        {
             continue;
         }
         // Not ours, or on a read-only file system: then it stays as it is.

@@ -48,8 +48,17 @@ const LINKS: [(&str, &str); 5] = [
 
 /// Files of /proc that engines bind over, as runc allows them.
 const PROC_FILES: [&str; 11] = [
-    "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev",
-    "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "net/dev",
+    "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled",
 ];
 
 const READ_ONLY: u64 = 1; // MOUNT_ATTR_RDONLY
@@ -174,14 +183,24 @@ impl Rootfs<'_> {
         if mount.kind == "cgroup" {
             return self.cgroup(root, mount, options);
         }
-        let place = || format!("mount {} on {}", if mount.kind.is_empty() { "bind" } else { &mount.kind }, mount.destination.display());
+        let place = || {
+            format!(
+                "mount {} on {}",
+                if mount.kind.is_empty() { "bind" } else { &mount.kind },
+                mount.destination.display()
+            )
+        };
         let source = if options.is_bind() { Some(self.source(mount, at)?) } else { None };
         let file = source.as_ref().is_some_and(|source| !is_directory(source));
         let target = open_or_make(root, &mount.destination, file).step(place)?;
         guard_proc(root, &target, mount, source.as_ref())?;
         if let Some(source) = source {
             if is_directory(&target) == file {
-                let why = if file { "a file cannot be bound upon a directory" } else { "a directory cannot be bound upon a file" };
+                let why = if file {
+                    "a file cannot be bound upon a directory"
+                } else {
+                    "a directory cannot be bound upon a file"
+                };
                 return Err(Error::Config { at: format!("mounts[{at}]"), why: why.into() });
             }
             self.bind(root, mount, options, source, &target).step(place)?;
@@ -190,7 +209,8 @@ impl Rootfs<'_> {
             self.plain(mount, options, &target).step(place)?;
             if let Some(from) = copy {
                 let to = open_in(root, &mount.destination, OFlags::PATH).step(place)?;
-                copy_up(&from, &to).step(|| format!("copy into the tmpfs on {}", mount.destination.display()))?;
+                copy_up(&from, &to)
+                    .step(|| format!("copy into the tmpfs on {}", mount.destination.display()))?;
             }
         }
         if options.propagation.is_empty() && options.tree_set | options.tree_clear == 0 {
@@ -201,8 +221,11 @@ impl Rootfs<'_> {
             sys::mount(None, &proc_path(mounted.as_fd()), None, *bits, None).step(place)?;
         }
         if options.tree_set | options.tree_clear != 0 {
-            let attributes =
-                MountAttributes { set: options.tree_set, clear: options.tree_clear, ..MountAttributes::default() };
+            let attributes = MountAttributes {
+                set: options.tree_set,
+                clear: options.tree_clear,
+                ..MountAttributes::default()
+            };
             sys::mount_setattr(mounted.as_fd(), true, &attributes).step(place)?;
         }
         Ok(())
@@ -244,10 +267,15 @@ impl Rootfs<'_> {
         let target = proc_path(target.as_fd());
         let mut data = options.data.clone();
         let label = &self.spec.linux.mount_label;
-        if !label.is_empty() && !matches!(mount.kind.as_str(), "proc" | "sysfs") && Path::new("/sys/fs/selinux").exists() {
+        if !label.is_empty()
+            && !matches!(mount.kind.as_str(), "proc" | "sysfs")
+            && Path::new("/sys/fs/selinux").exists()
+        {
             data = format!("{data}{}context=\"{label}\"", if data.is_empty() { "" } else { "," });
         }
-        let try_it = |data: &str| sys::mount(Some(&source), &target, Some(&kind), options.flags, text(data).as_deref());
+        let try_it = |data: &str| {
+            sys::mount(Some(&source), &target, Some(&kind), options.flags, text(data).as_deref())
+        };
         match (try_it(&data), mount.kind.as_str()) {
             (Err(error), "devpts") if error.raw_os_error() == Some(libc::EINVAL) => {
                 // The group of terminals is often not mapped into a user namespace.
@@ -255,7 +283,8 @@ impl Rootfs<'_> {
                 if kept.join(",") == data { Err(error) } else { try_it(&kept.join(",")) }
             }
             (Err(error), "sysfs")
-                if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EBUSY)) && !self.spec.makes(NamespaceKind::Network) =>
+                if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EBUSY))
+                    && !self.spec.makes(NamespaceKind::Network) =>
             {
                 sys::mount(Some(c"/sys"), &target, None, libc::MS_BIND | libc::MS_REC, None)
             }
@@ -276,7 +305,11 @@ impl Rootfs<'_> {
                     return Ok(());
                 }
             }
-            let own = if unified { self.cgroup.unified() } else { key.split(',').next().and_then(|key| self.cgroup.controller(key)).map(|(path, _)| path) };
+            let own = if unified {
+                self.cgroup.unified()
+            } else {
+                key.split(',').next().and_then(|key| self.cgroup.controller(key)).map(|(path, _)| path)
+            };
             let all = self.hierarchies.iter().find(|h| h.keys.join(",") == key).map(|h| h.mount.as_path());
             let Some(own) = own.or(all) else { return Ok(()) };
             sys::mount(Some(&cstr(own)?), &place, None, libc::MS_BIND, None)
@@ -301,9 +334,11 @@ impl Rootfs<'_> {
                 None => &key,
             };
             rustix::fs::mkdirat(&top, name, Mode::from_raw_mode(0o755)).step(what)?;
-            let place = rustix::fs::openat(&top, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(what)?;
+            let place =
+                rustix::fs::openat(&top, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(what)?;
             show(&key, hierarchy.is_unified(), &place).step(|| format!("mount cgroup {key}"))?;
-            let mounted = rustix::fs::openat(&top, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(what)?;
+            let mounted =
+                rustix::fs::openat(&top, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(what)?;
             if !own_namespace || hierarchy.is_unified() {
                 remount(&mounted, options.flags).step(|| format!("remount cgroup {key}"))?;
             }
@@ -328,16 +363,19 @@ impl Rootfs<'_> {
             if asked.iter().any(|device| clean(&device.path) == clean(&path)) {
                 continue;
             }
-            let device = Device { kind: "c".into(), path, major, minor, file_mode: Some(0o666), ..Device::default() };
+            let device =
+                Device { kind: "c".into(), path, major, minor, file_mode: Some(0o666), ..Device::default() };
             self.device(root, &dev, &device).step(|| format!("make the device /dev/{name}"))?;
         }
         for device in asked {
             let path = clean(&device.path);
             let parent = match path.parent().filter(|parent| *parent != Path::new("dev")) {
-                Some(parent) => open_or_make(root, parent, false).step(|| format!("make the directory /{}", parent.display()))?,
+                Some(parent) => open_or_make(root, parent, false)
+                    .step(|| format!("make the directory /{}", parent.display()))?,
                 None => dev.try_clone().step(fail)?,
             };
-            self.device(root, &parent, device).step(|| format!("make the device {}", device.path.display()))?;
+            self.device(root, &parent, device)
+                .step(|| format!("make the device {}", device.path.display()))?;
         }
         for (name, to) in LINKS {
             match rustix::fs::symlinkat(to, &dev, name) {
@@ -361,7 +399,13 @@ impl Rootfs<'_> {
         if self.bind_devices && device.kind != "p" {
             let target = open_or_make(root, &device.path, true)?;
             let source = sys::open_path(&Path::new("/").join(clean(&device.path)), OFlags::empty())?;
-            return sys::mount(Some(&proc_path(source.as_fd())), &proc_path(target.as_fd()), None, libc::MS_BIND, None);
+            return sys::mount(
+                Some(&proc_path(source.as_fd())),
+                &proc_path(target.as_fd()),
+                None,
+                libc::MS_BIND,
+                None,
+            );
         }
         let kind = match device.kind.as_str() {
             "b" => FileType::BlockDevice,
@@ -390,7 +434,13 @@ impl Rootfs<'_> {
         let dev = open_in(root, Path::new("dev"), OFlags::PATH | OFlags::DIRECTORY).step(fail)?;
         let create = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
         drop(rustix::fs::openat(&dev, "console", create, Mode::from_raw_mode(0o600)).step(fail)?);
-        let console = rustix::fs::openat(&dev, "console", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).step(fail)?;
+        let console = rustix::fs::openat(
+            &dev,
+            "console",
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .step(fail)?;
         sys::mount(Some(&proc_path(slave.as_fd())), &proc_path(console.as_fd()), None, libc::MS_BIND, None)
             .step(|| "bind the terminal upon /dev/console".into())?;
         Ok((master, slave))
@@ -439,7 +489,8 @@ impl Rootfs<'_> {
             } else {
                 // One empty file system for all of them.
                 let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-                sys::mount(Some(c"tmpfs"), &target, Some(c"tmpfs"), flags, Some(c"nr_blocks=1,nr_inodes=1")).step(what)?;
+                sys::mount(Some(c"tmpfs"), &target, Some(c"tmpfs"), flags, Some(c"nr_blocks=1,nr_inodes=1"))
+                    .step(what)?;
                 empty = open_in(root, Path::new(path), OFlags::PATH).ok();
             }
         }
@@ -465,7 +516,9 @@ impl Rootfs<'_> {
                 sys::umount(c".", libc::MNT_DETACH).step(|| "let the old root go".into())?;
             }
             // An initramfs cannot be pivoted away from.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && on_initramfs() => self.move_root().step(what)?,
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && on_initramfs() => {
+                self.move_root().step(what)?
+            }
             Err(error) => return Err(error).step(what),
         }
         rustix::process::chdir("/").step(what)?;
@@ -483,7 +536,9 @@ impl Rootfs<'_> {
             .split(|byte| *byte == b'\n')
             .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
             .map(crate::cgroup::unescape)
-            .filter(|place| place != Path::new("/") && !place.starts_with(self.path) && !self.path.starts_with(place))
+            .filter(|place| {
+                place != Path::new("/") && !place.starts_with(self.path) && !self.path.starts_with(place)
+            })
             .collect();
         places.reverse();
         for place in places {
@@ -533,7 +588,13 @@ fn remount(mounted: impl rustix::fd::AsFd, flags: u64) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
             let now = rustix::fs::fstatvfs(&mounted)?.f_flag.bits();
             // Bits of statvfs(3) are those of mount(2) up to noexec, and the atime ones.
-            let kept = now & (libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOATIME | libc::MS_NODIRATIME);
+            let kept = now
+                & (libc::MS_RDONLY
+                    | libc::MS_NOSUID
+                    | libc::MS_NODEV
+                    | libc::MS_NOEXEC
+                    | libc::MS_NOATIME
+                    | libc::MS_NODIRATIME);
             let relatime = if now & 4096 != 0 { libc::MS_RELATIME } else { 0 };
             sys::mount(None, &place, None, bits | kept | relatime, None)
         }
@@ -561,12 +622,14 @@ fn guard_proc(root: BorrowedFd<'_>, target: &OwnedFd, mount: &Mount, source: Opt
     if !system && !place.starts_with("proc") && kind_of(target) != PROCFS {
         return Ok(());
     }
-    let really = |fd: BorrowedFd<'_>| rustix::fs::readlink(proc_path(fd).as_c_str(), Vec::new()).unwrap_or_default();
+    let really =
+        |fd: BorrowedFd<'_>| rustix::fs::readlink(proc_path(fd).as_c_str(), Vec::new()).unwrap_or_default();
     let (root, target_path) = (really(root), really(target.as_fd()));
     let root = Path::new(std::ffi::OsStr::from_bytes(root.as_bytes()));
     let target_path = Path::new(std::ffi::OsStr::from_bytes(target_path.as_bytes()));
     let inside = target_path.strip_prefix(root).unwrap_or(target_path);
-    let refuse = |why: &str| Err(Error::Refused(format!("cannot mount on {}: {why}", mount.destination.display())));
+    let refuse =
+        |why: &str| Err(Error::Refused(format!("cannot mount on {}: {why}", mount.destination.display())));
     if system {
         return if inside == place { Ok(()) } else { refuse("a link of the image leads elsewhere") };
     }
@@ -578,7 +641,10 @@ fn guard_proc(root: BorrowedFd<'_>, target: &OwnedFd, mount: &Mount, source: Opt
         };
     }
     let Ok(below) = inside.strip_prefix("proc") else { return Ok(()) };
-    if kind_of(target) != PROCFS || PROC_FILES.iter().any(|name| Path::new(name) == below) || source.is_some_and(|s| kind_of(s) == PROCFS) {
+    if kind_of(target) != PROCFS
+        || PROC_FILES.iter().any(|name| Path::new(name) == below)
+        || source.is_some_and(|s| kind_of(s) == PROCFS)
+    {
         return Ok(());
     }
     refuse("it is inside /proc")
@@ -586,7 +652,9 @@ fn guard_proc(root: BorrowedFd<'_>, target: &OwnedFd, mount: &Mount, source: Opt
 
 /// Copies a directory tree into an empty tmpfs, with modes and owners.
 fn copy_up(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
-    let open = |fd: &OwnedFd| rustix::fs::openat(fd, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let open = |fd: &OwnedFd| {
+        rustix::fs::openat(fd, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
     let (from, to) = (open(from)?, open(to)?);
     for entry in rustix::fs::Dir::read_from(&from)? {
         let entry = entry?;
@@ -600,14 +668,27 @@ fn copy_up(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
             FileType::Directory => {
                 rustix::fs::mkdirat(&to, name, mode)?;
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                copy_up(&rustix::fs::openat(&from, name, flags, Mode::empty())?, &rustix::fs::openat(&to, name, flags, Mode::empty())?)?;
+                copy_up(
+                    &rustix::fs::openat(&from, name, flags, Mode::empty())?,
+                    &rustix::fs::openat(&to, name, flags, Mode::empty())?,
+                )?;
             }
-            FileType::Symlink => rustix::fs::symlinkat(rustix::fs::readlinkat(&from, name, Vec::new())?, &to, name)?,
+            FileType::Symlink => {
+                rustix::fs::symlinkat(rustix::fs::readlinkat(&from, name, Vec::new())?, &to, name)?
+            }
             FileType::RegularFile => {
                 let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let mut source = std::fs::File::from(rustix::fs::openat(&from, name, flags | OFlags::RDONLY, Mode::empty())?);
+                let mut source = std::fs::File::from(rustix::fs::openat(
+                    &from,
+                    name,
+                    flags | OFlags::RDONLY,
+                    Mode::empty(),
+                )?);
                 let create = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-                io::copy(&mut source, &mut std::fs::File::from(rustix::fs::openat(&to, name, create, mode)?))?;
+                io::copy(
+                    &mut source,
+                    &mut std::fs::File::from(rustix::fs::openat(&to, name, create, mode)?),
+                )?;
             }
             kind => rustix::fs::mknodat(&to, name, kind, mode, stat.st_rdev)?,
         }
@@ -638,7 +719,10 @@ mod tests {
         let fd = sys::open_path(&root, OFlags::DIRECTORY).expect("open");
         open_or_make(fd.as_fd(), Path::new("/up/made/below"), false).expect("made");
         assert!(root.join("made/below").is_dir());
-        assert!(open_or_make(fd.as_fd(), Path::new("/abs/file"), true).is_err(), "the link's target is not there");
+        assert!(
+            open_or_make(fd.as_fd(), Path::new("/abs/file"), true).is_err(),
+            "the link's target is not there"
+        );
         open_or_make(fd.as_fd(), Path::new("/d/file"), true).expect("made");
         assert!(root.join("d/file").is_file());
     }

@@ -153,7 +153,8 @@ pub(crate) fn compile(profile: &Seccomp) -> Result<Filter> {
     let mut flags = 0;
     for (at, flag) in profile.flags.iter().enumerate() {
         let known = FLAGS.iter().find(|(name, _)| name == flag);
-        let (_, bit) = known.ok_or_else(|| wrong(&format!("flags[{at}]"), "is no flag that is known here"))?;
+        let (_, bit) =
+            known.ok_or_else(|| wrong(&format!("flags[{at}]"), "is no flag that is known here"))?;
         // One thread: nothing to synchronise.
         flags |= bit & !1;
     }
@@ -211,7 +212,10 @@ fn assemble(profile: &Seccomp, default: u32) -> Result<Vec<sock_filter>> {
 fn segments(profile: &Seccomp, architecture: &Architecture, default: u32) -> Vec<(u32, Answer)> {
     let mut calls: BTreeMap<u32, (Vec<(Vec<Condition>, u32)>, Option<u32>)> = BTreeMap::new();
     for rule in &profile.syscalls {
-        let action = answer(rule.action, rule.errno_ret.or((rule.action == Action::Errno).then_some(libc::EPERM as u32)));
+        let action = answer(
+            rule.action,
+            rule.errno_ret.or((rule.action == Action::Errno).then_some(libc::EPERM as u32)),
+        );
         for number in rule.names.iter().filter_map(|name| (architecture.number)(name)) {
             let entry = calls.entry(number).or_default();
             match conditions(&rule.args) {
@@ -220,7 +224,8 @@ fn segments(profile: &Seccomp, architecture: &Architecture, default: u32) -> Vec
             }
         }
     }
-    let newer = if profile.default_action == Action::Errno { RET_ERRNO | libc::ENOSYS as u32 } else { default };
+    let newer =
+        if profile.default_action == Action::Errno { RET_ERRNO | libc::ENOSYS as u32 } else { default };
     let plain = |otherwise| Answer { conditional: Vec::new(), otherwise };
     let mut segments: Vec<(u32, Answer)> = vec![(0, plain(default))];
     let mut next = 0;
@@ -253,7 +258,8 @@ fn conditions(arguments: &[SyscallArgument]) -> Vec<Vec<Condition>> {
             comparison: argument.op,
         })
         .collect();
-    let twice = all.iter().enumerate().any(|(at, one)| all.iter().skip(at + 1).any(|other| other.index == one.index));
+    let twice =
+        all.iter().enumerate().any(|(at, one)| all.iter().skip(at + 1).any(|other| other.index == one.index));
     match (all.is_empty(), twice) {
         (true, _) => Vec::new(),
         (_, true) => all.into_iter().map(|one| vec![one]).collect(),
@@ -457,7 +463,8 @@ mod tests {
 
     #[test]
     fn conditions_come_before_the_rest() {
-        let masked = SyscallArgument { index: 0, value: 0x7e02_0000, value_two: 0, op: Comparison::MaskedEqual };
+        let masked =
+            SyscallArgument { index: 0, value: 0x7e02_0000, value_two: 0, op: Comparison::MaskedEqual };
         let profile = Seccomp {
             default_action: Action::Errno,
             default_errno_ret: Some(38),
@@ -476,8 +483,14 @@ mod tests {
         for (profile, at) in [
             (Seccomp { flags: vec!["X".into()], ..base() }, "flags[0]"),
             (Seccomp { architectures: vec!["X".into()], ..base() }, "architectures[0]"),
-            (Seccomp { syscalls: vec![rule(&["read"], Action::Errno, vec![bad])], ..base() }, "syscalls[0].args[0].index"),
-            (Seccomp { syscalls: vec![rule(&["write"], Action::Notify, vec![])], ..base() }, "syscalls[0].action"),
+            (
+                Seccomp { syscalls: vec![rule(&["read"], Action::Errno, vec![bad])], ..base() },
+                "syscalls[0].args[0].index",
+            ),
+            (
+                Seccomp { syscalls: vec![rule(&["write"], Action::Notify, vec![])], ..base() },
+                "syscalls[0].action",
+            ),
         ] {
             let error = compile(&profile).expect_err("nonsense").to_string();
             assert!(error.contains(&format!("linux.seccomp.{at}:")), "{error}");

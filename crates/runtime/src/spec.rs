@@ -505,16 +505,8 @@ pub enum NamespaceKind {
 
 impl NamespaceKind {
     /// All, in the order in which they are joined after the user namespace.
-    pub const ALL: [Self; 8] = [
-        Self::User,
-        Self::Pid,
-        Self::Network,
-        Self::Ipc,
-        Self::Uts,
-        Self::Cgroup,
-        Self::Time,
-        Self::Mount,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::User, Self::Pid, Self::Network, Self::Ipc, Self::Uts, Self::Cgroup, Self::Time, Self::Mount];
 
     /// The `CLONE_NEW…` bit.
     #[must_use]

@@ -51,7 +51,8 @@ pub fn tmpfs(target: &Path, bytes: u64, inodes: u64) -> Result<()> {
 /// [`Error::Step`].
 pub fn overlay(lower: &[&Path], upper: Option<(&Path, &Path)>, target: &Path) -> Result<()> {
     let what = || format!("mount an overlay on {}", target.display());
-    let text = |path: &Path| path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,");
+    let text =
+        |path: &Path| path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,");
     let lower: Vec<String> = lower.iter().map(|path| text(path)).collect();
     let mut data = format!("lowerdir={}", lower.join(":"));
     if let Some((upper, work)) = upper {

@@ -315,7 +315,8 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: the kernel reads one request.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }.into()).map(drop)
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }.into())
+        .map(drop)
 }
 
 /// Makes the terminal on descriptor 0 ours.
@@ -427,7 +428,8 @@ pub(crate) fn pidfd_open(pid: pid_t) -> io::Result<OwnedFd> {
 pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
     let (none, zero): (*const c_void, c_uint) = (std::ptr::null(), 0);
     // SAFETY: no siginfo is passed.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, zero) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, zero) })
+        .map(drop)
 }
 
 /// Sends a signal by pid.

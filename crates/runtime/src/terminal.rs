@@ -30,12 +30,14 @@ pub(crate) fn check(terminal: bool, options: &Options) -> Result<()> {
 
 /// Sends a master to whoever listens on this socket, as runc does: its name is the message.
 pub(crate) fn hand_over(master: &OwnedFd, path: &Path) -> Result<()> {
-    send_to(path, b"/dev/ptmx", master.as_fd()).step(|| format!("hand the terminal over to {}", path.display()))
+    send_to(path, b"/dev/ptmx", master.as_fd())
+        .step(|| format!("hand the terminal over to {}", path.display()))
 }
 
 /// Sends a message with one descriptor to a stream socket, whatever the length of its path.
 pub(crate) fn send_to(path: &Path, message: &[u8], fd: BorrowedFd<'_>) -> io::Result<()> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     let place = sys::open_path(path, OFlags::empty())?;
     let address = SocketAddrUnix::new(sys::proc_path(place.as_fd()).as_c_str())?;
     rustix::net::connect(&socket, &address)?;

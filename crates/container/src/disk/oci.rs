@@ -175,7 +175,8 @@ fn describe(engine: Engine, id: &str, state: &State) -> Metadata {
         Engine::Nabe => "nabe state.json",
         _ => "runc state.json",
     };
-    let annotation = |key: &str| state.annotations.iter().find(|(found, _)| found == key).map(|(_, value)| value.clone());
+    let annotation =
+        |key: &str| state.annotations.iter().find(|(found, _)| found == key).map(|(_, value)| value.clone());
     let mut found = Metadata::new(id, engine, source);
     found.name = Some(id.to_owned());
     if engine == Engine::Nabe {

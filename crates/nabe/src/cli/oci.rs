@@ -25,8 +25,24 @@ const NAMES: [&str; 3] = ["runc", "nabe-runtime", "nabe-oci"];
 
 /// Words that are verbs of the runtime.
 const VERBS: [&str; 18] = [
-    "create", "start", "state", "kill", "delete", "run", "exec", "list", "pause", "resume", "update", "events",
-    "spec", "features", "checkpoint", "restore", "init", "help",
+    "create",
+    "start",
+    "state",
+    "kill",
+    "delete",
+    "run",
+    "exec",
+    "list",
+    "pause",
+    "resume",
+    "update",
+    "events",
+    "spec",
+    "features",
+    "checkpoint",
+    "restore",
+    "init",
+    "help",
 ];
 
 /// nabe as an OCI runtime.
@@ -239,7 +255,12 @@ fn is_ours(arguments: &[OsString]) -> bool {
                 words.next();
             }
             "--systemd-cgroup" | "--debug" => engine = true,
-            _ if ["--root=", "--log=", "--log-format=", "--rootless=", "--criu="].iter().any(|start| word.starts_with(start)) => engine = true,
+            _ if ["--root=", "--log=", "--log-format=", "--rootless=", "--criu="]
+                .iter()
+                .any(|start| word.starts_with(start)) =>
+            {
+                engine = true
+            }
             "ps" => return engine || words.next() == Some("-c"),
             "help" | "init" => return engine,
             word => return engine || VERBS.contains(&word),
@@ -267,9 +288,9 @@ fn dispatch(verb: Verb, global: &Global, log: &Log) -> Result<ExitCode> {
         Verb::Events(args) => log.told(manage::events(&args, global)),
         Verb::Spec(args) => template::run(&args),
         Verb::Features => log.told(report::print(&nabe_runtime::features()).map(|()| ExitCode::SUCCESS)),
-        Verb::Checkpoint(_) | Verb::Restore(_) => log.told(Err(Failure::Refused(
-            "checkpoint and restore are not done: they would need CRIU",
-        ))),
+        Verb::Checkpoint(_) | Verb::Restore(_) => {
+            log.told(Err(Failure::Refused("checkpoint and restore are not done: they would need CRIU")))
+        }
     }
 }
 
@@ -336,7 +357,8 @@ fn create(args: &CreateArgs, global: &Global, log: &Log) -> Result<ExitCode, Fai
 
 fn run_bundle(args: &RunArgs, global: &Global, log: &Log) -> Result<ExitCode, Failure> {
     nabe_runtime::protect()?;
-    let created = Container::create(&args.id, &bundle(&args.bundle)?, &options(&args.making, global, args.detach))?;
+    let created =
+        Container::create(&args.id, &bundle(&args.bundle)?, &options(&args.making, global, args.detach))?;
     log.notes(&created.warnings);
     let container = created.container;
     let started = container.start();
@@ -375,7 +397,15 @@ mod tests {
         ] {
             assert!(ours(line), "{line}");
         }
-        for line in ["nabe", "nabe ps", "nabe ps --format json", "nabe pull x", "nabe --version", "nabe help", "psc -c"] {
+        for line in [
+            "nabe",
+            "nabe ps",
+            "nabe ps --format json",
+            "nabe pull x",
+            "nabe --version",
+            "nabe help",
+            "psc -c",
+        ] {
             assert!(!ours(line), "{line}");
         }
     }

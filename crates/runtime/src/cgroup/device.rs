@@ -112,8 +112,11 @@ pub(super) fn write_rules(directory: &Path, rules: &[Rule]) -> Result<()> {
             Kind::Character => &['c'],
         };
         let number = |value: Option<i32>| value.map_or("*".into(), |value| value.to_string());
-        let letters: String =
-            [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].iter().filter(|(bit, _)| rule.access & bit != 0).map(|(_, c)| c).collect();
+        let letters: String = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]
+            .iter()
+            .filter(|(bit, _)| rule.access & bit != 0)
+            .map(|(_, c)| c)
+            .collect();
         for kind in kinds {
             let line = format!("{kind} {}:{} {letters}", number(rule.major), number(rule.minor));
             let path = file(rule.allow);
@@ -204,6 +207,10 @@ fn program(rules: &[Rule]) -> Vec<Instruction> {
     code.push(op(SET, 0, 0, 0));
     code.push(op(EXIT, 0, 0, 0));
     code
+}
+
+pub(super) fn fuzz_program(rules: &[Rule]) {
+    program(rules);
 }
 
 #[repr(C)]

@@ -80,7 +80,8 @@ impl Cgroup {
     }
 
     fn unified_file(&self, file: &str, value: &str) -> Result<()> {
-        let wrong = |why: &str| Error::Config { at: format!("linux.resources.unified.{file}"), why: why.into() };
+        let wrong =
+            |why: &str| Error::Config { at: format!("linux.resources.unified.{file}"), why: why.into() };
         if file.contains('/') || !file.contains('.') {
             return Err(wrong("is not a name of a cgroup file"));
         }
@@ -145,7 +146,11 @@ impl Cgroup {
         }
         files.maybe("cpu.cfs_quota_us", "quota", quota)?;
         files.maybe("cpu.cfs_burst_us", "burst", cpu.burst)?;
-        files.maybe("cpu.rt_period_us", "realtimePeriod", cpu.realtime_period.filter(|period| *period != 0))?;
+        files.maybe(
+            "cpu.rt_period_us",
+            "realtimePeriod",
+            cpu.realtime_period.filter(|period| *period != 0),
+        )?;
         files.maybe("cpu.rt_runtime_us", "realtimeRuntime", cpu.realtime_runtime.filter(|time| *time != 0))
     }
 
@@ -200,14 +205,23 @@ impl Cgroup {
             write(&directory.join("net_cls.classid"), &class.to_string())?;
         }
         for priority in &limits.network.priorities {
-            let directory = self.paths.get("net_prio").ok_or_else(|| missing("network.priorities", "net_prio"))?;
-            write(&directory.join("net_prio.ifpriomap"), &format!("{} {}", priority.name, priority.priority))?;
+            let directory =
+                self.paths.get("net_prio").ok_or_else(|| missing("network.priorities", "net_prio"))?;
+            write(
+                &directory.join("net_prio.ifpriomap"),
+                &format!("{} {}", priority.name, priority.priority),
+            )?;
         }
         for (device, limit) in &limits.rdma {
             let (files, _) = self.files("rdma", "rdma")?;
-            let part = |name, value: Option<u32>| value.map(|value| format!(" {name}={value}")).unwrap_or_default();
+            let part =
+                |name, value: Option<u32>| value.map(|value| format!(" {name}={value}")).unwrap_or_default();
             let handles = part("hca_handle", limit.hca_handles);
-            files.set("rdma.max", device, format!("{device}{handles}{}", part("hca_object", limit.hca_objects)))?;
+            files.set(
+                "rdma.max",
+                device,
+                format!("{device}{handles}{}", part("hca_object", limit.hca_objects)),
+            )?;
         }
         Ok(())
     }

@@ -60,8 +60,10 @@ impl Cgroup {
         let mut usage = json!({"total": 0, "kernel": 0, "user": 0});
         if let Some((accounts, Version::V1)) = self.controller("cpuacct") {
             let shares = table(accounts, "cpuacct.stat");
-            let per_cpu: Vec<u64> =
-                text(accounts, "cpuacct.usage_percpu").split_whitespace().filter_map(|n| n.parse().ok()).collect();
+            let per_cpu: Vec<u64> = text(accounts, "cpuacct.usage_percpu")
+                .split_whitespace()
+                .filter_map(|n| n.parse().ok())
+                .collect();
             usage = json!({
                 "total": number(accounts, "cpuacct.usage"),
                 "percpu": per_cpu,
@@ -114,7 +116,10 @@ impl Cgroup {
         let Some((directory, version)) = self.controller("blkio") else { return json!({}) };
         let mut result = Map::new();
         if version == Version::V1 {
-            let files = [("ioServiceBytesRecursive", "blkio.throttle.io_service_bytes_recursive"), ("ioServicedRecursive", "blkio.throttle.io_serviced_recursive")];
+            let files = [
+                ("ioServiceBytesRecursive", "blkio.throttle.io_service_bytes_recursive"),
+                ("ioServicedRecursive", "blkio.throttle.io_serviced_recursive"),
+            ];
             for (name, file) in files {
                 let rows: Vec<Value> = text(directory, file).lines().filter_map(row).collect();
                 result.insert(name.into(), json!(rows));

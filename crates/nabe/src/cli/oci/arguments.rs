@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// Names by number, from 1.
 const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// A signal by number or name, with or without `SIG`.
@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn signals() {
-        for (word, number) in [("KILL", 9), ("SIGTERM", 15), ("9", 9), ("sigrtmin+3", 37), ("RTMAX-1", 63), ("0", 0)] {
+        for (word, number) in
+            [("KILL", 9), ("SIGTERM", 15), ("9", 9), ("sigrtmin+3", 37), ("RTMAX-1", 63), ("0", 0)]
+        {
             assert_eq!(signal(word), Ok(number), "{word}");
         }
         for word in ["", "SIG", "65", "-1", "RTMIN+99", "NOPE"] {
@@ -86,7 +88,8 @@ mod tests {
         assert!(user("root").is_err() && user("1:").is_err());
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("5").is_err() && duration("0s").is_err() && duration("s").is_err());
-        for (word, number) in [("-1", -1), ("4096", 4096), ("64m", 64 << 20), ("1G", 1 << 30), ("2kb", 2048)] {
+        for (word, number) in [("-1", -1), ("4096", 4096), ("64m", 64 << 20), ("1G", 1 << 30), ("2kb", 2048)]
+        {
             assert_eq!(bytes(word), Ok(number), "{word}");
         }
         for word in ["", "m", "-2", "9999999999g"] {

@@ -190,7 +190,8 @@ pub(super) fn list(args: &ListArgs, global: &Global) -> Result<ExitCode, Failure
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let columns = if args.quiet { &["id"][..] } else { &["id", "pid", "status", "bundle", "created", "owner"] };
+    let columns =
+        if args.quiet { &["id"][..] } else { &["id", "pid", "status", "bundle", "created", "owner"] };
     let mut table: Vec<Vec<String>> = Vec::new();
     if !args.quiet {
         table.push(columns.iter().map(|name| name.to_uppercase()).collect());
@@ -200,7 +201,8 @@ pub(super) fn list(args: &ListArgs, global: &Global) -> Result<ExitCode, Failure
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let mut text = String::new();
     for row in &table {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }

@@ -32,9 +32,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 fn config(rootless: bool) -> Value {
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| {
-        json!({"destination": destination, "type": kind, "source": source, "options": options})
-    };
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": source, "options": options});
     let mut mounts = vec![
         json!({"destination": "/proc", "type": "proc", "source": "proc"}),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -48,7 +46,12 @@ fn config(rootless: bool) -> Value {
     });
     let pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
     mounts.push(mount("/dev/pts", "devpts", "devpts", if rootless { &pts[..5] } else { &pts }));
-    mounts.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]));
+    mounts.push(mount(
+        "/dev/shm",
+        "tmpfs",
+        "shm",
+        &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+    ));
     mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     if rootless {
         let options = ["rbind", "nosuid", "noexec", "nodev", "ro"];
@@ -60,7 +63,12 @@ fn config(rootless: bool) -> Value {
         linux["resources"] = Value::Null;
     } else {
         mounts.push(mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]));
-        mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]));
+        mounts.push(mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", "ro"],
+        ));
         namespaces.push("network");
     }
     linux["namespaces"] = namespaces.iter().map(|kind| json!({"type": kind})).collect();
