@@ -10,7 +10,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use crate::cell::Cell;
 
 /// A group: its keys and its results.
-pub type Row = (Vec<Cell>, Vec<Cell>);
+pub(crate) type Row = (Vec<Cell>, Vec<Cell>);
 
 /// Groups that are kept at once.
 pub const MAX_GROUPS: usize = 1 << 16;

@@ -145,6 +145,12 @@ impl EventSet {
         self
     }
 
+    /// The same without the starts of system calls.
+    #[must_use]
+    pub fn ends(&self) -> Self {
+        self.iter().filter(|id| !(id.is_enter() && id.is_syscall())).collect()
+    }
+
     /// Whether it has none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

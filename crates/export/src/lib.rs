@@ -1,5 +1,5 @@
 //! Events in the formats of other tools: NDJSON for pipelines, Chrome's and Perfetto's traces for
-//! timelines, pcapng for Wireshark, Parquet for data frames.
+//! timelines, pcapng for Wireshark.
 //!
 //! In: events with their fields, one by one. Out: bytes, appended to a buffer that the caller writes
 //! wherever they go.
@@ -17,8 +17,6 @@ mod chrome;
 mod field;
 mod json;
 mod ndjson;
-#[cfg(feature = "parquet")]
-mod parquet;
 mod pcapng;
 mod perfetto;
 
@@ -36,8 +34,6 @@ pub enum Format {
     Perfetto,
     /// Packets made of what sockets read and wrote, for Wireshark.
     Pcapng,
-    /// Columns of Apache Parquet.
-    Parquet,
 }
 
 /// Why nothing is exported.
@@ -45,19 +41,10 @@ pub enum Format {
 #[non_exhaustive]
 pub enum Error {
     /// No such format.
-    #[error("unknown export format `{name}`: one of ndjson, chrome, perfetto, pcapng, parquet")]
+    #[error("unknown export format `{name}`: one of ndjson, chrome, perfetto, pcapng")]
     Unknown {
         /// What was asked for.
         name: String,
-    },
-    /// This build has it not.
-    #[error("this build cannot write Parquet: it needs the cargo feature `parquet`")]
-    NotBuilt,
-    /// The Parquet library refused.
-    #[error("cannot write Parquet: {reason}")]
-    Parquet {
-        /// What it says.
-        reason: String,
     },
 }
 
@@ -72,7 +59,6 @@ impl Format {
             "chrome" => Self::Chrome,
             "perfetto" => Self::Perfetto,
             "pcapng" | "pcap" => Self::Pcapng,
-            "parquet" => Self::Parquet,
             _ => return Err(Error::Unknown { name: name.to_owned() }),
         })
     }
@@ -85,26 +71,19 @@ impl Format {
             "json" => Self::Chrome,
             "pftrace" | "perfetto-trace" | "perfetto" => Self::Perfetto,
             "pcapng" | "pcap" => Self::Pcapng,
-            "parquet" => Self::Parquet,
             _ => return None,
         })
     }
 
     /// What writes it.
-    ///
-    /// # Errors
-    /// When this build cannot.
-    pub fn exporter(self) -> Result<Box<dyn Export>, Error> {
-        Ok(match self {
+    #[must_use]
+    pub fn exporter(self) -> Box<dyn Export> {
+        match self {
             Self::Ndjson => Box::new(ndjson::Ndjson::default()),
             Self::Chrome => Box::new(chrome::Chrome::default()),
             Self::Perfetto => Box::new(perfetto::Perfetto::default()),
             Self::Pcapng => Box::new(pcapng::Pcapng::default()),
-            #[cfg(feature = "parquet")]
-            Self::Parquet => Box::new(parquet::Parquet::new()?),
-            #[cfg(not(feature = "parquet"))]
-            Self::Parquet => return Err(Error::NotBuilt),
-        })
+        }
     }
 }
 

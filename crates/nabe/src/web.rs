@@ -80,7 +80,8 @@ impl Drop for Server {
 
 fn acceptor(pem: &Path) -> Result<tokio_rustls::TlsAcceptor> {
     let about = |error: &dyn std::error::Error| {
-        CliError::failed(format_args!("cannot use the certificate and key in {}", pem.display())).because(error)
+        CliError::failed(format_args!("cannot use the certificate and key in {}", pem.display()))
+            .because(error)
     };
     let chain = CertificateDer::pem_file_iter(pem)
         .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)

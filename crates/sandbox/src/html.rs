@@ -186,7 +186,14 @@ impl Report {
             .map(|file| {
                 let kept = file.kept.as_deref().map(code).unwrap_or_default();
                 let yara = escape(&file.yara.join(", "));
-                vec![escape(&file.change), code(&file.path), file.size.to_string(), code(&file.sha256), kept, yara]
+                vec![
+                    escape(&file.change),
+                    code(&file.path),
+                    file.size.to_string(),
+                    code(&file.sha256),
+                    kept,
+                    yara,
+                ]
             })
             .collect();
         table(out, "Left behind", &["", "Path", "Bytes", "SHA-256", "Kept as", "YARA"], &dropped);

@@ -246,7 +246,13 @@ impl Report {
             if file.sha256.is_empty() {
                 return format!("{:<8} {}{yara}", file.change, plain(&file.path));
             }
-            format!("{:<8} {} {} bytes sha256 {}{yara}", file.change, plain(&file.path), file.size, file.sha256)
+            format!(
+                "{:<8} {} {} bytes sha256 {}{yara}",
+                file.change,
+                plain(&file.path),
+                file.size,
+                file.sha256
+            )
         });
         list(out, "LEFT BEHIND", dropped.collect());
     }

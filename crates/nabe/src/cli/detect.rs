@@ -9,8 +9,8 @@ use super::trace::Of;
 use crate::error::{CliError, Result};
 use crate::falco::audit::{From, Source};
 use crate::falco::config::{Config, Engine, Plugin, Selection};
-use crate::falco::run::{self, Plan, Reread};
 use crate::falco::rules;
+use crate::falco::run::{self, Plan, Reread};
 
 /// Where Falco has its configuration.
 pub(super) const FALCO_YAML: &str = "/etc/falco/falco.yaml";

@@ -59,7 +59,7 @@ pub(super) struct Show {
     /// Style of lines: sysdig's format language, or strace's
     #[arg(long, value_enum, default_value_t, conflicts_with_all = ["print", "json"])]
     pub(super) style: Style,
-    /// Write events in another tool's format: ndjson, chrome, perfetto, pcapng, strace or parquet, then :FILE, if not stdout; or a file whose suffix tells; may be given several times
+    /// Write events in another tool's format: ndjson, chrome, perfetto, pcapng or strace, then :FILE, if not stdout; or a file whose suffix tells; may be given several times
     #[arg(long, value_name = "FORMAT[:FILE]", value_parser = wish)]
     pub(super) export: Vec<Wish>,
     /// Every line is written at once

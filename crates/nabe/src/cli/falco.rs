@@ -159,10 +159,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if path.is_none() {
         assignments.push("stdout_output.enabled=true".to_owned());
     }
-    for (pattern, assignment) in [
-        (&args.disabled_rules, "rules[].disable.rule=*"),
-        (&args.disabled_tags, "rules[].disable.tag="),
-    ] {
+    for (pattern, assignment) in
+        [(&args.disabled_rules, "rules[].disable.rule=*"), (&args.disabled_tags, "rules[].disable.tag=")]
+    {
         let star = if assignment.ends_with('*') { "*" } else { "" };
         assignments.extend(pattern.iter().map(|pattern| format!("{assignment}{pattern}{star}")));
     }
@@ -201,8 +200,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     for name in args.disable_source.iter().chain(&args.enable_source) {
         if !Native.has_source(name) {
-            return Err(CliError::failed(format_args!("Attempted disabling or enabling unknown event source: {name}"))
-                .hint(format_args!("known: {}", Native.sources().join(", "))));
+            return Err(CliError::failed(format_args!(
+                "Attempted disabling or enabling unknown event source: {name}"
+            ))
+            .hint(format_args!("known: {}", Native.sources().join(", "))));
         }
     }
     // A capture is replayed whatever sources are on.
@@ -233,7 +234,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 /// What `-p` adds to outputs.
 fn addition(print: Option<&str>) -> Option<nabe_rules::Addition> {
     let (source, output) = match print? {
-        "c" | "container" => (Some(SYSCALL.to_owned()), "container_id=%container.id container_name=%container.name"),
+        "c" | "container" => {
+            (Some(SYSCALL.to_owned()), "container_id=%container.id container_name=%container.name")
+        }
         "k" | "kubernetes" => (
             Some(SYSCALL.to_owned()),
             "container_id=%container.id container_name=%container.name k8s_ns_name=%k8s.ns.name k8s_pod_name=%k8s.pod.name",
@@ -292,12 +295,17 @@ fn version(json: bool) -> Result<ExitCode> {
 static PLUGINS: &[(&str, &str, &str)] = &[
     ("container", "0.7.2", "Falco container metadata enrichment Plugin (built into nabe)"),
     ("k8saudit", "0.16.0", "Read Kubernetes Audit Events and monitor Kubernetes Clusters (built into nabe)"),
-    ("json", "0.7.4", "implements extracting arbitrary fields from inputs formatted as JSON (built into nabe)"),
+    (
+        "json",
+        "0.7.4",
+        "implements extracting arbitrary fields from inputs formatted as JSON (built into nabe)",
+    ),
 ];
 
 fn plugins(args: &Args, config: &Config) -> Result<ExitCode> {
     let info = |(name, version, what): &(&str, &str, &str)| {
-        let mut text = format!("Name: {name}\nDescription: {what}\nContact: nabe\nVersion: {version}\nCapabilities:\n");
+        let mut text =
+            format!("Name: {name}\nDescription: {what}\nContact: nabe\nVersion: {version}\nCapabilities:\n");
         if *name == "k8saudit" {
             text.push_str("  - Event Sourcing (ID=1, source='k8s_audit')\n");
         }
@@ -308,12 +316,15 @@ fn plugins(args: &Args, config: &Config) -> Result<ExitCode> {
         Some(wanted) => {
             let found = PLUGINS.iter().find(|(name, ..)| wanted.contains(name));
             info(found.ok_or_else(|| {
-                CliError::failed(format_args!("can't find plugin and no default path available for: {wanted}"))
-                    .hint("container, json and k8saudit are built in")
+                CliError::failed(format_args!(
+                    "can't find plugin and no default path available for: {wanted}"
+                ))
+                .hint("container, json and k8saudit are built in")
             })?)
         }
         None => {
-            let loaded = PLUGINS.iter().filter(|(name, ..)| config.plugins.iter().any(|plugin| plugin.name == *name));
+            let loaded =
+                PLUGINS.iter().filter(|(name, ..)| config.plugins.iter().any(|plugin| plugin.name == *name));
             let all: Vec<String> = loaded.map(info).collect();
             format!("{} Plugins Loaded:\n\n{}\n", all.len(), all.join("\n"))
         }
@@ -330,7 +341,11 @@ fn validate(args: &Args, config: &Config) -> Result<ExitCode> {
     let options = nabe_rules::Options { additions: config.additions.clone() };
     let mut paths = Vec::new();
     for path in &args.validate {
-        if path.is_dir() { paths.extend(crate::falco::config::yaml_files(path)?) } else { paths.push(path.clone()) }
+        if path.is_dir() {
+            paths.extend(crate::falco::config::yaml_files(path)?)
+        } else {
+            paths.push(path.clone())
+        }
     }
     let loaded = RuleSet::check(&open(&paths), &Native, &options);
     let described = match &args.describe {
@@ -423,8 +438,11 @@ fn list(source: &str, format: Format, names_only: bool) -> Result<String> {
         let names = core::iter::once(found.name).chain(found.aliases.iter().copied());
         names.filter(|name| !name.starts_with("process.") && !name.starts_with("file.")).collect::<Vec<_>>()
     };
-    let fields: Vec<(Vec<&str>, &Field)> =
-        field::all().filter(known).map(|found| (sysdigs(found), found)).filter(|(names, _)| !names.is_empty()).collect();
+    let fields: Vec<(Vec<&str>, &Field)> = field::all()
+        .filter(known)
+        .map(|found| (sysdigs(found), found))
+        .filter(|(names, _)| !names.is_empty())
+        .collect();
     if names_only {
         return Ok(fields.iter().flat_map(|(names, _)| names).map(|name| format!("{name}\n")).collect());
     }
@@ -478,7 +496,9 @@ fn events(format: Format) -> String {
             let lines = rows.iter().map(|(id, params)| format!("`{}` | {}\n", id.name(), params.join(", ")));
             format!("Name | Params\n:----|:-----\n{}", lines.collect::<String>())
         }
-        Format::Text => rows.iter().map(|(id, params)| format!("{}({})\n", id.name(), params.join(", "))).collect(),
+        Format::Text => {
+            rows.iter().map(|(id, params)| format!("{}({})\n", id.name(), params.join(", "))).collect()
+        }
     }
 }
 

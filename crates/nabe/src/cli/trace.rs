@@ -72,6 +72,9 @@ pub(super) struct Of {
     /// With --pid: the children that it has from now on, too
     #[arg(long, requires = "pid", help_heading = "Of whom")]
     follow: bool,
+    /// The starts of open, openat, openat2, creat and connect, too, before another thread may change what they name
+    #[arg(long, help_heading = "Of whom")]
+    enters: bool,
     /// nabe's own events, too
     #[arg(long, help_heading = "Of whom")]
     pub(super) own: bool,
@@ -90,8 +93,12 @@ impl Of {
         Ok(program.both(&Program::compile_of_events(&of, Lang::Cel)?))
     }
 
-    /// Narrows what the probe collects.
-    pub(super) fn narrow(&self, interest: &mut EventInterest, command: Option<u32>) {
+    /// Narrows what the probe collects for `program`.
+    pub(super) fn narrow(&self, interest: &mut EventInterest, command: Option<u32>, program: &Program) {
+        // Ends say all that starts say; both are shown only to who asks which is which.
+        if !self.enters && !program.fields().contains(&nabe_event::field::event::DIR) {
+            interest.events = interest.events.ends();
+        }
         if let Some(pid) = command {
             interest.pids = Some(vec![pid]);
             interest.follow = true;
@@ -130,7 +137,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if writes && command.is_none() {
         stop.listen_rotate()?;
     }
-    args.of.narrow(&mut interest, command.as_ref().map(Traced::pid));
+    args.of.narrow(&mut interest, command.as_ref().map(Traced::pid), &program);
     let all = program.selects_all() && interest.pids.is_none();
     let mut pipeline = args.show.pipeline(program)?;
     pipeline.set_live(true);

@@ -53,7 +53,9 @@ impl Actions {
             };
             match done {
                 Ok(()) => eprintln!("nabe: rule {}: {action:?} on process {pid}", alert.rule),
-                Err(why) => eprintln!("nabe: warning: rule {}: {action:?} on process {pid}: {why}", alert.rule),
+                Err(why) => {
+                    eprintln!("nabe: warning: rule {}: {action:?} on process {pid}: {why}", alert.rule)
+                }
             }
         }
     }
@@ -104,8 +106,10 @@ fn target(pid: i64) -> Result<Pid, String> {
 /// Stops or freezes the container of a process through its cgroup.
 fn container(pid: i64, what: ContainerAction) -> Result<(), String> {
     target(pid)?;
-    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|error| error.to_string())?;
-    let paths: Vec<&[u8]> = cgroups.lines().filter_map(|line| Some(line.splitn(3, ':').nth(2)?.as_bytes())).collect();
+    let cgroups =
+        std::fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|error| error.to_string())?;
+    let paths: Vec<&[u8]> =
+        cgroups.lines().filter_map(|line| Some(line.splitn(3, ':').nth(2)?.as_bytes())).collect();
     if nabe_container::identify_any(&paths).is_none() {
         return Err("it is in no container".into());
     }
@@ -128,7 +132,9 @@ fn container(pid: i64, what: ContainerAction) -> Result<(), String> {
 fn freeze(cgroups: &str) -> Result<(), String> {
     for line in cgroups.lines() {
         let mut parts = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
         let relative = path.trim_start_matches('/');
         let (file, text): (PathBuf, &str) = if controllers.split(',').any(|name| name == "freezer") {
             (Path::new("/sys/fs/cgroup/freezer").join(relative).join("freezer.state"), "FROZEN")
@@ -156,7 +162,8 @@ fn first_of(pid: i64) -> Option<i64> {
         let pid: i64 = entry.file_name().to_str()?.parse().ok()?;
         let same = std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok()? == namespace;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let inside = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?;
+        let inside =
+            status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?;
         (same && inside == "1").then_some(pid)
     })
 }

@@ -62,7 +62,13 @@ impl Source {
             }
         }
         let from = From::parse(&plugin.open_params, certificate, limits.payload_bytes)?;
-        Ok(Self { name: "k8s_audit".into(), plugin: plugin.name.clone(), format: Format::K8sAudit, from, limits })
+        Ok(Self {
+            name: "k8s_audit".into(),
+            plugin: plugin.name.clone(),
+            format: Format::K8sAudit,
+            from,
+            limits,
+        })
     }
 }
 
@@ -169,7 +175,10 @@ pub fn start(
                 eprintln!("nabe: warning: {}: {error}", judge.source.name);
             }
             if judge.refused > 0 {
-                eprintln!("nabe: note: {}: {} payloads or events were none", judge.source.name, judge.refused);
+                eprintln!(
+                    "nabe: note: {}: {} payloads or events were none",
+                    judge.source.name, judge.refused
+                );
             }
         })
         .map_err(|error| CliError::failed("cannot start a thread").because(&error))?;
@@ -275,8 +284,12 @@ mod tests {
     #[test]
     fn places_are_read_as_the_plugin_reads_them() {
         let parse = |text: &str| From::parse(text, "/pem".into(), 100);
-        assert!(matches!(parse("/var/log/audit.json"), Ok(From::Files(path)) if path == PathBuf::from("/var/log/audit.json")));
-        assert!(matches!(parse("file:///var/log/a"), Ok(From::Growing(path)) if path == PathBuf::from("/var/log/a")));
+        assert!(
+            matches!(parse("/var/log/audit.json"), Ok(From::Files(path)) if path == PathBuf::from("/var/log/audit.json"))
+        );
+        assert!(
+            matches!(parse("file:///var/log/a"), Ok(From::Growing(path)) if path == PathBuf::from("/var/log/a"))
+        );
         let Ok(From::Web(options)) = parse("http://:9765/k8s-audit") else { panic!("a webhook") };
         assert_eq!((options.address.port(), &*options.path, options.tls), (9765, "/k8s-audit", None));
         let Ok(From::Web(options)) = parse("https://127.0.0.1:1/x") else { panic!("a webhook") };

@@ -170,7 +170,8 @@ pub fn schema() -> serde_json::Value {
     fn put(at: &mut Map<String, Json>, path: &str) {
         let (key, rest) = path.split_once('.').unwrap_or((path, ""));
         let (name, is_list) = key.strip_suffix("[]").map_or((key, false), |name| (name, true));
-        let entry = at.entry(name).or_insert_with(|| if is_list { json!({"type": "array"}) } else { json!({}) });
+        let entry =
+            at.entry(name).or_insert_with(|| if is_list { json!({"type": "array"}) } else { json!({}) });
         if rest.is_empty() {
             return;
         }
@@ -312,7 +313,10 @@ impl Config {
             priority: match reader.text("priority")? {
                 None => Priority::Debug,
                 Some(text) => text.parse().map_err(|_| {
-                    reader.wrong("priority", "expected emergency, alert, critical, error, warning, notice, info or debug")
+                    reader.wrong(
+                        "priority",
+                        "expected emergency, alert, critical, error, warning, notice, info or debug",
+                    )
                 })?,
             },
             json: reader.flag("json_output", false)?,
@@ -325,13 +329,15 @@ impl Config {
                 None | Some("first") => false,
                 Some("all") => true,
                 Some(_) => {
-                    return Err(reader.wrong("rule_matching", "Unknown rule matching strategy: expected first or all"));
+                    return Err(reader
+                        .wrong("rule_matching", "Unknown rule matching strategy: expected first or all"));
                 }
             },
             additions: additions(&reader)?,
             static_fields: static_fields(&tree),
             output_timeout: Duration::from_millis(reader.number("output_timeout", 2000)?),
-            queue_capacity: usize::try_from(reader.number("outputs_queue.capacity", 0)?).unwrap_or(usize::MAX),
+            queue_capacity: usize::try_from(reader.number("outputs_queue.capacity", 0)?)
+                .unwrap_or(usize::MAX),
             drops: drops(&reader)?,
             plugins,
             snaplen: u32::try_from(snaplen)
@@ -693,9 +699,13 @@ fn drops(reader: &Reader<'_>) -> Result<Drops> {
         });
     }
     if actions.contains(&DropAction::Ignore) {
-        for (action, name) in [(DropAction::Log, "log"), (DropAction::Alert, "alert"), (DropAction::Exit, "exit")] {
+        for (action, name) in
+            [(DropAction::Log, "log"), (DropAction::Alert, "alert"), (DropAction::Exit, "exit")]
+        {
             if actions.contains(&action) {
-                let text = format!("syscall event drop action \"{name}\" does not make sense with the \"ignore\" action");
+                let text = format!(
+                    "syscall event drop action \"{name}\" does not make sense with the \"ignore\" action"
+                );
                 return Err(reader.wrong("syscall_event_drops.actions", &text));
             }
         }
@@ -732,14 +742,18 @@ mod tests {
     fn the_defaults_are_falcos() {
         let (config, warnings) = load("").unwrap();
         assert!(warnings.is_empty());
-        assert_eq!((config.engine, config.priority, config.match_all), (Engine::Live, Priority::Debug, false));
+        assert_eq!(
+            (config.engine, config.priority, config.match_all),
+            (Engine::Live, Priority::Debug, false)
+        );
         assert_eq!((config.buffer_bytes, config.snaplen), (8 << 20, 80));
         assert_eq!(config.drops.actions, [DropAction::Log, DropAction::Alert]);
     }
 
     #[test]
     fn unknown_keys_are_told_with_the_nearest() {
-        let (_, warnings) = load("jason_output: true\nengine:\n  knid: x\n  kmod: {a: 1}\ngrpc: {enabled: true}\n").unwrap();
+        let (_, warnings) =
+            load("jason_output: true\nengine:\n  knid: x\n  kmod: {a: 1}\ngrpc: {enabled: true}\n").unwrap();
         assert_eq!(
             warnings,
             [
@@ -755,7 +769,10 @@ mod tests {
         for (text, expected) in [
             ("json_output: maybe", "falco.yaml:1:14: json_output: expected true or false, found `maybe`"),
             ("rule_matching: some", "Unknown rule matching strategy"),
-            ("syscall_event_drops:\n  threshold: 1.1", "syscall event drops threshold must be a double in the range"),
+            (
+                "syscall_event_drops:\n  threshold: 1.1",
+                "syscall event drops threshold must be a double in the range",
+            ),
             (
                 "syscall_event_drops:\n  actions: [ignore, log]",
                 "syscall event drop action \"log\" does not make sense with the \"ignore\" action",
@@ -770,7 +787,14 @@ mod tests {
 
     #[test]
     fn spans_have_units() {
-        for (text, ms) in [("500ms", Some(500)), ("1h30m", Some(5_400_000)), ("15", Some(15)), ("5 s", Some(5000)), ("x", None), ("5y", None)] {
+        for (text, ms) in [
+            ("500ms", Some(500)),
+            ("1h30m", Some(5_400_000)),
+            ("15", Some(15)),
+            ("5 s", Some(5000)),
+            ("x", None),
+            ("5y", None),
+        ] {
             assert_eq!(span(text), ms.map(Duration::from_millis), "{text}");
         }
     }
@@ -786,7 +810,10 @@ mod tests {
         .unwrap();
         assert_eq!(warnings, Vec::<String>::new());
         assert_eq!(config.selections.len(), 2);
-        assert_eq!(config.plugins.iter().map(|plugin| &*plugin.name).collect::<Vec<_>>(), ["k8saudit", "json"]);
+        assert_eq!(
+            config.plugins.iter().map(|plugin| &*plugin.name).collect::<Vec<_>>(),
+            ["k8saudit", "json"]
+        );
         assert_eq!(config.additions[0].fields.len(), 2);
         assert_eq!(config.static_fields, [("region".to_owned(), "eu".to_owned())]);
     }

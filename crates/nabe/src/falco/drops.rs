@@ -165,7 +165,10 @@ mod tests {
         assert!(watch.look(SECOND + 6, &account(100, 10), "h").alert.is_none());
         let verdict = watch.look(2 * SECOND, &account(200, 30), "h");
         let alert = verdict.alert.unwrap();
-        assert_eq!(&*alert.message, "Falco internal: syscall event drop. 20 system calls dropped in last second.");
+        assert_eq!(
+            &*alert.message,
+            "Falco internal: syscall event drop. 20 system calls dropped in last second."
+        );
         assert!(!verdict.exit && verdict.log.is_some());
         assert_eq!((watch.occurrences, watch.actions), (1, 1));
     }

@@ -42,7 +42,9 @@ impl Shared {
         if !self.fields.is_empty() {
             let mut fields = alert.fields.into_vec();
             fields.extend(
-                self.fields.iter().map(|(name, text)| (name.as_str().into(), Datum::Text(text.as_bytes().into()))),
+                self.fields
+                    .iter()
+                    .map(|(name, text)| (name.as_str().into(), Datum::Text(text.as_bytes().into()))),
             );
             alert.fields = fields.into();
         }

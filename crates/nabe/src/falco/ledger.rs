@@ -208,7 +208,12 @@ impl Ledger {
         let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         #[allow(clippy::cast_precision_loss, reason = "a share is shown")]
         let cpu = usage.tv_sec as f64 + usage.tv_nsec as f64 / 1e9;
-        page.one("falcosecurity_falco_cpu_usage_ratio", "gauge", &[], &format!("{:.6}", cpu / seconds.max(0.001)));
+        page.one(
+            "falcosecurity_falco_cpu_usage_ratio",
+            "gauge",
+            &[],
+            &format!("{:.6}", cpu / seconds.max(0.001)),
+        );
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let mut pages = statm.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
         let size = rustix::param::page_size() as u64;

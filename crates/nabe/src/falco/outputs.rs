@@ -22,8 +22,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Kinds of `nabe.outputs`.
 const KINDS: &[&str] = &[
-    "stdout", "file", "syslog", "program", "http", "webhook", "slack", "alertmanager", "elasticsearch", "loki",
-    "otlp", "pagerduty", "kafka",
+    "stdout",
+    "file",
+    "syslog",
+    "program",
+    "http",
+    "webhook",
+    "slack",
+    "alertmanager",
+    "elasticsearch",
+    "loki",
+    "otlp",
+    "pagerduty",
+    "kafka",
 ];
 
 /// How alerts of this configuration are written.
@@ -76,7 +87,8 @@ pub fn start(config: &Config, live: bool) -> Result<Outputs> {
 fn http(reader: &Reader<'_>, config: &Config) -> Result<Http> {
     let text = |key: &str| reader.filled(&format!("http_output.{key}"));
     let flag = |key: &str, default| reader.flag(&format!("http_output.{key}"), default);
-    let url = text("url")?.ok_or_else(|| reader.wrong("http_output.url", "expected the address of a receiver"))?;
+    let url =
+        text("url")?.ok_or_else(|| reader.wrong("http_output.url", "expected the address of a receiver"))?;
     let mut authorities: Vec<PathBuf> = Vec::new();
     authorities.extend(text("ca_cert")?.map(PathBuf::from));
     authorities.extend(text("ca_bundle")?.map(PathBuf::from));
@@ -165,7 +177,8 @@ impl Maker<'_> {
 
     fn channel(&self, kind: &str, reader: &Reader<'_>, item: &Tree) -> Result<Box<dyn Channel>> {
         let need = |key: &str| {
-            let missing = || CliError::failed(format_args!("{}: an output of type {kind} needs {key}", item.origin));
+            let missing =
+                || CliError::failed(format_args!("{}: an output of type {kind} needs {key}", item.origin));
             reader.filled(key)?.ok_or_else(missing)
         };
         let render = render(self.config);
@@ -189,9 +202,9 @@ impl Maker<'_> {
                 Box::new(shape::Slack { channel: reader.filled("channel")?, username })
             }
             "alertmanager" => Box::new(shape::Alertmanager { lasts_s: 300 }),
-            "elasticsearch" => {
-                Box::new(shape::Elasticsearch { index: reader.filled("index")?.unwrap_or_else(|| "falco".into()) })
-            }
+            "elasticsearch" => Box::new(shape::Elasticsearch {
+                index: reader.filled("index")?.unwrap_or_else(|| "falco".into()),
+            }),
             "loki" => Box::new(shape::Loki { labels: reader.texts("labels")? }),
             "otlp" => Box::new(shape::Otlp),
             "pagerduty" => Box::new(shape::PagerDuty { routing_key: need("routing_key")? }),
@@ -203,7 +216,9 @@ impl Maker<'_> {
             }
         };
         let url = match kind {
-            "pagerduty" => reader.filled("url")?.unwrap_or_else(|| "https://events.pagerduty.com/v2/enqueue".into()),
+            "pagerduty" => {
+                reader.filled("url")?.unwrap_or_else(|| "https://events.pagerduty.com/v2/enqueue".into())
+            }
             _ => need("url")?,
         };
         let client = match (reader.filled("client_cert")?, reader.filled("client_key")?) {

@@ -30,8 +30,10 @@ pub fn files(named: &[PathBuf], config: &Config) -> Result<Vec<PathBuf>> {
         }
     }
     if files.is_empty() {
-        return Err(CliError::failed("You must specify at least one rules file/directory via -r or rules_files")
-            .hint("`nabe detect -r falco_rules.yaml`, or rules_files in falco.yaml"));
+        return Err(CliError::failed(
+            "You must specify at least one rules file/directory via -r or rules_files",
+        )
+        .hint("`nabe detect -r falco_rules.yaml`, or rules_files in falco.yaml"));
     }
     Ok(files)
 }

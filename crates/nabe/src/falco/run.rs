@@ -82,7 +82,10 @@ pub fn run(plan: Plan) -> Result<ExitCode> {
     let loaded = rules::load(&plan.rules, &plan.config)?;
     let unmet = loaded.unmet_plugins();
     if !unmet.is_empty() {
-        return Err(CliError::failed(format_args!("rules need plugins that nabe does not have: {}", unmet.join(", "))));
+        return Err(CliError::failed(format_args!(
+            "rules need plugins that nabe does not have: {}",
+            unmet.join(", ")
+        )));
     }
     let engine = rules::engine(&loaded, &plan.config, &plan.hostname, plan.cost);
     if plan.dry_run {
@@ -133,7 +136,8 @@ fn finish(shared: &Arc<Shared>, falco: bool) {
             undelivered.push(format!("nabe: warning: output {name}: {left} alerts not delivered: {why}"));
         }
         if stats.spilled > 0 {
-            undelivered.push(format!("nabe: note: output {name}: {} alerts wait in the spill file", stats.spilled));
+            undelivered
+                .push(format!("nabe: note: output {name}: {} alerts wait in the spill file", stats.spilled));
         }
     }
     if falco {
@@ -289,7 +293,8 @@ impl Detector {
         let deadline = self.deadline()?;
         let result = loop {
             containers.tell(&mut pipeline)?;
-            let about = |error: &nabe_probe::live::Error| CliError::failed("cannot read live events").because(error);
+            let about =
+                |error: &nabe_probe::live::Error| CliError::failed("cannot read live events").because(error);
             match pipeline.step(&mut live, about) {
                 Ok(Step::More) => {}
                 Ok(Step::Ended | Step::Enough) => break Ok(()),
@@ -313,7 +318,12 @@ impl Detector {
         if account.lost() > 0 {
             let causes: Vec<String> =
                 account.lost.iter().map(|lost| format!("{} {}", lost.events, lost.cause.name())).collect();
-            eprintln!("nabe: warning: {} of {} events lost ({})", account.lost(), account.seen, causes.join(", "));
+            eprintln!(
+                "nabe: warning: {} of {} events lost ({})",
+                account.lost(),
+                account.seen,
+                causes.join(", ")
+            );
         }
         result.and(finished)
     }
@@ -388,11 +398,10 @@ impl Detector {
         let alert = self.shared.ledger.snapshot(&self.plan.hostname);
         if let Ok(Some(path)) = reader.filled("metrics.output_file") {
             let line = nabe_output::Render { json: true, ..outputs::render(&self.plan.config) }.line(&alert);
-            let appended = std::fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(&path)
-                .and_then(|mut file| std::io::Write::write_all(&mut file, format!("{line}\n").as_bytes()));
+            let appended =
+                std::fs::OpenOptions::new().append(true).create(true).open(&path).and_then(|mut file| {
+                    std::io::Write::write_all(&mut file, format!("{line}\n").as_bytes())
+                });
             if let Err(error) = appended {
                 eprintln!("nabe: warning: metrics.output_file {path}: {error}");
             }
@@ -431,7 +440,9 @@ fn web(plan: &Plan, shared: &Arc<Shared>) -> Result<Option<Server>> {
     let metrics = reader.flag("webserver.prometheus_metrics_enabled", false)?
         && reader.flag("metrics.enabled", false)?;
     let certificate = match reader.flag("webserver.ssl_enabled", false)? {
-        true => Some(reader.filled("webserver.ssl_certificate")?.unwrap_or_else(|| "/etc/falco/falco.pem".into())),
+        true => {
+            Some(reader.filled("webserver.ssl_certificate")?.unwrap_or_else(|| "/etc/falco/falco.pem".into()))
+        }
         false => None,
     };
     let shared = Arc::clone(shared);

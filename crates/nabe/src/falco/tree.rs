@@ -135,7 +135,9 @@ impl Tree {
         let parsed = yaml::read(text).ok().and_then(|documents| documents.into_iter().next());
         let mut value = match parsed {
             // What looks like a collection is one; everything else is a text.
-            Some(node) if matches!(node.kind, Kind::List(_) | Kind::Map(_)) && text.starts_with(['[', '{']) => {
+            Some(node)
+                if matches!(node.kind, Kind::List(_) | Kind::Map(_)) && text.starts_with(['[', '{']) =>
+            {
                 Self::of(&node, &origin.file)
             }
             _ => Self { value: Value::Text(expand(text.trim_matches('"'))), origin: origin.clone() },
@@ -143,7 +145,9 @@ impl Tree {
         value.origin = origin.clone();
         let mut at = self;
         for step in &steps {
-            at = at.step(step, &origin).ok_or_else(|| wrong("the key leads into something that has no keys"))?;
+            at = at
+                .step(step, &origin)
+                .ok_or_else(|| wrong("the key leads into something that has no keys"))?;
         }
         *at = value;
         Ok(())
@@ -301,11 +305,9 @@ mod tests {
     #[test]
     fn files_join_by_strategy() {
         let other = || read("l: [b]\nk: new\nn: 1\n");
-        for (strategy, items, k) in [
-            (Strategy::Append, 2, "new"),
-            (Strategy::Override, 1, "new"),
-            (Strategy::AddOnly, 1, "old"),
-        ] {
+        for (strategy, items, k) in
+            [(Strategy::Append, 2, "new"), (Strategy::Override, 1, "new"), (Strategy::AddOnly, 1, "old")]
+        {
             let mut tree = read("l: [a]\nk: old\n");
             tree.merge(other(), strategy);
             assert_eq!((tree.at("l").unwrap().items().len(), text(&tree, "k")), (items, k.into()));

@@ -90,7 +90,7 @@ impl Exports {
     pub fn new(wish: &Wish) -> Result<Self> {
         let exporter = match wish.format {
             Kind::Strace => Exporter::Strace(Strace::new(false, true)),
-            Kind::Of(format) => Exporter::Format(format.exporter().map_err(CliError::usage)?),
+            Kind::Of(format) => Exporter::Format(format.exporter()),
         };
         let (out, name): (Box<dyn Write>, _) = match &wish.path {
             None => (Box::new(io::stdout()), "stdout".to_owned()),
