@@ -243,13 +243,13 @@ fn exec_error(program: String, error: &io::Error) -> Error {
 }
 
 fn write_label(file: &'static str, label: &str) -> Result<()> {
-    const PROCFS: i64 = 0x9fa0;
+    const PROCFS: i128 = 0x9fa0;
     let what = || format!("ask for the label \"{label}\"");
     let open =
         |name: &str| std::fs::OpenOptions::new().write(true).open(format!("/proc/thread-self/attr/{name}"));
     let file = open(file).or_else(|_| open("exec")).step(what)?;
     // The image could have put a file there.
-    if rustix::fs::fstatfs(&file).step(what)?.f_type as i64 != PROCFS {
+    if i128::from(rustix::fs::fstatfs(&file).step(what)?.f_type) != PROCFS {
         return Err(Error::Refused("/proc in the container is no procfs".into()));
     }
     io::Write::write_all(&mut &file, label.as_bytes()).step(what)

@@ -575,9 +575,9 @@ pub(crate) fn open_source(mount: &Mount, at: usize) -> Result<OwnedFd> {
 }
 
 fn on_initramfs() -> bool {
-    const RAMFS: i64 = 0x8584_58f6;
-    const TMPFS: i64 = 0x0102_1994;
-    rustix::fs::statfs("/").is_ok_and(|stat| matches!(stat.f_type as i64, RAMFS | TMPFS))
+    const RAMFS: i128 = 0x8584_58f6;
+    const TMPFS: i128 = 0x0102_1994;
+    rustix::fs::statfs("/").is_ok_and(|stat| matches!(i128::from(stat.f_type), RAMFS | TMPFS))
 }
 
 /// Changes the flags of one mount, keeping those that a user namespace may not drop.
@@ -614,9 +614,9 @@ fn read_only(place: &OwnedFd) -> io::Result<()> {
 
 /// Refuses mounts that would fake what the kernel shows, or that an image's links lead elsewhere.
 fn guard_proc(root: BorrowedFd<'_>, target: &OwnedFd, mount: &Mount, source: Option<&OwnedFd>) -> Result<()> {
-    const PROCFS: i64 = 0x9fa0;
-    const SYSFS: i64 = 0x6265_6572;
-    let kind_of = |fd: &OwnedFd| rustix::fs::fstatfs(fd).map_or(0, |stat| stat.f_type as i64);
+    const PROCFS: i128 = 0x9fa0;
+    const SYSFS: i128 = 0x6265_6572;
+    let kind_of = |fd: &OwnedFd| rustix::fs::fstatfs(fd).map_or(0, |stat| i128::from(stat.f_type));
     let place = clean(&mount.destination);
     let system = matches!(mount.kind.as_str(), "proc" | "sysfs");
     if !system && !place.starts_with("proc") && kind_of(target) != PROCFS {

@@ -110,11 +110,14 @@ fn answer(action: Action, errno: Option<u32>) -> u32 {
     }
 }
 
+/// Conditions that must all hold, and the answer then.
+type Alternative = (Vec<Condition>, u32);
+
 /// What one call, or a range of them, is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Answer {
     /// Conditions and the answer when they hold.
-    conditional: Vec<(Vec<Condition>, u32)>,
+    conditional: Vec<Alternative>,
     otherwise: u32,
 }
 
@@ -210,7 +213,7 @@ fn assemble(profile: &Seccomp, default: u32) -> Result<Vec<sock_filter>> {
 
 /// First numbers of ranges with one answer, rising from 0.
 fn segments(profile: &Seccomp, architecture: &Architecture, default: u32) -> Vec<(u32, Answer)> {
-    let mut calls: BTreeMap<u32, (Vec<(Vec<Condition>, u32)>, Option<u32>)> = BTreeMap::new();
+    let mut calls: BTreeMap<u32, (Vec<Alternative>, Option<u32>)> = BTreeMap::new();
     for rule in &profile.syscalls {
         let action = answer(
             rule.action,
