@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use nabe_container::{EngineStatus, Liveness};
 use nabe_event::symbol;
 use nabe_probe::iter::{self, Feature};
+use nabe_probe::live;
 use serde_json::{Value, json};
 
 use crate::error::Result;
@@ -32,6 +33,7 @@ struct Findings {
     capabilities: Vec<&'static str>,
     btf: bool,
     features: Vec<Feature>,
+    events: std::result::Result<Vec<live::Tried>, String>,
     proc_notes: std::result::Result<Vec<String>, String>,
     engines: Vec<EngineStatus>,
 }
@@ -43,6 +45,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         capabilities: capabilities(),
         btf: std::path::Path::new("/sys/kernel/btf/vmlinux").exists(),
         features: iter::features(),
+        events: live::programs().map_err(|error| full(&error)),
         proc_notes: query::proc_works(),
         engines: nabe_container::engines(&config::engines()?),
     };
@@ -55,6 +58,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let works = findings.proc_notes.is_ok() || findings.features.iter().any(|feature| feature.ok.is_ok());
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// An error with its causes.
+fn full(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        words.push_str(&format!(": {source}"));
+        cause = source.source();
+    }
+    words
 }
 
 /// Effective capabilities that matter here.
@@ -98,6 +112,23 @@ impl Findings {
             };
             line(feature.ok.is_ok(), feature.name, &words);
         }
+        match &self.events {
+            Ok(tried) => {
+                let refused: Vec<_> =
+                    tried.iter().filter(|(_, ok)| ok.is_err()).map(|(name, _)| name.as_str()).collect();
+                let words = match refused.is_empty() {
+                    true => format!("{} programs, for trace, record, detect and sandbox", tried.len()),
+                    false => format!(
+                        "{} of {} programs are refused: {}",
+                        refused.len(),
+                        tried.len(),
+                        refused.join(", ")
+                    ),
+                };
+                line(refused.is_empty(), "live events", &words);
+            }
+            Err(why) => line(false, "live events", why),
+        }
         match &self.proc_notes {
             Ok(notes) => line(true, "/proc", &notes.join("; ")),
             Err(why) => line(false, "/proc", why),
@@ -139,12 +170,20 @@ impl Findings {
                 })
             })
             .collect();
+        let events = match &self.events {
+            Ok(tried) => {
+                let one = |(name, ok): &live::Tried| json!({"name": name, "ok": ok.is_ok(), "error": ok.as_ref().err().map(|error| full(error))});
+                json!({"ok": tried.iter().all(|(_, ok)| ok.is_ok()), "programs": tried.iter().map(one).collect::<Vec<_>>()})
+            }
+            Err(why) => json!({"ok": false, "error": why}),
+        };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "kernel": self.kernel,
             "btf": self.btf,
             "capabilities": self.capabilities,
             "features": features,
+            "live_events": events,
             "proc": {"ok": self.proc_notes.is_ok(), "notes": self.proc_notes.as_ref().ok(), "error": self.proc_notes.as_ref().err()},
             "engines": engines,
         })
