@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nabe_event::Item;
 use nabe_event::field::process as p;
 use nabe_event::source::EventInterest;
+use nabe_event::table::EventId;
 use nabe_event::{Fields as _, Value};
 use nabe_filter::Program;
 use nabe_probe::live::{Live, Options as LiveOptions};
@@ -267,6 +268,9 @@ impl<'a> Watch<'a> {
         let pid = u32::try_from(self.container.pid()).unwrap_or(0);
         // All of its events and, of everybody else's, none.
         let mut interest = EventInterest { state: false, ..Program::all().event_interest() };
+        // What processors and pages do says little and is most of what happens.
+        let noise = |id: &EventId| id.is_syscall() || !matches!(id.name(), "switch" | "page_fault");
+        interest.events = interest.events.iter().filter(noise).collect();
         interest.snaplen = 256;
         interest.pids = Some(vec![pid]);
         interest.follow = true;
