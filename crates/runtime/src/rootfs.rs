@@ -142,7 +142,9 @@ impl Rootfs<'_> {
                 why: format!("\"{word}\" is no propagation"),
             })?,
         };
-        sys::mount(None, c"/", None, bits, None).step(|| "set the propagation of /".into())?;
+        // What is unbindable could not be bound any more; that comes once the root has changed.
+        let now = if bits & libc::MS_UNBINDABLE == 0 { bits } else { libc::MS_PRIVATE | libc::MS_REC };
+        sys::mount(None, c"/", None, now, None).step(|| "set the propagation of /".into())?;
         if bits & libc::MS_SHARED != 0 {
             // pivot_root(2) wants the parent of the new root unshared.
             let mut place = Some(self.path);
