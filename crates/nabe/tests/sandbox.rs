@@ -49,7 +49,7 @@ impl Bench {
 
     /// Runs a specimen by name; its report.
     fn run(&self, options: &[&str], words: &[&str]) -> (Run, Value) {
-        let mut command = nabe_command(["sandbox", "--json", "--timeout", "20"]);
+        let mut command = nabe_command(["sandbox", "--json"]);
         command.args(options).arg(self.specimen()).args(words);
         let before = Host::now();
         let run = Run::of(&mut command);
@@ -67,7 +67,7 @@ struct Host {
     runs: BTreeSet<PathBuf>,
     processes: BTreeSet<PathBuf>,
     settings: Vec<String>,
-    files: Vec<Option<Vec<u8>>>,
+    files: Vec<Option<String>>,
 }
 
 impl Host {
@@ -80,8 +80,9 @@ impl Host {
         cgroups.retain(|path| is_ours(path));
         let listed = |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
         let processes = listed("/proc").filter(|path| {
-            let uids = lines(&path.join("status").to_string_lossy());
-            uids.lines().any(|line| line.starts_with("Uid:\t1879"))
+            let status = lines(&path.join("status").to_string_lossy());
+            // An orphan that has ended is there until the machine's own init looks.
+            !status.contains("State:\tZ") && status.lines().any(|line| line.starts_with("Uid:\t1879"))
         });
         let paths = ["/etc/crontab", "/etc/passwd", "/root/.ssh/authorized_keys", "/etc/cron.d/x", "/tmp/storm"];
         Self {
@@ -92,7 +93,7 @@ impl Host {
             settings: ["hostname", "core_pattern", "randomize_va_space"]
                 .map(|name| lines(&format!("/proc/sys/kernel/{name}")))
                 .to_vec(),
-            files: paths.iter().map(|path| std::fs::read(path).ok()).collect(),
+            files: paths.iter().map(|path| std::fs::read_to_string(path).ok()).collect(),
         }
     }
 

@@ -58,6 +58,8 @@ impl From<nabe_runtime::Error> for CliError {
 pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop: &Stop) -> Result<Report> {
     let how = &args.how;
     check(how)?;
+    // It may begin this program again, from a copy that no specimen can write to.
+    nabe_runtime::protect()?;
     sweep();
     let file = specimen.is_file().then(|| specimen.canonicalize()).transpose();
     let file = file.map_err(|error| CliError::file("read", specimen, &error))?;
@@ -386,7 +388,6 @@ fn create(args: &Args, staged: &Staged, image_env: Vec<String>) -> Result<Contai
     let spec = spec::spec(staged.root(), words, env, cwd, binds, &allowance, runner(&own).unwrap_or(own.clone()));
     let bundle = Bundle::of(&staged.own(), spec)?;
     let options = Options { init: true, linger: true, ..Options::default() };
-    nabe_runtime::protect()?;
     let created = quiet(staged, || Container::create(&format!("sandbox-{own}"), &bundle, &options))??;
     for warning in created.warnings {
         eprintln!("nabe: note: {warning}");
