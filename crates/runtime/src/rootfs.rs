@@ -92,6 +92,17 @@ pub(crate) fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rusti
 
 /// Opens a place inside the root, making directories (and the file itself) that are missing.
 fn open_or_make(root: BorrowedFd<'_>, path: &Path, file: bool) -> rustix::io::Result<OwnedFd> {
+    open_or_make_through(root, path, file, 0)
+}
+
+/// The same after `links` dangling links; more than the kernel follows are too many.
+fn open_or_make_through(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    file: bool,
+    links: u32,
+) -> rustix::io::Result<OwnedFd> {
+    const MAX_LINKS: u32 = 40;
     match open_in(root, path, OFlags::PATH) {
         Err(Errno::NOENT) => {}
         result => return result,
@@ -110,6 +121,16 @@ fn open_or_make(root: BorrowedFd<'_>, path: &Path, file: bool) -> rustix::io::Re
             }
         }
         let name = part.as_os_str();
+        if let Ok(to) = rustix::fs::readlinkat(&parent, name, Vec::new()) {
+            // It leads to what is not there yet: inside the root, wherever it points.
+            if links >= MAX_LINKS {
+                return Err(Errno::LOOP);
+            }
+            done.pop();
+            let rest: PathBuf = parts.iter().skip(at + 1).collect();
+            let to = done.join(std::ffi::OsStr::from_bytes(to.as_bytes())).join(rest);
+            return open_or_make_through(root, &to, file, links + 1);
+        }
         if file && at + 1 == parts.len() {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
             rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))?;
@@ -721,10 +742,10 @@ mod tests {
         let fd = sys::open_path(&root, OFlags::DIRECTORY).expect("open");
         open_or_make(fd.as_fd(), Path::new("/up/made/below"), false).expect("made");
         assert!(root.join("made/below").is_dir());
-        assert!(
-            open_or_make(fd.as_fd(), Path::new("/abs/file"), true).is_err(),
-            "the link's target is not there"
-        );
+        open_or_make(fd.as_fd(), Path::new("/abs/file"), true).expect("made");
+        assert!(root.join("etc/file").is_file(), "the link's target is made inside");
+        std::os::unix::fs::symlink("loop", root.join("loop")).expect("a link");
+        assert!(open_or_make(fd.as_fd(), Path::new("/loop/x"), false).is_err());
         open_or_make(fd.as_fd(), Path::new("/d/file"), true).expect("made");
         assert!(root.join("d/file").is_file());
     }
