@@ -89,6 +89,7 @@ pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop:
     };
     let mut watch = Watch::new(args, &staged, &capture, image_env)?;
     let outcome = watch.observe(how, stop);
+    let missed = watch.missed.get();
     let counted = watch.end();
     let (mut outcome, log) = outcome?;
     outcome.limit = outcome.limit.or(counted);
@@ -98,6 +99,9 @@ pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop:
     report.specimen = Some(about);
     report.outcome = Some(outcome);
     report.limits = limits(how);
+    if missed > 0 {
+        report.notes.push(format!("{missed} programs from memory were gone before they could be copied"));
+    }
     report.notes.extend(staged.notes.iter().cloned());
     keep_log(&mut report, how, &log)?;
     Ok(report)
@@ -234,6 +238,8 @@ struct Watch<'a> {
     ended: bool,
     responder: Option<Responder>,
     done: bool,
+    /// Programs from memory that were gone before they could be copied.
+    missed: Rc<Cell<u64>>,
 }
 
 impl<'a> Watch<'a> {
@@ -255,14 +261,16 @@ impl<'a> Watch<'a> {
         let gate = Gate {
             recorder,
             init: i64::from(container.pid()),
-            open: Rc::default(),
+            open: false,
+            missed: Rc::default(),
             memory: staged.own().join("memory"),
             copied: RefCell::new(0),
         };
+        let missed = Rc::clone(&gate.missed);
         let mut pipeline = Pipeline::new(Program::all(), Style::default());
         pipeline.set_live(true);
         pipeline.add(gate);
-        Ok(Self { container, pipeline, staged, ended: false, responder: None, done: false })
+        Ok(Self { container, pipeline, staged, ended: false, responder: None, done: false, missed })
     }
 
     /// Arms the probe, lets the specimen go, and watches until nothing of it is left.
@@ -445,27 +453,28 @@ struct Gate {
     recorder: Recorder,
     /// The container's first process.
     init: i64,
-    open: Rc<Cell<bool>>,
+    open: bool,
+    missed: Rc<Cell<u64>>,
     /// Where programs from memory are copied to.
     memory: PathBuf,
     copied: RefCell<usize>,
 }
 
 impl Gate {
-    /// Copies a program that is in memory only while the process is there.
-    fn copy(&self, seen: &Seen<'_>) {
+    /// Copies a program that is in memory only while the process is there; whether it was.
+    fn copy(&self, seen: &Seen<'_>) -> bool {
         let number = |field| match seen.get(field, None) {
             Value::Int(number) => Some(number),
             _ => None,
         };
         let mut copied = self.copied.borrow_mut();
-        let (Some(pid), true) = (number(p::PID), *copied < MAX_MEMORY.0) else { return };
+        let (Some(pid), true) = (number(p::PID), *copied < MAX_MEMORY.0) else { return false };
         let exe = PathBuf::from(format!("/proc/{pid}/exe"));
-        let Ok(file) = File::open(&exe) else { return };
+        let Ok(file) = File::open(&exe) else { return false };
         // Only what no directory has.
         let name = fs::read_link(&exe).unwrap_or_default().to_string_lossy().into_owned();
         if !name.starts_with("/memfd:") || file.metadata().map_or(0, |m| m.size()) > MAX_MEMORY.1 {
-            return;
+            return false;
         }
         let path = self.memory.join(copied.to_string());
         let done = fs::create_dir_all(&self.memory)
@@ -473,6 +482,7 @@ impl Gate {
             .and_then(|mut to| io::copy(&mut &file, &mut to))
             .and_then(|_| fs::write(path.with_extension("name"), format!("{name} of process {pid}")));
         *copied += usize::from(done.is_ok());
+        done.is_ok()
     }
 }
 
@@ -490,10 +500,13 @@ impl Sink for Gate {
         }
         let executes = matches!(event.id.name(), "execve" | "execveat") && event.signed(0) == Some(0);
         if executes && !event.id.is_enter() {
-            self.open.set(true);
-            self.copy(seen);
+            self.open = true;
+            let from_memory = matches!(seen.get(p::EXE_MEMFD, None), Value::Bool(true));
+            if from_memory && !self.copy(seen) {
+                self.missed.set(self.missed.get() + 1);
+            }
         }
-        if self.open.get() { self.recorder.seen(seen) } else { self.recorder.other(seen, false) }
+        if self.open { self.recorder.seen(seen) } else { self.recorder.other(seen, false) }
     }
     fn other(&mut self, seen: &Seen<'_>, selected: bool) -> Result<()> {
         self.recorder.other(seen, selected)

@@ -101,13 +101,13 @@ static void memory(const char *self)
 {
     char path[64];
     (void)self;
-    int from = open("/bin/true", O_RDONLY), to = memfd_create("hidden", 0);
+    int from = open("/bin/sleep", O_RDONLY), to = memfd_create("hidden", 0);
     static char block[1 << 16];
     for (ssize_t n; (n = read(from, block, sizeof block)) > 0;)
         if (write(to, block, n) != n)
             return;
     snprintf(path, sizeof path, "/proc/self/fd/%d", to);
-    char *args[] = {"true", 0}, *env[] = {0};
+    char *args[] = {"sleep", "1", 0}, *env[] = {0};
     if (fork() == 0) {
         execve(path, args, env);
         _exit(1);
