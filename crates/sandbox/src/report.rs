@@ -196,7 +196,7 @@ impl Report {
             if shown > b.processes.len() {
                 break;
             }
-            let image = node.images.last().map(|image| plain(&image.cmdline)).filter(|line| !line.is_empty());
+            let image = node.images.last().map(|image| short(&image.cmdline)).filter(|line| !line.is_empty());
             let vpid = node.vpid.filter(|vpid| *vpid != node.pid).map(|vpid| format!(" ({vpid} inside)"));
             let _ = writeln!(
                 out,
@@ -256,6 +256,17 @@ impl Report {
         });
         list(out, "LEFT BEHIND", dropped.collect());
     }
+}
+
+/// Characters of a command line on a terminal.
+const WORDS: usize = 120;
+
+fn short(line: &str) -> String {
+    let mut text: String = line.chars().take(WORDS).collect();
+    if text.len() < line.len() {
+        text.push('…');
+    }
+    plain(&text)
 }
 
 /// Lines of a list on a terminal.
