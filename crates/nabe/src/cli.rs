@@ -15,6 +15,7 @@ mod ps;
 mod record;
 pub mod replay;
 mod rules;
+mod run;
 pub mod sandbox;
 mod sysdig;
 mod trace;
@@ -83,6 +84,16 @@ enum Verb {
     Export(image::export::Args),
     /// Make a runtime bundle from an image
     Unpack(image::unpack::Args),
+    /// Run an image, or a bundle with --bundle
+    Run(Box<run::Args>),
+    /// Show what a detached container wrote
+    Logs(run::stay::LogsArgs),
+    /// Copy files into a container or out of it
+    Cp(run::copy::Args),
+    /// End containers
+    Stop(run::stay::StopArgs),
+    /// Remove containers that were made from images
+    Rm(run::stay::RemoveArgs),
     #[command(flatten)]
     Oci(oci::Verb),
     /// List the fields, constants and presets of expressions and columns
@@ -134,6 +145,11 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         Verb::Import(args) => image::import::run(&args),
         Verb::Export(args) => image::export::run(&args),
         Verb::Unpack(args) => image::unpack::run(&args),
+        Verb::Run(args) => run::run(&args),
+        Verb::Logs(args) => run::stay::logs(&args),
+        Verb::Cp(args) => run::copy::run(&args),
+        Verb::Stop(args) => run::stay::stop(&args),
+        Verb::Rm(args) => run::stay::remove(&args),
         Verb::Oci(verb) => oci::run(verb),
         Verb::Fields(args) => fields::run(&args),
         Verb::Doctor(args) => doctor::run(&args),

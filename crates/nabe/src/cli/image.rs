@@ -28,6 +28,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// Where nabe keeps images and containers.
+    pub fn root(&self) -> PathBuf {
+        self.root.clone().unwrap_or_else(Store::default_root)
+    }
+
     /// The store, with its files as whom they belong to: nobody but root can do that without a user
     /// namespace.
     pub fn store(&self) -> Result<Store> {

@@ -4,7 +4,7 @@
 //! us by another name (a link `runc`, `nabe-runtime`, `nabe-oci`), and say `ps` for the processes of one
 //! container. Such calls never build the whole command tree, and start no thread.
 
-mod arguments;
+pub(super) mod arguments;
 mod exec;
 mod manage;
 mod report;
@@ -90,6 +90,8 @@ enum EngineVerb {
     Verb(Verb),
     /// List the processes of a container
     Ps(manage::PsArgs),
+    /// Make and start a container from a bundle, and wait for it
+    Run(RunArgs),
 }
 
 /// The runtime's verbs.
@@ -105,8 +107,6 @@ pub enum Verb {
     Kill(manage::KillArgs),
     /// Remove a container
     Delete(manage::DeleteArgs),
-    /// Make and start a container from a bundle, and wait for it
-    Run(RunArgs),
     /// Run another program in a container
     Exec(Box<exec::Args>),
     /// List containers
@@ -232,6 +232,7 @@ pub fn take(arguments: &[OsString]) -> Option<Result<ExitCode>> {
     Some(match runtime.verb {
         None => Err(CliError::usage("no verb is given").hint("`nabe help` lists the verbs")),
         Some(EngineVerb::Ps(args)) => log.told(manage::ps(&args, &runtime.global)),
+        Some(EngineVerb::Run(args)) => log.told_by_status(run_bundle(&args, &runtime.global, &log)),
         Some(EngineVerb::Verb(verb)) => dispatch(verb, &runtime.global, &log),
     })
 }
@@ -263,10 +264,25 @@ fn is_ours(arguments: &[OsString]) -> bool {
             }
             "ps" => return engine || words.next() == Some("-c"),
             "help" | "init" => return engine,
+            "run" => return engine || names_bundle(words),
             word => return engine || VERBS.contains(&word),
         }
     }
     engine
+}
+
+/// Whether the options after `run` name a bundle: else the first word is an image (see `run`).
+fn names_bundle<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
+    while let Some(word) = words.next() {
+        match word {
+            "-b" | "--bundle" => return true,
+            "-d" | "--detach" | "--keep" | "--init" | "--no-pivot" | "--no-new-keyring" | "--no-subreaper" => {}
+            "--console-socket" | "--pid-file" | "--preserve-fds" => drop(words.next()),
+            _ if ["--console-socket=", "--pid-file=", "--preserve-fds="].iter().any(|start| word.starts_with(start)) => {}
+            word => return word.starts_with("--bundle="),
+        }
+    }
+    false
 }
 
 fn dispatch(verb: Verb, global: &Global, log: &Log) -> Result<ExitCode> {
@@ -279,7 +295,6 @@ fn dispatch(verb: Verb, global: &Global, log: &Log) -> Result<ExitCode> {
         Verb::State(args) => log.told(manage::state(&args.id, global)),
         Verb::Kill(args) => log.told(manage::kill(&args, global)),
         Verb::Delete(args) => log.told(manage::delete(&args, global)),
-        Verb::Run(args) => log.told_by_status(run_bundle(&args, global, log)),
         Verb::Exec(args) => log.told_by_status(exec::run(&args, global, log)),
         Verb::List(args) => log.told(manage::list(&args, global)),
         Verb::Pause(args) => log.told(freeze(&args.id, true, global)),
@@ -394,6 +409,8 @@ mod tests {
             "nabe ps -c x",
             "nabe --root /r --version",
             "nabe run --bundle b x",
+            "nabe run -d --pid-file p --bundle=b x",
+            "runc run x",
         ] {
             assert!(ours(line), "{line}");
         }
@@ -402,6 +419,8 @@ mod tests {
             "nabe ps",
             "nabe ps --format json",
             "nabe pull x",
+            "nabe run x ls -b",
+            "nabe run -d x",
             "nabe --version",
             "nabe help",
             "psc -c",

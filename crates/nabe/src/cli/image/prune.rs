@@ -14,7 +14,8 @@ Examples:
   nabe prune                     images without a name, and what interrupted pulls left
   nabe prune --all               every image that no container uses
 
-What a container or a running pull needs is never removed.
+What killed runs left goes, too: containers that were never whole, addresses, cables and rules of
+containers that are gone. What a container or a running pull needs is never removed.
 
 Exit status: 0 done, 1 failed, 2 wrong usage.")]
 pub struct Args {
@@ -30,9 +31,11 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    let containers = crate::cli::run::sweep(&args.place.root())?;
     let pruned = args.place.store()?.prune(args.all)?;
     if args.json {
         print_json(&json!({
+            "containers": containers,
             "images": pruned.images,
             "blobs": pruned.blobs,
             "layers": pruned.layers,
@@ -41,7 +44,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut text: String = pruned.images.iter().map(|image| format!("Deleted: {image}\n")).collect();
+    let mut text: String = containers.iter().chain(&pruned.images).map(|image| format!("Deleted: {image}\n")).collect();
     text.push_str(&format!("Total reclaimed space: {}\n", size(pruned.bytes)));
     crate::output::write(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

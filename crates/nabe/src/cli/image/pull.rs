@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The image of this name or id; one that is not here is pulled.
-pub(super) fn find_or_pull(
+pub(in crate::cli) fn find_or_pull(
     store: &Store,
     text: &str,
     platform: Option<Platform>,

@@ -10,7 +10,7 @@ const SIGNALS: [&str; 31] = [
 ];
 
 /// A signal by number or name, with or without `SIG`.
-pub(super) fn signal(word: &str) -> Result<i32, String> {
+pub(in crate::cli) fn signal(word: &str) -> Result<i32, String> {
     let upper = word.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let known = SIGNALS.iter().position(|known| *known == name).and_then(|at| i32::try_from(at + 1).ok());
@@ -50,7 +50,7 @@ pub(super) fn duration(word: &str) -> Result<Duration, String> {
 }
 
 /// Bytes: `-1`, `4096`, `64m`, `1G`.
-pub(super) fn bytes(word: &str) -> Result<i64, String> {
+pub(in crate::cli) fn bytes(word: &str) -> Result<i64, String> {
     let wrong = || format!("\"{word}\" is not a number of bytes such as 4096, 64m or -1");
     let lower = word.to_ascii_lowercase();
     let plain = lower.trim_end_matches('b');

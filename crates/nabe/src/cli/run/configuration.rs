@@ -1,0 +1,368 @@
+//! The container's configuration: the image's wishes, the options', and Docker's strictness.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use nabe_image::Image;
+use nabe_runtime::spec::{Capabilities, DeviceRule, Mount, NamespaceKind, Process, Seccomp, Spec};
+use serde_json::Value;
+
+use super::{Args, NetworkMode, place::Place, seccomp};
+use crate::error::{CliError, Result};
+
+/// Options that were understood before anything is made.
+#[derive(Debug)]
+pub(super) struct Wishes {
+    volumes: Vec<Mount>,
+    env: Vec<(String, String)>,
+    cpu_quota: Option<i64>,
+    add: Vec<String>,
+    drop: Vec<String>,
+    no_new_privileges: bool,
+    seccomp: Filter,
+    pub(super) hostname: Option<String>,
+}
+
+#[derive(Debug)]
+enum Filter {
+    Default,
+    None,
+    File(PathBuf, Value),
+}
+
+impl Wishes {
+    /// Understands the options.
+    pub(super) fn of(args: &Args) -> Result<Self> {
+        let mut wishes = Self {
+            volumes: args.volume.iter().map(|text| volume(text)).collect::<Result<_>>()?,
+            env: environment(args)?,
+            cpu_quota: args.cpus.map(quota).transpose()?,
+            add: args.cap_add.iter().map(|name| capability(name)).collect::<Result<_>>()?,
+            drop: args.cap_drop.iter().map(|name| capability(name)).collect::<Result<_>>()?,
+            no_new_privileges: false,
+            seccomp: if args.privileged { Filter::None } else { Filter::Default },
+            hostname: args.hostname.clone(),
+        };
+        wishes.volumes.extend(args.tmpfs.iter().map(|text| tmpfs(text)).collect::<Result<Vec<_>>>()?);
+        for option in &args.security_opt {
+            match option.split_once(['=', ':']) {
+                None if option == "no-new-privileges" => wishes.no_new_privileges = true,
+                Some(("no-new-privileges", word @ ("true" | "false"))) => wishes.no_new_privileges = word == "true",
+                Some(("seccomp", "unconfined")) => wishes.seccomp = Filter::None,
+                Some(("seccomp", file)) => {
+                    let path = PathBuf::from(file);
+                    let text = fs::read(&path).map_err(|error| CliError::file("read", &path, &error))?;
+                    let value = serde_json::from_slice(&text);
+                    let value = value.map_err(|error| CliError::failed(path.display()).because(&error))?;
+                    wishes.seccomp = Filter::File(path, value);
+                }
+                _ => {
+                    return Err(CliError::usage(format_args!("{option:?} is no --security-opt"))
+                        .hint("there are no-new-privileges, seccomp=FILE and seccomp=unconfined"));
+                }
+            }
+        }
+        Ok(wishes)
+    }
+}
+
+/// `SRC:DST[:ro]`.
+fn volume(text: &str) -> Result<Mount> {
+    let wrong = |why: &str| CliError::usage(format_args!("-v {text}: {why}"));
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, destination, words) = match parts.as_slice() {
+        [source, destination] => (*source, *destination, ""),
+        [source, destination, words] => (*source, *destination, *words),
+        _ => return Err(wrong("it is not of the form SRC:DST[:ro]")),
+    };
+    if !destination.starts_with('/') {
+        return Err(wrong("the container's path must be absolute"));
+    }
+    if !source.contains('/') && source != "." {
+        return Err(wrong("there are no named volumes; a directory of the host has a / in it"));
+    }
+    let path = Path::new(source);
+    let path = path.canonicalize().map_err(|error| CliError::file("find", path, &error))?;
+    let mut options: Vec<String> = vec!["rbind".into(), "rprivate".into()];
+    for word in words.split(',').filter(|word| !word.is_empty()) {
+        match word {
+            "ro" => options.push("rro".into()),
+            "rw" => {}
+            _ => return Err(wrong(&format!("{word:?} is none of ro, rw"))),
+        }
+    }
+    Ok(Mount { destination: destination.into(), kind: "bind".into(), source: Some(path), options, ..Mount::default() })
+}
+
+/// `PATH[:OPTIONS]`.
+fn tmpfs(text: &str) -> Result<Mount> {
+    let (path, more) = text.split_once(':').unwrap_or((text, ""));
+    if !path.starts_with('/') {
+        return Err(CliError::usage(format_args!("--tmpfs {text}: the path must be absolute")));
+    }
+    let mut options: Vec<String> = ["nosuid", "nodev", "noexec"].map(str::to_owned).into();
+    options.extend(more.split(',').filter(|word| !word.is_empty()).map(str::to_owned));
+    let (kind, source) = ("tmpfs".to_owned(), Some("tmpfs".into()));
+    Ok(Mount { destination: path.into(), kind, source, options, ..Mount::default() })
+}
+
+/// Variables of the files, then of the options. One without a value has ours, if there is one.
+fn environment(args: &Args) -> Result<Vec<(String, String)>> {
+    let mut lines = Vec::new();
+    for path in &args.env_file {
+        let text = fs::read_to_string(path).map_err(|error| CliError::file("read", path, &error))?;
+        let lines_of = text.lines().map(str::trim_start);
+        lines.extend(lines_of.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned));
+    }
+    lines.extend(args.env.iter().cloned());
+    let mut found = Vec::new();
+    for line in lines {
+        match line.split_once('=') {
+            Some(("", _)) => return Err(CliError::usage(format_args!("{line:?} has no name of a variable"))),
+            Some((name, value)) => found.push((name.to_owned(), value.to_owned())),
+            None => found.extend(std::env::var(&line).ok().map(|value| (line, value))),
+        }
+    }
+    Ok(found)
+}
+
+/// Microseconds of processor in 100 ms.
+fn quota(cpus: f64) -> Result<i64> {
+    if !(0.01..=10_000.0).contains(&cpus) {
+        return Err(CliError::usage(format_args!("--cpus {cpus}: it must be between 0.01 and 10000")));
+    }
+    Ok((cpus * 100_000.0).round() as i64)
+}
+
+/// A capability's full name, or `ALL`.
+fn capability(text: &str) -> Result<String> {
+    let upper = text.to_ascii_uppercase();
+    if upper == "ALL" {
+        return Ok(upper);
+    }
+    let name = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+    if nabe_runtime::capabilities().any(|known| known == name) {
+        return Ok(name);
+    }
+    Err(CliError::usage(format_args!("{text:?} is no capability")))
+}
+
+/// Everything that `config.json` says.
+pub(super) fn spec(args: &Args, wishes: &Wishes, image: &Image, place: &Place, address: Option<Ipv4Addr>) -> Result<Spec> {
+    let mut image = image.clone();
+    let execution = image.config.config.get_or_insert_default();
+    if let Some(user) = &args.user {
+        execution.user = Some(user.clone());
+    }
+    if let Some(directory) = &args.workdir {
+        execution.working_dir = Some(directory.clone());
+    }
+    let mut words = args.words.iter().skip(1).cloned().peekable();
+    if let Some(program) = &args.entrypoint {
+        execution.entrypoint = (!program.is_empty()).then(|| vec![program.clone()]);
+        execution.cmd = None;
+    }
+    if words.peek().is_some() {
+        execution.cmd = Some(words.collect());
+    }
+    let none = |words: &Option<Vec<String>>| words.as_ref().is_none_or(Vec::is_empty);
+    if none(&execution.entrypoint) && none(&execution.cmd) {
+        return Err(CliError::failed(format_args!("the image {} names no program", image.title()))
+            .hint("give one after the image"));
+    }
+    let rootfs = place.path.join("rootfs");
+    let value = serde_json::to_value(nabe_image::config_of(&image, &rootfs)?);
+    let spec: serde_json::Result<Spec> = value.and_then(serde_json::from_value);
+    let mut spec = spec.map_err(|error| CliError::failed("the image's configuration makes no sense").because(&error))?;
+    let root = spec.root.get_or_insert_default();
+    (root.path, root.readonly) = (rootfs, args.read_only);
+    spec.hostname = wishes.hostname.clone().unwrap_or_else(|| place.id.chars().take(63).collect());
+    spec.annotations.insert("org.nabe.name".into(), place.id.clone());
+    spec.annotations.insert("org.opencontainers.image.ref.name".into(), image.title());
+    let mut process = spec.process.take().unwrap_or_default();
+    shape(&mut process, args, wishes, &spec.hostname);
+    limits(&mut spec, args, wishes);
+    spec.mounts.extend(files(args, &spec.hostname, place, address)?);
+    spec.mounts.extend(wishes.volumes.iter().cloned());
+    if args.network == NetworkMode::Host {
+        spec.linux.namespaces.retain(|namespace| namespace.kind != NamespaceKind::Network);
+    }
+    if args.privileged {
+        lay_open(&mut spec);
+    }
+    let bounding = process.capabilities.as_ref().map(|sets| sets.bounding.clone()).unwrap_or_default();
+    spec.linux.seccomp = match &wishes.seccomp {
+        Filter::None => None,
+        Filter::Default => Some(seccomp::profile(&bounding)),
+        Filter::File(path, value) => Some(profile(path, value.clone(), &bounding)?),
+    };
+    spec.process = Some(process);
+    Ok(spec)
+}
+
+fn shape(process: &mut Process, args: &Args, wishes: &Wishes, hostname: &str) {
+    process.terminal = args.tty;
+    process.no_new_privileges = wishes.no_new_privileges;
+    let mut set = |name: &str, value: &str| {
+        let start = format!("{name}=");
+        process.env.retain(|one| !one.starts_with(&start));
+        process.env.push(start + value);
+    };
+    set("HOSTNAME", hostname);
+    if args.tty {
+        set("TERM", "xterm");
+    }
+    wishes.env.iter().for_each(|(name, value)| set(name, value));
+    let sets = process.capabilities.get_or_insert_default();
+    let all = || nabe_runtime::capabilities().collect::<Vec<String>>();
+    let mut bounding = if args.privileged || wishes.add.iter().any(|name| name == "ALL") {
+        all()
+    } else {
+        std::mem::take(&mut sets.bounding)
+    };
+    if wishes.drop.iter().any(|name| name == "ALL") {
+        bounding.clear();
+    }
+    let named = wishes.add.iter().filter(|name| *name != "ALL");
+    bounding.extend(named.filter(|name| !bounding.contains(name)).cloned().collect::<Vec<_>>());
+    bounding.retain(|name| !wishes.drop.contains(name));
+    let effective = if process.user.uid == 0 { bounding.clone() } else { Vec::new() };
+    *sets = Capabilities { permitted: effective.clone(), effective, bounding, ..Capabilities::default() };
+}
+
+fn limits(spec: &mut Spec, args: &Args, wishes: &Wishes) {
+    let resources = &mut spec.linux.resources;
+    resources.memory.limit = args.memory.filter(|bytes| *bytes > 0);
+    resources.pids.limit = args.pids_limit;
+    if let Some(quota) = wishes.cpu_quota {
+        resources.cpu.quota = Some(quota);
+        resources.cpu.period = Some(100_000);
+    }
+}
+
+fn lay_open(spec: &mut Spec) {
+    for mount in &mut spec.mounts {
+        if mount.destination.starts_with("/sys") {
+            mount.options.retain(|word| word != "ro");
+        }
+    }
+    spec.linux.masked_paths.clear();
+    spec.linux.readonly_paths.clear();
+    let everything = DeviceRule { allow: true, access: "rwm".into(), ..DeviceRule::default() };
+    spec.linux.resources.devices = vec![everything];
+}
+
+/// /etc/hosts, /etc/hostname and /etc/resolv.conf, written for this container.
+fn files(args: &Args, hostname: &str, place: &Place, address: Option<Ipv4Addr>) -> Result<Vec<Mount>> {
+    let mut hosts = match args.network {
+        NetworkMode::Host => fs::read_to_string("/etc/hosts").unwrap_or_default(),
+        _ => "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned(),
+    };
+    let own = address.map_or_else(|| "127.0.1.1".to_owned(), |address| address.to_string());
+    hosts.push_str(&format!("{own}\t{hostname}\n"));
+    let mut mounts = Vec::new();
+    for (name, text) in
+        [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", name_servers(args))]
+    {
+        let path = place.path.join("etc").join(name);
+        fs::write(&path, text).map_err(|error| CliError::file("write", &path, &error))?;
+        let options = vec!["bind".to_owned(), "rprivate".to_owned()];
+        let destination = Path::new("/etc").join(name);
+        mounts.push(Mount { destination, kind: "bind".into(), source: Some(path), options, ..Mount::default() });
+    }
+    Ok(mounts)
+}
+
+fn name_servers(args: &Args) -> String {
+    if !args.dns.is_empty() {
+        return args.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
+    }
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    match args.network {
+        NetworkMode::None => String::new(),
+        NetworkMode::Host => read("/etc/resolv.conf"),
+        // A resolver on the host's loopback cannot be reached from inside; systemd's own servers can.
+        NetworkMode::Bridge => {
+            let reachable = |text: &str| -> String {
+                let local = |line: &&str| {
+                    let server = line.trim_start().strip_prefix("nameserver").map(str::trim).unwrap_or_default();
+                    server.starts_with("127.") || server == "::1"
+                };
+                text.lines().filter(|line| !local(line)).map(|line| format!("{line}\n")).collect()
+            };
+            let text = reachable(&read("/etc/resolv.conf"));
+            let other = || reachable(&read("/run/systemd/resolve/resolv.conf"));
+            if text.contains("nameserver") { text } else { text.clone() + &other() }
+        }
+    }
+}
+
+/// A profile from a file, in the form of the runtime-spec or of Docker, which adds `archMap` and conditions.
+fn profile(path: &Path, mut value: Value, capabilities: &[String]) -> Result<Seccomp> {
+    let machine = if cfg!(target_arch = "aarch64") { ["arm64", "SCMP_ARCH_AARCH64"] } else { ["amd64", "SCMP_ARCH_X86_64"] };
+    let words = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    };
+    let maps = value["archMap"].as_array().cloned().unwrap_or_default();
+    if let Some(map) = maps.iter().find(|map| map["architecture"] == machine[1]) {
+        let mut names = vec![machine[1].to_owned()];
+        names.extend(words(&map["subArchitectures"]));
+        value["architectures"] = names.into();
+    }
+    if let Some(rules) = value["syscalls"].as_array_mut() {
+        rules.retain(|rule| {
+            let has = |name: &String| capabilities.contains(name);
+            let here = |name: &String| machine.contains(&name.as_str());
+            let (includes, excludes) = (&rule["includes"], &rule["excludes"]);
+            let arches = words(&includes["arches"]);
+            words(&includes["caps"]).iter().all(has)
+                && (arches.is_empty() || arches.iter().any(here))
+                && !words(&excludes["caps"]).iter().any(has)
+                && !words(&excludes["arches"]).iter().any(here)
+        });
+    }
+    let text = value.to_string();
+    let read = nabe_runtime::spec::parse(path, text.as_bytes());
+    read.map_err(|error| super::told(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_have_full_names() {
+        assert_eq!(capability("net_admin").expect("known"), "CAP_NET_ADMIN");
+        assert_eq!(capability("all").expect("known"), "ALL");
+        assert!(capability("CAP_NONSENSE").is_err());
+    }
+
+    #[test]
+    fn volumes_are_directories_of_the_host() {
+        let mount = volume("/:/host:ro").expect("it is");
+        assert!(mount.options.contains(&"rro".to_owned()));
+        for wrong in ["data:/data", "/", "/:data", "/:/a:zz", "/nowhere/at/all:/x"] {
+            assert!(volume(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn dockers_profiles_are_understood() {
+        let value = serde_json::json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}],
+            "syscalls": [
+                {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+                {"names": ["mount"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
+                {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "excludes": {"caps": ["CAP_SYS_ADMIN"]}},
+            ],
+        });
+        let names = |capabilities: &[String]| -> Vec<String> {
+            let profile = profile(Path::new("p"), value.clone(), capabilities).expect("a profile");
+            profile.syscalls.iter().flat_map(|rule| rule.names.clone()).collect()
+        };
+        assert_eq!(names(&[]), ["read", "clone"]);
+        assert_eq!(names(&["CAP_SYS_ADMIN".into()]), ["read", "mount"]);
+    }
+}

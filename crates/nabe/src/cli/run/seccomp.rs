@@ -1,0 +1,178 @@
+//! Docker's default seccomp profile: everything is refused that is not in these tables.
+//!
+//! Facts: moby's and containerd's default profiles (profiles/seccomp, contrib/seccomp), without the systems
+//! before kernel 4.8, on which ptrace(2) could lead around the filter.
+
+use nabe_runtime::spec::{Action, Comparison, Seccomp, SyscallArgument, SyscallRule};
+
+/// Allowed to everybody, whatever the arguments.
+static ALLOWED: &[&str] = &[
+    "_llseek", "_newselect", "accept", "accept4", "access", "adjtimex", "alarm", "bind", "brk", "cachestat",
+    "capget", "capset", "chdir", "chmod", "chown", "chown32", "clock_adjtime", "clock_adjtime64",
+    "clock_getres", "clock_getres_time64", "clock_gettime", "clock_gettime64", "clock_nanosleep",
+    "clock_nanosleep_time64", "close", "close_range", "connect", "copy_file_range", "creat", "dup", "dup2",
+    "dup3", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_ctl_old", "epoll_pwait", "epoll_pwait2",
+    "epoll_wait", "epoll_wait_old", "eventfd", "eventfd2", "execve", "execveat", "exit", "exit_group",
+    "faccessat", "faccessat2", "fadvise64", "fadvise64_64", "fallocate", "fanotify_mark", "fchdir", "fchmod",
+    "fchmodat", "fchmodat2", "fchown", "fchown32", "fchownat", "fcntl", "fcntl64", "fdatasync", "fgetxattr",
+    "flistxattr", "flock", "fork", "fremovexattr", "fsetxattr", "fstat", "fstat64", "fstatat64", "fstatfs",
+    "fstatfs64", "fsync", "ftruncate", "ftruncate64", "futex", "futex_requeue", "futex_time64", "futex_wait",
+    "futex_waitv", "futex_wake", "futimesat", "get_robust_list", "get_thread_area", "getcpu", "getcwd",
+    "getdents", "getdents64", "getegid", "getegid32", "geteuid", "geteuid32", "getgid", "getgid32", "getgroups",
+    "getgroups32", "getitimer", "getpeername", "getpgid", "getpgrp", "getpid", "getppid", "getpriority",
+    "getrandom", "getresgid", "getresgid32", "getresuid", "getresuid32", "getrlimit", "getrusage", "getsid",
+    "getsockname", "getsockopt", "gettid", "gettimeofday", "getuid", "getuid32", "getxattr", "getxattrat",
+    "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch", "io_cancel", "io_destroy",
+    "io_getevents", "io_pgetevents", "io_pgetevents_time64", "io_setup", "io_submit", "ioctl", "ioprio_get",
+    "ioprio_set", "ipc", "kill", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self",
+    "lchown", "lchown32", "lgetxattr", "link", "linkat", "listen", "listmount", "listxattr", "listxattrat",
+    "llistxattr", "lremovexattr", "lseek", "lsetxattr", "lsm_get_self_attr", "lsm_list_modules",
+    "lsm_set_self_attr", "lstat", "lstat64", "madvise", "map_shadow_stack", "membarrier", "memfd_create",
+    "memfd_secret", "mincore", "mkdir", "mkdirat", "mknod", "mknodat", "mlock", "mlock2", "mlockall", "mmap",
+    "mmap2", "mprotect", "mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedreceive_time64",
+    "mq_timedsend", "mq_timedsend_time64", "mq_unlink", "mremap", "mseal", "msgctl", "msgget", "msgrcv",
+    "msgsnd", "msync", "munlock", "munlockall", "munmap", "name_to_handle_at", "nanosleep", "newfstatat",
+    "open", "openat", "openat2", "pause", "pidfd_open", "pidfd_send_signal", "pipe", "pipe2", "pkey_alloc",
+    "pkey_free", "pkey_mprotect", "poll", "ppoll", "ppoll_time64", "prctl", "pread64", "preadv", "preadv2",
+    "prlimit64", "process_mrelease", "process_vm_readv", "process_vm_writev", "pselect6", "pselect6_time64",
+    "ptrace", "pwrite64", "pwritev", "pwritev2", "read", "readahead", "readlink", "readlinkat", "readv", "recv",
+    "recvfrom", "recvmmsg", "recvmmsg_time64", "recvmsg", "remap_file_pages", "removexattr", "removexattrat",
+    "rename", "renameat", "renameat2", "restart_syscall", "rmdir", "rseq", "rt_sigaction", "rt_sigpending",
+    "rt_sigprocmask", "rt_sigqueueinfo", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait",
+    "rt_sigtimedwait_time64", "rt_tgsigqueueinfo", "sched_get_priority_max", "sched_get_priority_min",
+    "sched_getaffinity", "sched_getattr", "sched_getparam", "sched_getscheduler", "sched_rr_get_interval",
+    "sched_rr_get_interval_time64", "sched_setaffinity", "sched_setattr", "sched_setparam",
+    "sched_setscheduler", "sched_yield", "seccomp", "select", "semctl", "semget", "semop", "semtimedop",
+    "semtimedop_time64", "send", "sendfile", "sendfile64", "sendmmsg", "sendmsg", "sendto", "set_robust_list",
+    "set_thread_area", "set_tid_address", "setfsgid", "setfsgid32", "setfsuid", "setfsuid32", "setgid",
+    "setgid32", "setgroups", "setgroups32", "setitimer", "setpgid", "setpriority", "setregid", "setregid32",
+    "setresgid", "setresgid32", "setresuid", "setresuid32", "setreuid", "setreuid32", "setrlimit", "setsid",
+    "setsockopt", "setuid", "setuid32", "setxattr", "setxattrat", "shmat", "shmctl", "shmdt", "shmget",
+    "shutdown", "sigaltstack", "signalfd", "signalfd4", "sigprocmask", "sigreturn", "socketcall", "socketpair",
+    "splice", "stat", "stat64", "statfs", "statfs64", "statmount", "statx", "symlink", "symlinkat", "sync",
+    "sync_file_range", "syncfs", "sysinfo", "tee", "tgkill", "time", "timer_create", "timer_delete",
+    "timer_getoverrun", "timer_gettime", "timer_gettime64", "timer_settime", "timer_settime64",
+    "timerfd_create", "timerfd_gettime", "timerfd_gettime64", "timerfd_settime", "timerfd_settime64", "times",
+    "tkill", "truncate", "truncate64", "ugetrlimit", "umask", "uname", "unlink", "unlinkat", "uretprobe",
+    "utime", "utimensat", "utimensat_time64", "utimes", "vfork", "vmsplice", "wait4", "waitid", "waitpid",
+    "write", "writev",
+];
+
+/// Only an architecture has them.
+static NATIVE: &[&str] = if cfg!(target_arch = "x86_64") {
+    &["arch_prctl", "modify_ldt"]
+} else if cfg!(target_arch = "aarch64") {
+    &["arm_fadvise64_64", "arm_sync_file_range", "breakpoint", "cacheflush", "set_tls", "sync_file_range2"]
+} else if cfg!(target_arch = "riscv64") {
+    &["riscv_flush_icache", "riscv_hwprobe"]
+} else {
+    &[]
+};
+
+/// Allowed to those who have a capability.
+static CAPABLE: &[(&str, &[&str])] = &[
+    ("CAP_BPF", &["bpf"]),
+    ("CAP_DAC_READ_SEARCH", &["open_by_handle_at"]),
+    ("CAP_PERFMON", &["perf_event_open"]),
+    ("CAP_SYSLOG", &["syslog"]),
+    (
+        "CAP_SYS_ADMIN",
+        &[
+            "bpf", "clone", "clone3", "fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie",
+            "mount", "mount_setattr", "move_mount", "open_tree", "perf_event_open", "quotactl", "quotactl_fd",
+            "setdomainname", "sethostname", "setns", "syslog", "umount", "umount2", "unshare",
+        ],
+    ),
+    ("CAP_SYS_BOOT", &["reboot"]),
+    ("CAP_SYS_CHROOT", &["chroot"]),
+    ("CAP_SYS_MODULE", &["delete_module", "finit_module", "init_module"]),
+    ("CAP_SYS_NICE", &["get_mempolicy", "mbind", "set_mempolicy", "set_mempolicy_home_node"]),
+    ("CAP_SYS_PACCT", &["acct"]),
+    ("CAP_SYS_PTRACE", &["kcmp", "pidfd_getfd", "process_madvise"]),
+    ("CAP_SYS_RAWIO", &["ioperm", "iopl"]),
+    ("CAP_SYS_TIME", &["clock_settime", "clock_settime64", "settimeofday", "stime"]),
+    ("CAP_SYS_TTY_CONFIG", &["vhangup"]),
+];
+
+/// `CLONE_NEW…` bits: mount, cgroup, UTS, IPC, user, pid, network.
+const NAMESPACES: u64 = 0x7e02_0000;
+/// Address families that lead out of every namespace, or into the kernel's crypto code.
+const AF_ALG: u64 = 38;
+const AF_VSOCK: u64 = 40;
+/// What personality(2) may set: the usual, 32 bit, their variants with UNAME26, and asking.
+const PERSONALITIES: [u64; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+const EPERM: u32 = 1;
+const ENOSYS: u32 = 38;
+
+/// The profile for a container whose bounding set is `capabilities`.
+pub(super) fn profile(capabilities: &[String]) -> Seccomp {
+    let has = |name: &str| capabilities.iter().any(|one| one == name);
+    let allow = |names: &[&str]| rule(names, None);
+    let mut syscalls = vec![allow(ALLOWED), allow(NATIVE)];
+    syscalls.extend(CAPABLE.iter().filter(|(capability, _)| has(capability)).map(|(_, names)| allow(names)));
+    for (value, op) in
+        [(AF_ALG, Comparison::Less), (AF_ALG + 1, Comparison::Equal), (AF_VSOCK, Comparison::Greater)]
+    {
+        syscalls.push(rule(&["socket"], Some((value, 0, op))));
+    }
+    for value in PERSONALITIES {
+        syscalls.push(rule(&["personality"], Some((value, 0, Comparison::Equal))));
+    }
+    if !has("CAP_SYS_ADMIN") {
+        syscalls.push(rule(&["clone"], Some((NAMESPACES, 0, Comparison::MaskedEqual))));
+        // Its flags are behind a pointer; libraries then take clone(2).
+        let errno_ret = Some(ENOSYS);
+        syscalls.push(SyscallRule { names: vec!["clone3".into()], action: Action::Errno, errno_ret, args: Vec::new() });
+    }
+    Seccomp {
+        default_action: Action::Errno,
+        default_errno_ret: Some(EPERM),
+        architectures: architectures(),
+        syscalls,
+        ..Seccomp::default()
+    }
+}
+
+fn rule(names: &[&str], argument: Option<(u64, u64, Comparison)>) -> SyscallRule {
+    let argument = argument.map(|(value, value_two, op)| SyscallArgument { index: 0, value, value_two, op });
+    SyscallRule {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        action: Action::Allow,
+        errno_ret: None,
+        args: argument.into_iter().collect(),
+    }
+}
+
+fn architectures() -> Vec<String> {
+    let names: &[&str] = if cfg!(target_arch = "x86_64") {
+        &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+    } else if cfg!(target_arch = "aarch64") {
+        &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]
+    } else {
+        &[]
+    };
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_open_calls() {
+        let names = |profile: &Seccomp| -> Vec<String> {
+            let open = profile.syscalls.iter().filter(|rule| rule.action == Action::Allow && rule.args.is_empty());
+            open.flat_map(|rule| rule.names.clone()).collect()
+        };
+        let none = names(&profile(&[]));
+        let admin = names(&profile(&["CAP_SYS_ADMIN".into()]));
+        for name in ["mount", "bpf", "setns", "clone"] {
+            assert!(!none.iter().any(|one| one == name), "{name}");
+            assert!(admin.iter().any(|one| one == name), "{name}");
+        }
+        for name in ["keyctl", "kexec_load", "io_uring_setup", "userfaultfd", "add_key", "swapon"] {
+            assert!(!admin.iter().any(|one| one == name), "{name}");
+        }
+        assert!(none.windows(2).take(300).all(|pair| pair[0] < pair[1]), "the table is sorted");
+    }
+}
