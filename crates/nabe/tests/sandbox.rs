@@ -32,7 +32,11 @@ impl Bench {
         };
         let folder = tempfile::tempdir().unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/specimen.c");
-        let made = Command::new(compiler).args(["-O1", "-o"]).arg(folder.path().join("specimen")).arg(source).status();
+        let made = Command::new(compiler)
+            .args(["-O1", "-o"])
+            .arg(folder.path().join("specimen"))
+            .arg(source)
+            .status();
         assert!(made.unwrap().success());
         let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let probed = nabe(["sandbox", "--timeout", "20", "/bin/true"]);
@@ -78,15 +82,21 @@ impl Host {
         // Ours by name only: other tests make theirs.
         let is_ours = |path: &Path| path.to_string_lossy().contains("sandbox-");
         cgroups.retain(|path| is_ours(path));
-        let listed = |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let listed =
+            |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
         let processes = listed("/proc").filter(|path| {
             let status = lines(&path.join("status").to_string_lossy());
             // An orphan that has ended is there until the machine's own init looks.
             !status.contains("State:\tZ") && status.lines().any(|line| line.starts_with("Uid:\t1879"))
         });
-        let paths = ["/etc/crontab", "/etc/passwd", "/root/.ssh/authorized_keys", "/etc/cron.d/x", "/tmp/storm"];
+        let paths =
+            ["/etc/crontab", "/etc/passwd", "/root/.ssh/authorized_keys", "/etc/cron.d/x", "/tmp/storm"];
         Self {
-            mounts: lines("/proc/self/mountinfo").lines().filter(|line| line.contains("nabe-sandbox")).map(str::to_owned).collect(),
+            mounts: lines("/proc/self/mountinfo")
+                .lines()
+                .filter(|line| line.contains("nabe-sandbox"))
+                .map(str::to_owned)
+                .collect(),
             cgroups,
             runs: listed("/run").chain(listed("/run/nabe")).filter(|path| is_ours(path)).collect(),
             processes: processes.collect(),
@@ -150,10 +160,9 @@ fn what_behaves_badly_is_contained_and_judged() {
 #[test]
 fn time_ends_what_does_not_end() {
     let Some(bench) = Bench::new("sandbox::time") else { return };
-    for (words, rules_expected) in [
-        (&["sleeps"][..], &[][..]),
-        (&["traces"], &["Looks for a debugger", "Reaches into other processes"]),
-    ] {
+    for (words, rules_expected) in
+        [(&["sleeps"][..], &[][..]), (&["traces"], &["Looks for a debugger", "Reaches into other processes"])]
+    {
         let (_, report) = bench.run(&["--timeout", "1"], words);
         assert_eq!(report["outcome"]["limit"], "time", "{words:?}");
         assert_eq!(report["outcome"]["signal"], 9, "{words:?}");
@@ -169,9 +178,12 @@ fn ordinary_programs_are_clean() {
     let hello = bench.folder.path().join("hello.sh");
     let text = "#!/bin/sh\nset -e\ncd /tmp\necho 'int main(void){return 0;}' > a.c\ncc -O2 -o a a.c\n./a\nls -la / /usr/bin > /dev/null\n";
     std::fs::write(&hello, text).unwrap();
-    for (specimen, words) in
-        [(PathBuf::from("/bin/ls"), &["-la", "/"][..]), (hello, &[]), (bench.specimen(), &["serve"]), (bench.specimen(), &["daemonises"])]
-    {
+    for (specimen, words) in [
+        (PathBuf::from("/bin/ls"), &["-la", "/"][..]),
+        (hello, &[]),
+        (bench.specimen(), &["serve"]),
+        (bench.specimen(), &["daemonises"]),
+    ] {
         let run = Run::of(nabe_command(["sandbox", "--json"]).arg(&specimen).args(words));
         let report = run.json();
         assert_eq!(run.status, Some(0), "{specimen:?} {words:?}: {:?}", report["hits"]);
@@ -185,7 +197,9 @@ fn evidence_is_kept_and_judged_again() {
     let keep = bench.folder.path().join("keep");
     let (_, report) = bench.run(&["--keep", keep.to_str().unwrap()], &["persists"]);
     let dropped = report["dropped"].as_array().unwrap();
-    let of = |path: &str| dropped.iter().find(|file| file["path"] == path).unwrap_or_else(|| panic!("{path}: {report}"));
+    let of = |path: &str| {
+        dropped.iter().find(|file| file["path"] == path).unwrap_or_else(|| panic!("{path}: {report}"))
+    };
     let key = of("/root/.ssh/authorized_keys");
     assert_eq!((&key["change"], &key["size"]), (&"created".into(), &22.into()));
     // printf 'ssh-ed25519 AAAA evil\n' | sha256sum
@@ -203,7 +217,8 @@ fn evidence_is_kept_and_judged_again() {
         assert_eq!(first.json()[part], report[part], "{part}");
     }
     // Nobody else is in it, and it begins with the specimen's own beginning.
-    let lines = nabe(["replay", capture.to_str().unwrap(), "-p", "%evt.type %proc.name %proc.vpid"]).ok().lines();
+    let lines =
+        nabe(["replay", capture.to_str().unwrap(), "-p", "%evt.type %proc.name %proc.vpid"]).ok().lines();
     assert_eq!(lines.first().map(String::as_str), Some("execve specimen 2"));
     assert!(lines.iter().all(|line| line.ends_with(" specimen 2")), "{lines:?}");
 }
@@ -221,7 +236,10 @@ fn deleted_files_and_late_ones_are_evidence() {
     assert_eq!(change(&report, "/tmp/late").as_deref(), Some("created"));
     let (_, report) = bench.run(&[], &["memory"]);
     let found = report["dropped"].as_array().unwrap();
-    assert!(found.iter().any(|file| file["change"] == "memory" && file["size"].as_u64() > Some(0)), "{report}");
+    assert!(
+        found.iter().any(|file| file["change"] == "memory" && file["size"].as_u64() > Some(0)),
+        "{report}"
+    );
 }
 
 #[test]
@@ -265,7 +283,8 @@ fn archives_and_folders() {
     assert!(lines[1].starts_with("a-good.sh") && lines[1].contains(" clean "), "{lines:?}");
     assert!(lines[2].starts_with("b-bad.sh") && lines[2].contains("Makes itself at home"), "{lines:?}");
     let archive = bench.folder.path().join("b.tar.gz");
-    let packed = Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(&folder).arg("b-bad.sh").status();
+    let packed =
+        Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(&folder).arg("b-bad.sh").status();
     assert!(packed.unwrap().success());
     let run = nabe(["sandbox", "--entry", "b-bad.sh", archive.to_str().unwrap()]);
     assert_eq!(run.status, Some(20), "{}", run.stderr);
@@ -299,8 +318,13 @@ fn a_killed_sandbox_is_swept() {
     let Some(bench) = Bench::new("sandbox::swept") else { return };
     let before = Host::now();
     let mut command = nabe_command(["sandbox", "--timeout", "100"]);
-    let mut child =
-        command.arg(bench.specimen()).arg("sleeps").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command
+        .arg(bench.specimen())
+        .arg("sleeps")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let start = Instant::now();
     while Host::now().processes.len() == before.processes.len() {
         assert!(start.elapsed() < PATIENCE, "it does not begin");

@@ -180,7 +180,12 @@ impl Report {
             let _ = writeln!(out, "            {}", plain(&hit.desc));
             let events: Vec<String> = hit.events.iter().take(8).map(u64::to_string).collect();
             let more = if hit.events.len() > 8 { ", …" } else { "" };
-            let _ = writeln!(out, "            {} (events {}{more})", plain(&hit.message), events.join(", "));
+            let events = if events.is_empty() {
+                String::new()
+            } else {
+                format!(" (events {}{more})", events.join(", "))
+            };
+            let _ = writeln!(out, "            {}{events}", plain(&hit.message));
         }
     }
 

@@ -18,17 +18,22 @@ struct Line {
 /// Runs each file in a process of its own, with this process's own options.
 pub fn run(folder: &Path, as_json: bool) -> Result<ExitCode> {
     let entries = std::fs::read_dir(folder).map_err(|error| CliError::file("read", folder, &error))?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|p| p.is_file()).collect();
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|p| p.is_file()).collect();
     files.sort();
-    let own = std::env::current_exe().map_err(|error| CliError::failed("cannot find our own program").because(&error))?;
+    let own = std::env::current_exe()
+        .map_err(|error| CliError::failed("cannot find our own program").because(&error))?;
     let mut lines = Vec::new();
     for file in &files {
         lines.push(one(&own, folder, file)?);
     }
-    let worst = lines.iter().map(|line| line.status).max_by_key(|status| if *status == 1 { 11 } else { *status });
+    let worst =
+        lines.iter().map(|line| line.status).max_by_key(|status| if *status == 1 { 11 } else { *status });
     if as_json {
-        let all: Vec<Value> =
-            lines.iter().map(|line| json!({"name": line.name, "status": line.status, "report": line.report})).collect();
+        let all: Vec<Value> = lines
+            .iter()
+            .map(|line| json!({"name": line.name, "status": line.status, "report": line.report}))
+            .collect();
         let text = serde_json::to_string_pretty(&all).unwrap_or_default() + "\n";
         output::write(text.as_bytes())?;
     } else {
@@ -59,8 +64,13 @@ fn arguments(folder: &Path, file: &Path) -> Vec<std::ffi::OsString> {
 
 fn one(own: &Path, folder: &Path, file: &Path) -> Result<Line> {
     let mut command = Command::new(own);
-    command.args(["sandbox", "--json"]).args(arguments(folder, file)).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = command.output().map_err(|error| CliError::failed("cannot run the sandbox").because(&error))?;
+    command
+        .args(["sandbox", "--json"])
+        .args(arguments(folder, file))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    let output =
+        command.output().map_err(|error| CliError::failed("cannot run the sandbox").because(&error))?;
     let status = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Ok(Line {
         name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -70,7 +80,12 @@ fn one(own: &Path, folder: &Path, file: &Path) -> Result<Line> {
 }
 
 fn table(lines: &[Line]) -> String {
-    let width = lines.iter().map(|line| output::plain(line.name.as_bytes()).chars().count()).max().unwrap_or(0).clamp(8, 40);
+    let width = lines
+        .iter()
+        .map(|line| output::plain(line.name.as_bytes()).chars().count())
+        .max()
+        .unwrap_or(0)
+        .clamp(8, 40);
     let mut text = format!("{:<width$}  {:<10}  {:>5}  RULES\n", "SPECIMEN", "VERDICT", "SCORE");
     for line in lines {
         let verdict = line.report["verdict"].as_str().unwrap_or("failed");

@@ -68,7 +68,15 @@ impl Gatherer<'_> {
                     fs::create_dir_all(parent).map_err(fail)?;
                 }
                 // Nobody is to start it by mistake.
-                Some(File::options().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(fail)?)
+                Some(
+                    File::options()
+                        .write(true)
+                        .create(true)
+                        .truncate(true)
+                        .mode(0o600)
+                        .open(path)
+                        .map_err(fail)?,
+                )
             }
         };
         let (sha256, size) = match &target {
@@ -76,7 +84,8 @@ impl Gatherer<'_> {
             None => digest(source, io::sink()),
         }
         .map_err(fail)?;
-        let yara = if size <= MAX_SCANNED { self.scanner.scan(&fs::read(file).map_err(fail)?) } else { Vec::new() };
+        let yara =
+            if size <= MAX_SCANNED { self.scanner.scan(&fs::read(file).map_err(fail)?) } else { Vec::new() };
         let kept = target.map(|_| kept.to_string_lossy().into_owned());
         self.found.push(Dropped { path: shown, change: change.into(), size, sha256, kept, yara });
         Ok(())

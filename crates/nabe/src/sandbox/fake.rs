@@ -20,9 +20,9 @@ const ADDRESS: [u8; 4] = [203, 0, 113, 10];
 
 /// Ports on which somebody answers.
 const PORTS: &[u16] = &[
-    21, 22, 23, 25, 53, 80, 81, 110, 143, 389, 443, 445, 465, 587, 993, 995, 1080, 1337, 1433, 2222, 3128, 3306, 3333,
-    3389, 4242, 4443, 4444, 4445, 5000, 5432, 5555, 5985, 6379, 6666, 6667, 6697, 7777, 8000, 8008, 8080, 8081, 8088,
-    8333, 8443, 8888, 9000, 9001, 9050, 9090, 9999, 14444, 31337, 45560, 45700,
+    21, 22, 23, 25, 53, 80, 81, 110, 143, 389, 443, 445, 465, 587, 993, 995, 1080, 1337, 1433, 2222, 3128,
+    3306, 3333, 3389, 4242, 4443, 4444, 4445, 5000, 5432, 5555, 5985, 6379, 6666, 6667, 6697, 7777, 8000,
+    8008, 8080, 8081, 8088, 8333, 8443, 8888, 9000, 9001, 9050, 9090, 9999, 14444, 31337, 45560, 45700,
 ];
 
 /// Lines of the log.
@@ -191,7 +191,8 @@ fn own_every_address(family: u8) -> io::Result<()> {
     message.extend(8_u16.to_ne_bytes());
     message.extend(4_u16.to_ne_bytes());
     message.extend(1_u32.to_ne_bytes());
-    let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     rustix::net::send(&socket, &message, SendFlags::empty())?;
     let mut reply = [0; 256];
     let (_, size) = rustix::net::recv(&socket, &mut reply[..], RecvFlags::empty())?;

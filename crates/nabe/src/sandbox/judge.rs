@@ -127,8 +127,9 @@ impl Bench {
         if let Some(engine) = &mut self.engine {
             let at = Occurrence { source: SYSCALL, id: event.id, ts_ns: event.ts_ns, image: seen.image() };
             engine.judge(seen, &at, &mut |hit| {
-                let known =
-                    falco.entry(hit.alert.rule.to_string()).or_insert_with(|| hit_of(&hit.alert, event.ts_ns));
+                let known = falco
+                    .entry(hit.alert.rule.to_string())
+                    .or_insert_with(|| hit_of(&hit.alert, event.ts_ns));
                 if known.events.len() < EVIDENCE {
                     known.events.push(seen.number());
                 }

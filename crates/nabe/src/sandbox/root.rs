@@ -131,12 +131,16 @@ pub fn build(plan: &Plan<'_>) -> Result<Staged> {
     fs::set_permissions(&base, fs::Permissions::from_mode(0o711)).map_err(fail("protect", &base))?;
     let mut staged = Staged { base: base.clone(), program: String::new(), notes: Vec::new() };
     stage::private()?;
-    for (part, bytes, inodes) in [("stage", 2 << 30, 1 << 20), ("disk", plan.disk, (plan.disk / 4096).max(4096))] {
+    for (part, bytes, inodes) in
+        [("stage", 2 << 30, 1 << 20), ("disk", plan.disk, (plan.disk / 4096).max(4096))]
+    {
         let path = base.join(part);
         fs::create_dir_all(&path).map_err(fail("make", &path))?;
         stage::tmpfs(&path, bytes, inodes)?;
     }
-    for part in ["stage/front", "stage/root", "stage/before", "stage/own", "disk/upper", "disk/work", "disk/out"] {
+    for part in
+        ["stage/front", "stage/root", "stage/before", "stage/own", "disk/upper", "disk/work", "disk/out"]
+    {
         let path = base.join(part);
         DirBuilder::new().mode(0o755).create(&path).map_err(fail("make", &path))?;
     }
@@ -270,7 +274,10 @@ fn place(plan: &Plan<'_>, front: &Path, notes: &mut Vec<String>) -> Result<Strin
     let Some(file) = plan.specimen else { return Ok(plan.name.to_string_lossy().into_owned()) };
     if let Some(entry) = plan.entry {
         if !archive::is_archive(file) {
-            return Err(CliError::usage(format_args!("{} is no archive: --entry names nothing", file.display())));
+            return Err(CliError::usage(format_args!(
+                "{} is no archive: --entry names nothing",
+                file.display()
+            )));
         }
         notes.extend(archive::unpack(file, &folder)?);
         let entry = entry.trim_start_matches("./");

@@ -2,6 +2,7 @@
 //! watched until it ends or reaches a limit, everything of it is killed, and what it left is gathered.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd as _;
@@ -19,7 +20,7 @@ use nabe_filter::Program;
 use nabe_probe::live::{Live, Options as LiveOptions};
 use nabe_runtime::spec::Mount;
 use nabe_runtime::{Bundle, Container, Options, Status};
-use nabe_sandbox::{Limits, Outcome, Report, Specimen};
+use nabe_sandbox::{Hit, Limits, Outcome, Report, Severity, Specimen};
 use nabe_scap::Compression;
 use nabe_state::stream::{Seen, Stream, Style};
 
@@ -97,6 +98,7 @@ pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop:
     outcome.lost = lost;
     gather(&mut report, &staged, how, scanner)?;
     report.specimen = Some(about);
+    let mut report = with_yara(report);
     report.outcome = Some(outcome);
     report.limits = limits(how);
     if missed > 0 {
@@ -114,8 +116,10 @@ fn check(how: &How) -> Result<()> {
             .hint("sudo nabe sandbox …"));
     }
     if how.network == "bridge" {
-        return Err(CliError::usage("--network bridge is not there: a specimen would reach the real network")
-            .hint("--network fake answers it instead"));
+        return Err(CliError::usage(
+            "--network bridge is not there: a specimen would reach the real network",
+        )
+        .hint("--network fake answers it instead"));
     }
     if !(how.timeout.is_finite() && how.timeout > 0.0 && how.timeout < 1e6) {
         return Err(CliError::usage(format_args!("--timeout {}: seconds above 0", how.timeout)));
@@ -187,6 +191,36 @@ fn gather(report: &mut Report, staged: &Staged, how: &How, scanner: &Scanner) ->
         }
     }
     Ok(())
+}
+
+/// YARA's matches as hits.
+fn with_yara(mut report: Report) -> Report {
+    let mut matches: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let specimen = report.specimen.iter().map(|of| (&of.yara, "the specimen"));
+    let dropped = report.dropped.iter().map(|file| (&file.yara, &*file.path));
+    for (rules, place) in specimen.chain(dropped) {
+        for rule in rules {
+            matches.entry(rule.clone()).or_default().push(place.to_owned());
+        }
+    }
+    let hits = matches.into_iter().map(|(rule, places)| Hit {
+        rule,
+        desc: "a YARA rule".into(),
+        severity: Severity::Medium,
+        attack: Vec::new(),
+        message: format!("matches {}", places.join(", ")),
+        events: Vec::new(),
+        ts_ns: 0,
+    });
+    report.hits.extend(hits);
+    let judged = Report::new(report.hits, report.behaviour);
+    Report {
+        specimen: report.specimen,
+        limits: report.limits,
+        dropped: report.dropped,
+        notes: report.notes,
+        ..judged
+    }
 }
 
 /// What the fake network was asked.
@@ -393,7 +427,8 @@ fn create(args: &Args, staged: &Staged, image_env: Vec<String>) -> Result<Contai
     let binds = how.mount.iter().map(|text| bind(text)).collect::<Result<Vec<_>>>()?;
     let own = std::process::id().to_string();
     let cwd = PathBuf::from(format!("/{PLACE}"));
-    let spec = spec::spec(staged.root(), words, env, cwd, binds, &allowance, runner(&own).unwrap_or(own.clone()));
+    let spec =
+        spec::spec(staged.root(), words, env, cwd, binds, &allowance, runner(&own).unwrap_or(own.clone()));
     let bundle = Bundle::of(&staged.own(), spec)?;
     let options = Options { init: true, linger: true, ..Options::default() };
     let created = quiet(staged, || Container::create(&format!("sandbox-{own}"), &bundle, &options))??;
@@ -406,14 +441,15 @@ fn create(args: &Args, staged: &Staged, image_env: Vec<String>) -> Result<Contai
 /// Calls `then` while our own first three descriptors are what the specimen is to have.
 fn quiet<T>(staged: &Staged, then: impl FnOnce() -> T) -> Result<T> {
     let fail = |error: io::Error| CliError::failed("cannot set the specimen's output up").because(&error);
-    let keep = |fd: std::os::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|e| fail(e.into()));
+    let keep =
+        |fd: std::os::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|e| fail(e.into()));
     let (input, output, errors) =
         (keep(io::stdin().as_fd())?, keep(io::stdout().as_fd())?, keep(io::stderr().as_fd())?);
-    let open = |name: &str| {
-        File::options().append(true).create(true).open(staged.output(name)).map_err(fail)
-    };
+    let open = |name: &str| File::options().append(true).create(true).open(staged.output(name)).map_err(fail);
     let (null, to, errors_to) = (File::open("/dev/null").map_err(fail)?, open("stdout")?, open("stderr")?);
-    let set = |input: std::os::fd::BorrowedFd<'_>, output: std::os::fd::BorrowedFd<'_>, errors: std::os::fd::BorrowedFd<'_>| {
+    let set = |input: std::os::fd::BorrowedFd<'_>,
+               output: std::os::fd::BorrowedFd<'_>,
+               errors: std::os::fd::BorrowedFd<'_>| {
         rustix::stdio::dup2_stdin(input)
             .and_then(|()| rustix::stdio::dup2_stdout(output))
             .and_then(|()| rustix::stdio::dup2_stderr(errors))
@@ -441,10 +477,17 @@ fn bind(text: &str) -> Result<Mount> {
         Some(rest) => (rest, "rw"),
         None => (text.strip_suffix(":ro").unwrap_or(text), "ro"),
     };
-    let (host, inside) = rest.split_once(':').filter(|(_, inside)| inside.starts_with('/')).ok_or_else(wrong)?;
+    let (host, inside) =
+        rest.split_once(':').filter(|(_, inside)| inside.starts_with('/')).ok_or_else(wrong)?;
     let host = fs::canonicalize(host).map_err(|error| CliError::file("mount", Path::new(host), &error))?;
     let options = ["rbind", mode, "nosuid", "nodev"].map(str::to_owned).to_vec();
-    Ok(Mount { destination: inside.into(), kind: "bind".into(), source: Some(host), options, ..Mount::default() })
+    Ok(Mount {
+        destination: inside.into(),
+        kind: "bind".into(),
+        source: Some(host),
+        options,
+        ..Mount::default()
+    })
 }
 
 /// Stands before the recorder: nothing passes before the specimen's first instruction, and nothing of the

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use nabe_event::table::native::X86_64;
 use nabe_runtime::spec::{
-    Action, Capabilities, Comparison, Cpu, DeviceRule, IdMapping, Linux, Memory, Mount, Namespace, NamespaceKind,
-    Pids, Process, Resources, Rlimit, Root, Seccomp, Spec, SyscallArgument, SyscallRule, User, VERSION,
+    Action, Capabilities, Comparison, Cpu, DeviceRule, IdMapping, Linux, Memory, Mount, Namespace,
+    NamespaceKind, Pids, Process, Resources, Rlimit, Root, Seccomp, Spec, SyscallArgument, SyscallRule, User,
+    VERSION,
 };
 
 /// Ids of the host that the specimen's ids are: none that anybody has.
@@ -18,16 +19,80 @@ pub const RUNNER: &str = "nabe.sandbox.runner";
 /// What Docker's default profile refuses to a container without capabilities (moby 28,
 /// `profiles/seccomp/default_linux.go`): what is not in its list.
 static REFUSED: &[&str] = &[
-    "_sysctl", "acct", "add_key", "afs_syscall", "bpf", "chroot", "clock_adjtime", "clock_settime", "clone3",
-    "create_module", "delete_module", "fanotify_init", "finit_module", "fsconfig", "fsmount", "fsopen", "fspick",
-    "get_kernel_syms", "getpmsg", "init_module", "io_uring_enter", "io_uring_register", "io_uring_setup", "ioperm",
-    "iopl", "kcmp", "kexec_file_load", "kexec_load", "keyctl", "listmount", "lookup_dcookie", "mbind", "migrate_pages",
-    "mount", "mount_setattr", "move_mount", "move_pages", "nfsservctl", "open_by_handle_at", "open_tree",
-    "perf_event_open", "pidfd_getfd", "pivot_root", "process_madvise", "process_vm_readv", "process_vm_writev",
-    "putpmsg", "query_module", "quotactl", "quotactl_fd", "reboot", "request_key", "security", "set_mempolicy",
-    "set_mempolicy_home_node", "setdomainname", "sethostname", "setns", "settimeofday", "statmount", "stime",
-    "swapoff", "swapon", "sysfs", "syslog", "tuxcall", "umount", "umount2", "unshare", "uselib", "userfaultfd",
-    "ustat", "vhangup", "vserver",
+    "_sysctl",
+    "acct",
+    "add_key",
+    "afs_syscall",
+    "bpf",
+    "chroot",
+    "clock_adjtime",
+    "clock_settime",
+    "clone3",
+    "create_module",
+    "delete_module",
+    "fanotify_init",
+    "finit_module",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "fspick",
+    "get_kernel_syms",
+    "getpmsg",
+    "init_module",
+    "io_uring_enter",
+    "io_uring_register",
+    "io_uring_setup",
+    "ioperm",
+    "iopl",
+    "kcmp",
+    "kexec_file_load",
+    "kexec_load",
+    "keyctl",
+    "listmount",
+    "lookup_dcookie",
+    "mbind",
+    "migrate_pages",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "move_pages",
+    "nfsservctl",
+    "open_by_handle_at",
+    "open_tree",
+    "perf_event_open",
+    "pidfd_getfd",
+    "pivot_root",
+    "process_madvise",
+    "process_vm_readv",
+    "process_vm_writev",
+    "putpmsg",
+    "query_module",
+    "quotactl",
+    "quotactl_fd",
+    "reboot",
+    "request_key",
+    "security",
+    "set_mempolicy",
+    "set_mempolicy_home_node",
+    "setdomainname",
+    "sethostname",
+    "setns",
+    "settimeofday",
+    "statmount",
+    "stime",
+    "swapoff",
+    "swapon",
+    "sysfs",
+    "syslog",
+    "tuxcall",
+    "umount",
+    "umount2",
+    "unshare",
+    "uselib",
+    "userfaultfd",
+    "ustat",
+    "vhangup",
+    "vserver",
 ];
 
 /// Bits of clone(2) that make namespaces.
@@ -44,11 +109,14 @@ pub struct Allowance {
 
 /// The system call filter: what is known and not refused is allowed, what nobody knows does not exist.
 pub fn seccomp() -> Seccomp {
-    let rule = |names: Vec<String>, action, errno, args| SyscallRule { names, action, errno_ret: errno, args };
+    let rule =
+        |names: Vec<String>, action, errno, args| SyscallRule { names, action, errno_ret: errno, args };
     let argument = |index, value, value_two, op| SyscallArgument { index, value, value_two, op };
     let names = X86_64.iter().map(|native| native.name);
-    let mut allowed: Vec<String> =
-        names.filter(|name| !REFUSED.contains(name) && !matches!(*name, "clone" | "socket")).map(str::to_owned).collect();
+    let mut allowed: Vec<String> = names
+        .filter(|name| !REFUSED.contains(name) && !matches!(*name, "clone" | "socket"))
+        .map(str::to_owned)
+        .collect();
     allowed.sort();
     allowed.dedup();
     let refused = REFUSED.iter().filter(|name| **name != "clone3").map(|name| (*name).to_owned()).collect();
@@ -85,7 +153,11 @@ fn mounts(binds: Vec<Mount>) -> Vec<Mount> {
     let mut mounts = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=1024k", "nr_inodes=512"]),
-        mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
         mount("/dev/shm", "tmpfs", &["nosuid", "nodev", "mode=1777", "size=16384k"]),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
@@ -127,7 +199,11 @@ pub fn spec(
             env,
             cwd,
             capabilities: Some(Capabilities::default()),
-            rlimits: vec![limit("RLIMIT_NOFILE", 1024), limit("RLIMIT_CORE", 0), limit("RLIMIT_MEMLOCK", 65_536)],
+            rlimits: vec![
+                limit("RLIMIT_NOFILE", 1024),
+                limit("RLIMIT_CORE", 0),
+                limit("RLIMIT_MEMLOCK", 65_536),
+            ],
             no_new_privileges: true,
             oom_score_adj: Some(1000),
             ..Process::default()
@@ -153,11 +229,29 @@ pub fn spec(
             .to_vec(),
             seccomp: Some(seccomp()),
             masked_paths: words(&[
-                "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-                "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/proc/kallsyms",
-                "/sys/firmware", "/sys/devices/virtual/powercap", "/sys/kernel/security", "/sys/fs/bpf",
+                "/proc/acpi",
+                "/proc/asound",
+                "/proc/interrupts",
+                "/proc/kcore",
+                "/proc/keys",
+                "/proc/latency_stats",
+                "/proc/sched_debug",
+                "/proc/scsi",
+                "/proc/timer_list",
+                "/proc/timer_stats",
+                "/proc/kallsyms",
+                "/sys/firmware",
+                "/sys/devices/virtual/powercap",
+                "/sys/kernel/security",
+                "/sys/fs/bpf",
             ]),
-            readonly_paths: words(&["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]),
+            readonly_paths: words(&[
+                "/proc/bus",
+                "/proc/fs",
+                "/proc/irq",
+                "/proc/sys",
+                "/proc/sysrq-trigger",
+            ]),
             ..Linux::default()
         },
         ..Spec::default()
