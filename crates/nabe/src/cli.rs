@@ -29,7 +29,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::Result;
 
-/// What a process, a container, a socket does: shown as the kernel sees it.
+/// Shows, records, judges and confines what every process and container does, as the kernel sees it.
 #[derive(Debug, Parser)]
 #[command(
     name = "nabe",
