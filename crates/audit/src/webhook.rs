@@ -147,13 +147,20 @@ impl Webhook {
     }
 }
 
-impl Drop for Webhook {
-    fn drop(&mut self) {
+impl Webhook {
+    /// Listens no more. What was accepted until now can still be taken with [`Self::next`].
+    pub fn close(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             // It has nothing to say at its end.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

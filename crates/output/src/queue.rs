@@ -78,6 +78,10 @@ pub struct Stats {
 /// How long beyond its time a channel may hang in a call.
 const HANGING: Duration = Duration::from_millis(500);
 
+/// How long a channel that does nothing but fail may hold up who sends, or the end: one that is slow
+/// may take as long as its limits say, a full disk may not.
+const FAILING: Duration = Duration::from_secs(5);
+
 /// The channels of a run.
 #[derive(Default)]
 pub struct Outputs {
@@ -173,10 +177,10 @@ impl Shared {
         {
             let (after, waited) = self
                 .room
-                .wait_timeout_while(state, patience, |state| is_full(state))
+                .wait_timeout_while(state, patience, |state| is_full(state) && !state.stuck)
                 .unwrap_or_else(PoisonError::into_inner);
             state = after;
-            state.stuck = waited.timed_out();
+            state.stuck |= waited.timed_out();
         }
         if is_full(&mut state) {
             state.leave(alert);
@@ -264,7 +268,7 @@ impl Outputs {
             retry: (limits.first_retry, limits.last_retry),
             grace: limits.grace,
         });
-        let worker = Worker { shared: Arc::clone(&shared), channel };
+        let worker = Worker { shared: Arc::clone(&shared), channel, failing: None };
         let thread = std::thread::Builder::new().name(format!("output {name}")).spawn(|| worker.run())?;
         self.lines.push(Line { name, shared, thread: Mutex::new(Some(thread)) });
         Ok(())
@@ -328,6 +332,8 @@ impl Drop for Outputs {
 struct Worker {
     shared: Arc<Shared>,
     channel: Box<dyn Channel>,
+    /// Since when it has done nothing but fail.
+    failing: Option<Instant>,
 }
 
 impl Worker {
@@ -388,8 +394,9 @@ impl Worker {
     }
 
     /// Takes the first `count` alerts out of `held`.
-    fn settle(&self, held: &mut Vec<Arc<Alert>>, count: usize, count_in: impl FnOnce(&mut Stats)) {
+    fn settle(&mut self, held: &mut Vec<Arc<Alert>>, count: usize, count_in: impl FnOnce(&mut Stats)) {
         held.drain(..count.min(held.len()));
+        self.failing = None;
         let mut state = self.shared.lock();
         count_in(&mut state.stats);
         state.held = held.len();
@@ -398,7 +405,7 @@ impl Worker {
         self.shared.room.notify_all();
     }
 
-    fn failed(&self, held: &mut Vec<Arc<Alert>>, failure: &Failure) {
+    fn failed(&mut self, held: &mut Vec<Arc<Alert>>, failure: &Failure) {
         let text = in_full(&failure.error);
         if failure.delivered > 0 || !failure.retry {
             let refused = usize::from(!failure.retry);
@@ -410,6 +417,19 @@ impl Worker {
         let mut state = self.shared.lock();
         state.stats.retries += u64::from(failure.retry);
         state.stats.last_error = Some(text);
+        if !failure.retry {
+            return;
+        }
+        let now = Instant::now();
+        if now - *self.failing.get_or_insert(now) >= FAILING {
+            state.stuck = true;
+            self.shared.room.notify_all();
+        }
+        // Without a time of its own: from now on it has one.
+        if matches!(state.end, Some(End(None))) {
+            state.end = Some(End(Some(now + FAILING)));
+            self.shared.room.notify_all();
+        }
     }
 
     /// Waits before the next try; `false` when the end comes first.

@@ -210,12 +210,17 @@ impl Opened {
 impl Judge {
     fn run(&mut self, opened: Opened, signals: &Signals) -> std::result::Result<(), follow::Error> {
         match opened {
-            Opened::Web(hook) => {
+            Opened::Web(mut hook) => {
                 while !signals.is_stopped() {
                     if let Some(payload) = hook.next(LOOK) {
                         self.payload(&payload);
                     }
                     self.renew();
+                }
+                // What was accepted is judged.
+                hook.close();
+                while let Some(payload) = hook.next(Duration::ZERO) {
+                    self.payload(&payload);
                 }
             }
             Opened::Growing(mut follower) => {
