@@ -55,63 +55,61 @@ impl Bench {
     fn run(&self, options: &[&str], words: &[&str]) -> (Run, Value) {
         let mut command = nabe_command(["sandbox", "--json"]);
         command.args(options).arg(self.specimen()).args(words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let before = Host::now();
-        let run = Run::of(&mut command);
-        Host::now().is(&before, words);
+        let child = command.spawn().unwrap();
+        let pid = child.id();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(Host::now(), before, "{words:?} changed the host");
+        assert_eq!(remains(pid), BTreeSet::new(), "{words:?} left something");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let run = Run { status: output.status.code(), stdout: output.stdout, stderr };
         let report = run.json();
         (run, report)
     }
 }
 
-/// What a specimen could leave on the host.
+/// What a specimen could change on the host.
 #[derive(PartialEq, Eq, Debug)]
 struct Host {
-    mounts: BTreeSet<String>,
-    cgroups: BTreeSet<PathBuf>,
-    runs: BTreeSet<PathBuf>,
-    processes: BTreeSet<PathBuf>,
+    mounts: usize,
     settings: Vec<String>,
     files: Vec<Option<String>>,
 }
 
+fn text(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
 impl Host {
     fn now() -> Self {
-        let lines = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let mut cgroups = BTreeSet::new();
-        find(Path::new("/sys/fs/cgroup"), &mut cgroups, 0);
-        // Ours by name only: other tests make theirs.
-        let is_ours = |path: &Path| path.to_string_lossy().contains("sandbox-");
-        cgroups.retain(|path| is_ours(path));
-        let listed =
-            |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-        let processes = listed("/proc").filter(|path| {
-            let status = lines(&path.join("status").to_string_lossy());
-            // An orphan that has ended is there until the machine's own init looks.
-            !status.contains("State:\tZ") && status.lines().any(|line| line.starts_with("Uid:\t1879"))
-        });
-        let paths =
+        let settings = ["hostname", "core_pattern", "randomize_va_space"];
+        let files =
             ["/etc/crontab", "/etc/passwd", "/root/.ssh/authorized_keys", "/etc/cron.d/x", "/tmp/storm"];
+        assert!(Path::new("/usr/bin/env").exists() && Path::new("/etc/passwd").exists());
         Self {
-            mounts: lines("/proc/self/mountinfo")
-                .lines()
-                .filter(|line| line.contains("nabe-sandbox"))
-                .map(str::to_owned)
-                .collect(),
-            cgroups,
-            runs: listed("/run").chain(listed("/run/nabe")).filter(|path| is_ours(path)).collect(),
-            processes: processes.collect(),
-            settings: ["hostname", "core_pattern", "randomize_va_space"]
-                .map(|name| lines(&format!("/proc/sys/kernel/{name}")))
-                .to_vec(),
-            files: paths.iter().map(|path| std::fs::read_to_string(path).ok()).collect(),
+            mounts: text("/proc/self/mountinfo").lines().filter(|line| line.contains("nabe-sandbox")).count(),
+            settings: settings.map(|name| text(format!("/proc/sys/kernel/{name}"))).to_vec(),
+            files: files.iter().map(|path| std::fs::read_to_string(path).ok()).collect(),
         }
     }
+}
 
-    #[track_caller]
-    fn is(&self, before: &Self, what: &[&str]) {
-        assert_eq!(self, before, "{what:?} left something on the host");
-        assert!(Path::new("/usr/bin/env").exists() && Path::new("/etc/passwd").exists());
-    }
+/// What is left of a run: cgroups, folders, processes. Others may run sandboxes meanwhile.
+fn remains(pid: u32) -> BTreeSet<PathBuf> {
+    let name = format!("sandbox-{pid}");
+    let mut found = BTreeSet::new();
+    find(Path::new("/sys/fs/cgroup"), &mut found, 0);
+    let listed =
+        |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    found.extend(listed("/run").chain(listed("/run/nabe")));
+    found.retain(|path| path.file_name().is_some_and(|last| last.to_string_lossy().ends_with(&name)));
+    // An orphan that has ended is there until the machine's own init looks.
+    let lives = |path: &PathBuf| {
+        text(path.join("cgroup")).contains(&name) && !text(path.join("status")).contains("State:\tZ")
+    };
+    found.extend(listed("/proc").filter(lives));
+    found
 }
 
 fn find(folder: &Path, found: &mut BTreeSet<PathBuf>, depth: u32) {
@@ -312,6 +310,37 @@ fn wrong_words_are_told() {
     }
 }
 
+#[test]
+fn falco_judges_the_same_run() {
+    let Some(bench) = Bench::new("sandbox::falco") else { return };
+    let rules_file = bench.folder.path().join("rules.yaml");
+    let text = "- rule: cron\n  desc: d\n  condition: evt.type in (open, openat) and fd.name startswith /etc/cron\n  \
+                output: wrote %fd.name\n  priority: CRITICAL\n  tags: [T1053.003]\n";
+    std::fs::write(&rules_file, text).unwrap();
+    let (run, report) = bench.run(&["--no-built-in", "--falco", rules_file.to_str().unwrap()], &["persists"]);
+    assert_eq!(rules(&report), ["cron"], "{}", run.stderr);
+    assert_eq!(run.status, Some(20));
+    assert_eq!(report["attack"]["T1053.003"][0], "cron");
+    assert!(report["hits"][0]["message"].as_str().unwrap().contains("wrote /etc/crontab"), "{report}");
+}
+
+#[test]
+fn yara_looks_at_the_specimen_and_at_what_it_leaves() {
+    let Some(bench) = Bench::new("sandbox::yara") else { return };
+    let file = bench.folder.path().join("rules.yar");
+    let text = "rule dropper { strings: $a = \"/etc/cron.d/x\" condition: $a }\n\
+                rule job { strings: $a = \"* * * * * root\" condition: $a at 0 }\n";
+    std::fs::write(&file, text).unwrap();
+    let probed = nabe(["sandbox", "--yara", file.to_str().unwrap(), "/bin/true"]);
+    if probed.stderr.contains("built without YARA") {
+        return skip("sandbox::yara", "built without the feature yara");
+    }
+    let (_, report) = bench.run(&["--no-built-in", "--yara", file.to_str().unwrap()], &["persists"]);
+    assert_eq!(rules(&report), ["dropper", "job"]);
+    assert_eq!(report["specimen"]["yara"], serde_json::json!(["dropper"]));
+    assert_eq!(report["hits"][1]["message"], "matches /etc/cron.d/x, /etc/crontab");
+}
+
 /// Whoever runs the sandbox may be killed: the next one finds what is left.
 #[test]
 fn a_killed_sandbox_is_swept() {
@@ -325,12 +354,15 @@ fn a_killed_sandbox_is_swept() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let pid = child.id();
     let start = Instant::now();
-    while Host::now().processes.len() == before.processes.len() {
+    // Its container's init and the specimen.
+    while remains(pid).iter().filter(|path| path.starts_with("/proc")).count() < 2 {
         assert!(start.elapsed() < PATIENCE, "it does not begin");
     }
     child.kill().unwrap();
     child.wait().unwrap();
     nabe(["sandbox", "/bin/true"]).ok();
-    Host::now().is(&before, &["killed"]);
+    assert_eq!(remains(pid), BTreeSet::new());
+    assert_eq!(Host::now(), before);
 }

@@ -232,7 +232,12 @@ fn hide(front: &Path) -> io::Result<()> {
     for (name, mode) in EMPTY {
         opaque(&front.join(name), *mode)?;
     }
-    hide_secrets(Path::new("/etc"), &front.join("etc"), 0)?;
+    for place in ["etc", "usr/local"] {
+        let from = Path::new("/").join(place);
+        if from.is_dir() {
+            hide_secrets(&from, &front.join(place), 0)?;
+        }
+    }
     for (name, mode, text) in REPLACED {
         let path = front.join(name);
         if let Some(parent) = path.parent() {
@@ -252,7 +257,8 @@ fn hide_secrets(from: &Path, to: &Path, depth: u32) -> io::Result<()> {
     }
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let metadata = entry.metadata()?;
+        // It may have gone since it was listed.
+        let Ok(metadata) = entry.metadata() else { continue };
         let path = to.join(entry.file_name());
         if metadata.is_dir() {
             if metadata.mode() & 0o005 != 0o005 {

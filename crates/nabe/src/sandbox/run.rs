@@ -127,7 +127,7 @@ fn check(how: &How) -> Result<()> {
     if !(how.cpus.is_finite() && how.cpus >= 0.01) {
         return Err(CliError::usage(format_args!("--cpus {}: at least 0.01", how.cpus)));
     }
-    Ok(())
+    user(&how.user).map(drop)
 }
 
 fn describe(name: &Path, file: Option<&Path>, args: &Args, scanner: &Scanner) -> Result<Specimen> {
