@@ -155,7 +155,10 @@ impl Place {
             // Its maker was killed before it wrote a state.
             Err(_) => nabe_runtime::delete_unreadable(&states, &self.id).map_err(|error| super::told(&error))?,
         }
-        if !ours {
+        if ours {
+            // In the maker's mount namespace; nobody else sees it. Not mounted yet is fine.
+            nabe_runtime::stage::unmount(&self.path.join("rootfs")).ok();
+        } else {
             self.wait_for_lock()?;
         }
         self.release_network()?;

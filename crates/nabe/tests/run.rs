@@ -1,0 +1,415 @@
+//! `nabe run IMAGE` and its verbs as a user runs them, with an image of busybox made here. Networks are in a
+//! namespace of each test's own; afterwards no mount, link, rule, cgroup or directory is left.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use support::bundle::{remains, wait_until};
+use support::{NABE, Need, Run, command, has, program, rows, skip};
+
+/// A store with one image, a network namespace, and names that no other test has.
+struct Ship {
+    directory: tempfile::TempDir,
+    /// A process that keeps the network namespace; it ends with its standard input.
+    network: Child,
+    names: std::cell::RefCell<Vec<String>>,
+    mounts: usize,
+}
+
+const MAKE: &str = r#"mkdir -p "$1/bin" "$1/etc" "$1/tmp" "$1/root" && cp "$2" "$1/bin/busybox"
+    for applet in $("$2" --list); do [ "$applet" = busybox ] || ln -s busybox "$1/bin/$applet"; done
+    printf 'root:x:0:0::/root:/bin/sh\nweb:x:33:44::/srv:/bin/sh\n' > "$1/etc/passwd"
+    printf 'root:x:0:\nlogs:x:50:web\n' > "$1/etc/group"
+    chmod 1777 "$1/tmp" && tar -C "$1" -cf "$1.tar" ."#;
+
+impl Ship {
+    fn new(test: &str) -> Option<Self> {
+        let programs = ["busybox", "tar", "unshare", "nsenter", "ip"].map(Need::Program);
+        if !has(test, &[Need::Root]) || !has(test, &programs) {
+            return None;
+        }
+        let directory = support::directory();
+        let rootfs = directory.path().join("rootfs");
+        let made = command("sh").args(["-ec", MAKE, "sh"]).arg(&rootfs).arg(program("busybox")?).status();
+        assert!(made.expect("sh runs").success());
+        let mut holder = command("unshare");
+        holder.args(["-n", "sh", "-c", "ip link set lo up && echo up && exec cat"]);
+        let mut network = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare runs");
+        let mut line = String::new();
+        let output = network.stdout.take().expect("a pipe");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).expect("a line");
+        let ship = Self { mounts: mounts(directory.path()), directory, network, names: Vec::new().into() };
+        if line != "up\n" {
+            skip(test, "no network namespace can be made here");
+            return None;
+        }
+        ship.call(&["import", "-q", &format!("{}.tar", rootfs.display()), "bb:1"]).ok();
+        Some(ship)
+    }
+
+    fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+
+    fn name(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("nabe-run-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        self.names.borrow_mut().push(name.clone());
+        name
+    }
+
+    /// A program in the test's network.
+    fn there(&self, program: &str) -> Command {
+        let mut there = command("nsenter");
+        there.arg(format!("--net=/proc/{}/ns/net", self.network.id())).arg(program);
+        there.env("NABE_ROOT", self.store()).current_dir(self.directory.path());
+        there
+    }
+
+    fn call(&self, arguments: &[&str]) -> Run {
+        Run::of(self.there(NABE).args(arguments))
+    }
+
+    /// `nabe run --rm --network none OPTIONS bb:1 sh -c SCRIPT`.
+    fn run(&self, options: &[&str], script: &str) -> Run {
+        let name = self.name();
+        let mut arguments = vec!["run", "--rm", "--network", "none", "--name", &name];
+        arguments.extend(options);
+        arguments.extend(["bb:1", "sh", "-c", script]);
+        self.call(&arguments)
+    }
+
+    #[track_caller]
+    fn says(&self, options: &[&str], script: &str) -> String {
+        self.run(options, script).ok().text().trim_end().to_owned()
+    }
+
+    /// A container that stays until it is told to end.
+    #[track_caller]
+    fn detached(&self, options: &[&str], script: &str) -> String {
+        let name = self.name();
+        let mut arguments = vec!["run", "-d", "--name", &name];
+        arguments.extend(options);
+        arguments.extend(["bb:1", "sh", "-c", script]);
+        assert_eq!(self.call(&arguments).ok().text(), format!("{name}\n"));
+        name
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    }
+
+    fn links(&self) -> String {
+        Run::of(self.there("ip").args(["-o", "link"])).ok().text()
+    }
+
+    fn rules(&self) -> String {
+        Run::of(self.there("nft").args(["list", "ruleset"])).ok().text()
+    }
+
+    /// Nothing of any container is there.
+    #[track_caller]
+    fn is_clean(&self) {
+        let left = |path: &str| std::fs::read_dir(self.store().join(path)).map_or(0, Iterator::count);
+        assert_eq!((left("containers"), left("network/leases"), left("images/leases")), (0, 0, 0));
+        assert_eq!(self.links().lines().count(), 1, "{}", self.links());
+        if program("nft").is_some() {
+            assert_eq!(self.rules(), "");
+        }
+        assert_eq!(mounts(self.directory.path()), self.mounts);
+        for name in self.names.borrow().iter() {
+            assert_eq!(remains(name), Vec::<PathBuf>::new(), "cgroups of {name}");
+            assert!(!Path::new("/run/nabe").join(name).exists(), "the state of {name}");
+        }
+    }
+}
+
+impl Drop for Ship {
+    fn drop(&mut self) {
+        for name in self.names.borrow().iter() {
+            self.call(&["rm", "-f", name]);
+        }
+        if !std::thread::panicking() {
+            self.is_clean();
+        }
+        drop(self.network.stdin.take());
+        self.network.wait().expect("the holder ends");
+    }
+}
+
+fn mounts(path: &Path) -> usize {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").expect("the mounts");
+    table.matches(&path.display().to_string()).count()
+}
+
+const FOREVER: &str = "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.05; done";
+
+#[test]
+fn a_program_runs_and_its_status_is_ours() {
+    let Some(ship) = Ship::new("run::status") else { return };
+    assert_eq!(ship.says(&[], "echo hello"), "hello");
+    assert_eq!(ship.run(&[], "exit 7").status, Some(7));
+    assert_eq!(ship.run(&[], "kill -9 $$").status, Some(137));
+    let of = |words: &[&str]| ship.call(&[&["run", "--rm", "--network", "none"], words].concat()).status;
+    assert_eq!(of(&["bb:1", "nosuchprogram"]), Some(127));
+    assert_eq!(of(&["bb:1", "/etc/passwd"]), Some(126));
+    assert_eq!(of(&["--name", "a/b", "bb:1", "true"]), Some(125));
+    assert_eq!(of(&["-p", "80:80", "bb:1", "true"]), Some(125), "ports need the bridge");
+    assert_eq!(of(&["--entrypoint", "/bin/echo", "bb:1"]), Some(0));
+    ship.is_clean();
+}
+
+#[test]
+fn the_defaults_are_strict() {
+    let Some(ship) = Ship::new("run::strict") else { return };
+    let status = ship.says(&[], "grep -E '^(Cap|Seccomp:)' /proc/self/status");
+    for line in ["CapInh:\t0000000000000000", "CapBnd:\t00000000a80425fb", "CapEff:\t00000000a80425fb", "Seccomp:\t2"] {
+        assert!(status.contains(line), "{line} in {status}");
+    }
+    assert!(!ship.says(&[], "ip -o link").contains("eth0"));
+    assert_ne!(ship.run(&[], "unshare -m true").status, Some(0), "seccomp and capabilities");
+    assert_ne!(ship.run(&[], "mount -t tmpfs x /tmp").status, Some(0));
+    assert_ne!(ship.run(&[], "echo 1 > /proc/sys/kernel/panic").status, Some(0));
+    assert_eq!(ship.says(&[], "wc -c < /proc/keys"), "0");
+    // A user namespace needs no capability: only seccomp is between.
+    assert_ne!(ship.run(&["--cap-drop", "ALL"], "unshare -U true").status, Some(0));
+    ship.run(&["--security-opt", "seccomp=unconfined"], "unshare -U true").ok();
+    ship.run(&["--cap-add", "SYS_ADMIN"], "unshare -m true").ok();
+}
+
+#[test]
+fn capabilities_and_security_options() {
+    let Some(ship) = Ship::new("run::security") else { return };
+    let field = |options: &[&str], name: &str| {
+        let text = ship.says(options, &format!("grep '^{name}:' /proc/self/status"));
+        text.split_whitespace().last().unwrap_or_default().to_owned()
+    };
+    assert_eq!(field(&["--cap-drop", "ALL", "--cap-add", "chown"], "CapBnd"), "0000000000000001");
+    assert_eq!(field(&["--cap-drop", "CAP_CHOWN"], "CapEff"), "00000000a80425fa");
+    assert_eq!(field(&["-u", "web"], "CapEff"), "0000000000000000");
+    assert_eq!(field(&[], "NoNewPrivs"), "0");
+    assert_eq!(field(&["--security-opt", "no-new-privileges"], "NoNewPrivs"), "1");
+    assert_eq!(field(&["--security-opt", "seccomp=unconfined"], "Seccomp"), "0");
+    assert_eq!(field(&["--privileged"], "Seccomp"), "0");
+    ship.run(&["--privileged"], "mount -t tmpfs x /tmp").ok();
+    let profile = ship.write(
+        "profile.json",
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]}"#,
+    );
+    let refused = ship.run(&["--security-opt", &format!("seccomp={profile}")], "mkdir /tmp/x");
+    assert_ne!(refused.status, Some(0));
+    assert!(refused.stderr.contains("not supported"), "{}", refused.stderr);
+    assert_eq!(ship.run(&["--security-opt", "label=off"], "true").status, Some(125));
+    assert_eq!(ship.run(&["--cap-add", "NONSENSE"], "true").status, Some(125));
+}
+
+#[test]
+fn files_and_variables() {
+    let Some(ship) = Ship::new("run::files") else { return };
+    let source = ship.directory.path().join("data");
+    std::fs::create_dir(&source).expect("a directory");
+    std::fs::write(source.join("in"), "in\n").expect("a file");
+    let volume = format!("{}:/data", source.display());
+    assert_eq!(ship.says(&["-v", &volume], "cat /data/in; echo out > /data/out"), "in");
+    assert_eq!(std::fs::read_to_string(source.join("out")).expect("written"), "out\n");
+    assert_ne!(ship.run(&["-v", &format!("{volume}:ro")], "touch /data/x").status, Some(0));
+    assert_eq!(ship.run(&["-v", "named:/data"], "true").status, Some(125));
+    assert_ne!(ship.run(&["--read-only"], "touch /x").status, Some(0));
+    ship.run(&["--read-only", "--tmpfs", "/tmp"], "touch /tmp/x").ok();
+    let file = ship.write("env", "# a comment\nA=1\nB=two words\n");
+    let options = ["--env-file", &file, "-e", "A=3", "-e", "PATH=/bin"];
+    assert_eq!(ship.says(&options, "echo $A,$B,$PATH"), "3,two words,/bin");
+    assert_eq!(ship.says(&["-w", "/etc"], "pwd"), "/etc");
+    assert_eq!(ship.says(&["-u", "web"], "id; echo $HOME"), "uid=33(web) gid=44 groups=50(logs)\n/srv");
+    assert_eq!(ship.says(&["-u", "7:8"], "id -u; id -g"), "7\n8");
+    assert_eq!(ship.says(&["--hostname", "inside"], "hostname; cat /etc/hostname; grep -c inside /etc/hosts"), "inside\ninside\n1");
+    assert_eq!(ship.says(&["--dns", "9.9.9.9"], "cat /etc/resolv.conf"), "nameserver 9.9.9.9");
+    // Nothing of one run is seen by the next.
+    ship.run(&[], "touch /bin/new").ok();
+    assert_ne!(ship.run(&[], "test -e /bin/new").status, Some(0));
+}
+
+#[test]
+fn limits_and_an_init() {
+    let Some(ship) = Ship::new("run::limits") else { return };
+    let name = ship.detached(&["--network", "none", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "20"], FOREVER);
+    let read = |files: &[&str]| {
+        let found = remains(&name).into_iter().flat_map(|cgroup| files.iter().map(move |file| cgroup.join(file)));
+        found.filter_map(|path| std::fs::read_to_string(path).ok()).next().unwrap_or_default().trim().to_owned()
+    };
+    assert_eq!(read(&["memory.limit_in_bytes", "memory.max"]), "67108864");
+    assert_eq!(read(&["pids.max"]), "20");
+    let quota = read(&["cpu.cfs_quota_us", "cpu.max"]);
+    assert!(quota == "50000" || quota == "50000 100000", "{quota}");
+    assert_eq!(ship.says(&["--init"], "echo $$"), "2");
+    assert_eq!(ship.run(&["--init"], "exit 3").status, Some(3));
+    assert_eq!(ship.run(&["--cpus", "0"], "true").status, Some(125));
+}
+
+#[test]
+fn standard_input_and_terminals() {
+    let Some(ship) = Ship::new("run::input") else { return };
+    let fed = |options: &[&str]| {
+        let input = ship.write("input", "fed\n");
+        let mut cat = ship.there(NABE);
+        cat.args(["run", "--rm", "--network", "none"]).args(options).args(["bb:1", "cat"]);
+        let output = cat.stdin(std::fs::File::open(input).expect("it is there")).output().expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(fed(&["-i"]), "fed\n");
+    assert_eq!(fed(&[]), "");
+    let name = ship.detached(&["-t", "--network", "none"], "tty; exec sleep 1000");
+    wait_until("a terminal in the log", || ship.call(&["logs", &name]).ok().text() == "/dev/pts/0\r\n");
+    assert!(ship.call(&["exec", "-it", &name, "tty"]).ok().text().starts_with("/dev/pts/"));
+}
+
+#[test]
+fn a_detached_container_is_seen_asked_and_removed() {
+    let Some(ship) = Ship::new("run::detached") else { return };
+    let name = ship.detached(&["--network", "none"], FOREVER);
+    wait_until("up", || ship.call(&["logs", &name]).ok().text() == "up\n");
+    let seen = rows([format!("container.name == \"{name}\"").as_str(), "-o", "process.name,container.name,container.image"]);
+    assert!(!seen.is_empty());
+    for row in &seen {
+        assert_eq!((row["container.name"].as_str(), row["container.image"].as_str()), (Some(&*name), Some("docker.io/library/bb:1")));
+    }
+    let listed = Run::of(support::command(NABE).args(["list", "-q"])).ok().text();
+    assert!(listed.lines().any(|line| line == name), "{listed}");
+    assert_eq!(ship.call(&["exec", &name, "sh", "-c", "exit 9"]).status, Some(9));
+    let again = ship.call(&["run", "--name", &name, "--network", "none", "bb:1", "true"]);
+    assert_eq!(again.status, Some(125));
+    assert!(again.stderr.contains("in use"), "{}", again.stderr);
+    assert_eq!(ship.call(&["rm", &name]).status, Some(1), "it runs");
+    assert_eq!(ship.call(&["rmi", "bb:1"]).status, Some(1), "it is used");
+    let mut follower = ship.there(NABE);
+    let follower = follower.args(["logs", "-f", &name]).stdout(Stdio::piped()).spawn().expect("it runs");
+    ship.call(&["stop", &name]).ok();
+    let followed = follower.wait_with_output().expect("it ends with the container");
+    assert_eq!(String::from_utf8_lossy(&followed.stdout), "up\nbye\n");
+    let code = std::fs::read_to_string(ship.store().join("containers").join(&name).join("exit"));
+    assert_eq!(code.expect("an exit status"), "5\n");
+    ship.call(&["rm", &name]).ok();
+    assert_eq!(ship.call(&["rm", &name]).status, Some(1));
+    ship.call(&["rm", "-f", &name]).ok();
+    // One that does not listen is killed.
+    let deaf = ship.detached(&["--rm", "--network", "none"], "trap '' TERM; while :; do sleep 0.05; done");
+    ship.call(&["stop", "-t", "0", &deaf]).ok();
+    ship.is_clean();
+}
+
+#[test]
+fn files_are_copied_and_links_lead_nowhere() {
+    let Some(ship) = Ship::new("run::copy") else { return };
+    let script = "mkdir /d; echo one > /d/one; ln -s one /d/link; ln -s /etc/shadow /evil; ln -s / /rootlink; chmod 640 /d/one; echo done; exec sleep 1000";
+    let name = ship.detached(&["--network", "none"], script);
+    wait_until("done", || ship.call(&["logs", &name]).ok().text() == "done\n");
+    let here = |path: &str| ship.directory.path().join(path);
+    let inside = |path: &str| format!("{name}:{path}");
+    let check = || {
+        ship.call(&["cp", &inside("/d"), "out"]).ok();
+        assert_eq!(std::fs::read_to_string(here("out/one")).expect("copied"), "one\n");
+        assert_eq!(std::fs::read_link(here("out/link")).expect("a link"), Path::new("one"));
+        std::fs::remove_dir_all(here("out")).expect("removed");
+        // A link of the container is one of the container, wherever it leads.
+        ship.call(&["cp", &inside("/rootlink/../../../d/one"), "one"]).ok();
+        ship.write("new", "new\n");
+        ship.call(&["cp", "new", &inside("/rootlink/d/")]).ok();
+        ship.call(&["cp", &inside("/d/new"), "back"]).ok();
+        assert_eq!(std::fs::read_to_string(here("back")).expect("copied"), "new\n");
+        assert!(!Path::new("/d/new").exists());
+        ship.call(&["cp", &inside("/evil"), "evil"]).ok();
+        assert!(std::fs::read_link(here("evil")).is_ok(), "the link itself");
+    };
+    check();
+    assert_eq!(ship.call(&["cp", &inside("/nowhere"), "x"]).status, Some(1));
+    assert_eq!(ship.call(&["cp", "a", "b"]).status, Some(2));
+    ship.call(&["stop", "-t", "0", &name]).ok();
+    check();
+}
+
+#[test]
+fn the_bridge_leads_in_and_out_and_goes() {
+    let Some(ship) = Ship::new("run::bridge") else { return };
+    if !has("run::bridge", &[Need::Program("nft")]) {
+        return;
+    }
+    let serve = "mkdir /www; hostname > /www/index.html; exec httpd -f -p 80 -h /www";
+    let web = ship.detached(&["-p", "18080:80"], serve);
+    let other = ship.detached(&["-p", "127.0.0.1:18081:80"], serve);
+    let get = |url: &str| Run::of(ship.there("busybox").args(["wget", "-qO-", url])).text();
+    wait_until("served", || get("http://127.0.0.1:18080/") == format!("{web}\n"));
+    wait_until("served", || get("http://127.0.0.1:18081/") == format!("{other}\n"));
+    let address = |name: &str| {
+        let text = ship.call(&["exec", name, "sh", "-c", "ip -4 -o addr show eth0"]).ok().text();
+        let found = text.split_whitespace().find(|word| word.ends_with("/24")).map(|word| word.trim_end_matches("/24").to_owned());
+        found.expect("an address")
+    };
+    let (first, second) = (address(&web), address(&other));
+    assert_ne!(first, second);
+    let from_other = ship.call(&["exec", &other, "wget", "-qO-", &format!("http://{first}/")]).ok();
+    assert_eq!(from_other.text(), format!("{web}\n"));
+    let hosts = ship.call(&["exec", &web, "cat", "/etc/hosts"]).ok().text();
+    assert!(hosts.contains(&format!("{first}\t{web}")), "{hosts}");
+    let taken = ship.call(&["run", "--rm", "-p", "18080:81", "bb:1", "true"]);
+    assert_eq!(taken.status, Some(125));
+    assert!(taken.stderr.contains("port 18080"), "{}", taken.stderr);
+    ship.call(&["stop", "-t", "0", &web]).ok();
+    assert!(!ship.rules().contains("18080") && ship.rules().contains("18081"));
+    ship.call(&["rm", "-f", &web, &other]).ok();
+    ship.is_clean();
+}
+
+#[test]
+fn a_host_network_is_the_hosts() {
+    let Some(ship) = Ship::new("run::host") else { return };
+    let inside = ship.call(&["run", "--rm", "--network", "host", "bb:1", "readlink", "/proc/self/ns/net"]).ok();
+    let outside = Run::of(ship.there("readlink").arg("/proc/self/ns/net")).ok();
+    assert_eq!(inside.text(), outside.text());
+}
+
+/// Killed at any moment, whatever is left goes with `rm -f`; what the network kept goes with the next run.
+#[test]
+fn a_killed_nabe_leaves_nothing_that_rm_does_not_remove() {
+    let Some(ship) = Ship::new("run::killed") else { return };
+    let network = if program("nft").is_some() { "bridge" } else { "none" };
+    for milliseconds in [0, 5, 10, 15, 20, 25, 30, 40, 50, 70, 100, 200] {
+        let name = ship.name();
+        let mut child = ship.there(NABE);
+        child.args(["run", "--name", &name, "--network", network, "bb:1", "sleep", "1000"]);
+        let mut child = child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        ship.call(&["rm", "-f", &name]).ok();
+        ship.is_clean();
+    }
+    // The container lives on without its attendant until somebody ends it; then `prune` finds what is left.
+    let name = ship.name();
+    let mut child = ship.there(NABE);
+    child.args(["run", "--rm", "--name", &name, "--network", network, "bb:1", "sleep", "1000"]);
+    let mut child = child.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it runs");
+    wait_until("running", || ship.call(&["state", &name]).text().contains("\"running\""));
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+    ship.call(&["prune"]).ok();
+    assert!(ship.call(&["state", &name]).text().contains("\"running\""), "what lives is not pruned");
+    ship.call(&["kill", &name, "KILL"]).ok();
+    wait_until("stopped", || ship.call(&["state", &name]).text().contains("\"stopped\""));
+    assert!(ship.call(&["prune"]).ok().text().contains(&name));
+    ship.is_clean();
+}
+
+#[test]
+fn a_bundle_is_still_a_bundle() {
+    let Some(ship) = Ship::new("run::bundle") else { return };
+    ship.call(&["unpack", "-q", "bb:1", "bundle"]).ok();
+    let name = ship.name();
+    let run = Run::of(ship.there(NABE).args(["run", "--bundle", "bundle", &name]).stdin(Stdio::null()));
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+}
