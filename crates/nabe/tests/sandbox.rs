@@ -214,6 +214,9 @@ fn evidence_is_kept_and_judged_again() {
     for part in ["verdict", "score", "hits", "attack", "behaviour"] {
         assert_eq!(first.json()[part], report[part], "{part}");
     }
+    let nobody = nabe(["sandbox", "--container", "nobody", "--replay", capture.to_str().unwrap()]);
+    assert_eq!(nobody.status, Some(1));
+    assert!(nobody.stderr.contains("no event of a container nobody"), "{}", nobody.stderr);
     // Nobody else is in it, and it begins with the specimen's own beginning.
     let lines =
         nabe(["replay", capture.to_str().unwrap(), "-p", "%evt.type %proc.name %proc.vpid"]).ok().lines();

@@ -105,7 +105,14 @@ pub fn judge(rules: &Rules, capture: &Path, container: Option<&str>, stop: &Stop
     read.and(finished)?;
     drop(pipeline);
     let bench = Rc::try_unwrap(bench).map_err(|_| CliError::failed("the capture is still being read"))?;
-    Ok(bench.into_inner().report())
+    let (report, lost) = bench.into_inner().report();
+    match container {
+        Some(name) if report.behaviour.events == 0 => {
+            let (name, file) = (crate::output::plain(name.as_bytes()), capture.display());
+            Err(CliError::failed(format_args!("no event of a container {name} is in {file}")))
+        }
+        _ => Ok((report, lost)),
+    }
 }
 
 /// Who looks at events.

@@ -318,7 +318,10 @@ impl<'a> Watch<'a> {
         interest.snaplen = 256;
         interest.pids = Some(vec![pid]);
         interest.follow = true;
-        let options = LiveOptions { cache: config::cache(), ring_bytes: RING, ..LiveOptions::default() };
+        // Looked at often: a program from memory may be gone soon.
+        let poll = Duration::from_millis(2);
+        let options =
+            LiveOptions { cache: config::cache(), ring_bytes: RING, poll, ..LiveOptions::default() };
         let mut live = Live::open(&interest, &options)?;
         crate::output::notes(live.notes());
         let handle = live.handle();
