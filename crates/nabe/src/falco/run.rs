@@ -373,11 +373,10 @@ impl Detector {
             eprintln!("nabe: warning: not reloaded, the old rules stay: {} does not load", report.name);
             return;
         }
-        let mut number = 0;
+        let engine = || rules::engine(&loaded, &fresh, &self.plan.hostname, self.plan.cost);
+        let number = engine().rules().len();
         for inbox in &self.inboxes {
-            let engine = rules::engine(&loaded, &fresh, &self.plan.hostname, self.plan.cost);
-            number = engine.rules().len();
-            inbox.put(engine);
+            inbox.put(engine());
         }
         self.shared.ledger.loaded(hashes(&files, &fresh.files));
         self.watched = Watched::new(files.iter().chain(&fresh.files).filter(|_| fresh.watch));
