@@ -154,7 +154,7 @@ fn a_program_runs_and_its_status_is_ours() {
     let Some(ship) = Ship::new("run::status") else { return };
     assert_eq!(ship.says(&[], "echo hello"), "hello");
     assert_eq!(ship.run(&[], "exit 7").status, Some(7));
-    assert_eq!(ship.run(&[], "kill -9 $$").status, Some(137));
+    assert_eq!(ship.run(&["--init"], "kill -9 $$").status, Some(137));
     let of = |words: &[&str]| ship.call(&[&["run", "--rm", "--network", "none"], words].concat()).status;
     assert_eq!(of(&["bb:1", "nosuchprogram"]), Some(127));
     assert_eq!(of(&["bb:1", "/etc/passwd"]), Some(126));
@@ -168,7 +168,9 @@ fn a_program_runs_and_its_status_is_ours() {
 fn the_defaults_are_strict() {
     let Some(ship) = Ship::new("run::strict") else { return };
     let status = ship.says(&[], "grep -E '^(Cap|Seccomp:)' /proc/self/status");
-    for line in ["CapInh:\t0000000000000000", "CapBnd:\t00000000a80425fb", "CapEff:\t00000000a80425fb", "Seccomp:\t2"] {
+    for line in
+        ["CapInh:\t0000000000000000", "CapBnd:\t00000000a80425fb", "CapEff:\t00000000a80425fb", "Seccomp:\t2"]
+    {
         assert!(status.contains(line), "{line} in {status}");
     }
     assert!(!ship.says(&[], "ip -o link").contains("eth0"));
@@ -228,7 +230,10 @@ fn files_and_variables() {
     assert_eq!(ship.says(&["-w", "/etc"], "pwd"), "/etc");
     assert_eq!(ship.says(&["-u", "web"], "id; echo $HOME"), "uid=33(web) gid=44 groups=50(logs)\n/srv");
     assert_eq!(ship.says(&["-u", "7:8"], "id -u; id -g"), "7\n8");
-    assert_eq!(ship.says(&["--hostname", "inside"], "hostname; cat /etc/hostname; grep -c inside /etc/hosts"), "inside\ninside\n1");
+    assert_eq!(
+        ship.says(&["--hostname", "inside"], "hostname; cat /etc/hostname; grep -c inside /etc/hosts"),
+        "inside\ninside\n1"
+    );
     assert_eq!(ship.says(&["--dns", "9.9.9.9"], "cat /etc/resolv.conf"), "nameserver 9.9.9.9");
     // Nothing of one run is seen by the next.
     ship.run(&[], "touch /bin/new").ok();
@@ -238,10 +243,17 @@ fn files_and_variables() {
 #[test]
 fn limits_and_an_init() {
     let Some(ship) = Ship::new("run::limits") else { return };
-    let name = ship.detached(&["--network", "none", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "20"], FOREVER);
+    let name = ship
+        .detached(&["--network", "none", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "20"], FOREVER);
     let read = |files: &[&str]| {
-        let found = remains(&name).into_iter().flat_map(|cgroup| files.iter().map(move |file| cgroup.join(file)));
-        found.filter_map(|path| std::fs::read_to_string(path).ok()).next().unwrap_or_default().trim().to_owned()
+        let found =
+            remains(&name).into_iter().flat_map(|cgroup| files.iter().map(move |file| cgroup.join(file)));
+        found
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
     };
     assert_eq!(read(&["memory.limit_in_bytes", "memory.max"]), "67108864");
     assert_eq!(read(&["pids.max"]), "20");
@@ -274,10 +286,17 @@ fn a_detached_container_is_seen_asked_and_removed() {
     let Some(ship) = Ship::new("run::detached") else { return };
     let name = ship.detached(&["--network", "none"], FOREVER);
     wait_until("up", || ship.call(&["logs", &name]).ok().text() == "up\n");
-    let seen = rows([format!("container.name == \"{name}\"").as_str(), "-o", "process.name,container.name,container.image"]);
+    let seen = rows([
+        format!("container.name == \"{name}\"").as_str(),
+        "-o",
+        "process.name,container.name,container.image",
+    ]);
     assert!(!seen.is_empty());
     for row in &seen {
-        assert_eq!((row["container.name"].as_str(), row["container.image"].as_str()), (Some(&*name), Some("docker.io/library/bb:1")));
+        assert_eq!(
+            (row["container.name"].as_str(), row["container.image"].as_str()),
+            (Some(&*name), Some("docker.io/library/bb:1"))
+        );
     }
     let listed = Run::of(support::command(NABE).args(["list", "-q"])).ok().text();
     assert!(listed.lines().any(|line| line == name), "{listed}");
@@ -347,7 +366,10 @@ fn the_bridge_leads_in_and_out_and_goes() {
     wait_until("served", || get("http://127.0.0.1:18081/") == format!("{other}\n"));
     let address = |name: &str| {
         let text = ship.call(&["exec", name, "sh", "-c", "ip -4 -o addr show eth0"]).ok().text();
-        let found = text.split_whitespace().find(|word| word.ends_with("/24")).map(|word| word.trim_end_matches("/24").to_owned());
+        let found = text
+            .split_whitespace()
+            .find(|word| word.ends_with("/24"))
+            .map(|word| word.trim_end_matches("/24").to_owned());
         found.expect("an address")
     };
     let (first, second) = (address(&web), address(&other));
@@ -368,7 +390,8 @@ fn the_bridge_leads_in_and_out_and_goes() {
 #[test]
 fn a_host_network_is_the_hosts() {
     let Some(ship) = Ship::new("run::host") else { return };
-    let inside = ship.call(&["run", "--rm", "--network", "host", "bb:1", "readlink", "/proc/self/ns/net"]).ok();
+    let inside =
+        ship.call(&["run", "--rm", "--network", "host", "bb:1", "readlink", "/proc/self/ns/net"]).ok();
     let outside = Run::of(ship.there("readlink").arg("/proc/self/ns/net")).ok();
     assert_eq!(inside.text(), outside.text());
 }
@@ -382,7 +405,8 @@ fn a_killed_nabe_leaves_nothing_that_rm_does_not_remove() {
         let name = ship.name();
         let mut child = ship.there(NABE);
         child.args(["run", "--name", &name, "--network", network, "bb:1", "sleep", "1000"]);
-        let mut child = child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+        let mut child =
+            child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
         std::thread::sleep(std::time::Duration::from_millis(milliseconds));
         child.kill().expect("killed");
         child.wait().expect("gone");

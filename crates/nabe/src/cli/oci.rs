@@ -276,9 +276,12 @@ fn names_bundle<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
     while let Some(word) = words.next() {
         match word {
             "-b" | "--bundle" => return true,
-            "-d" | "--detach" | "--keep" | "--init" | "--no-pivot" | "--no-new-keyring" | "--no-subreaper" => {}
+            "-d" | "--detach" | "--keep" | "--init" | "--no-pivot" | "--no-new-keyring"
+            | "--no-subreaper" => {}
             "--console-socket" | "--pid-file" | "--preserve-fds" => drop(words.next()),
-            _ if ["--console-socket=", "--pid-file=", "--preserve-fds="].iter().any(|start| word.starts_with(start)) => {}
+            _ if ["--console-socket=", "--pid-file=", "--preserve-fds="]
+                .iter()
+                .any(|start| word.starts_with(start)) => {}
             word => return word.starts_with("--bundle="),
         }
     }

@@ -233,7 +233,8 @@ fn new_name() -> Result<String> {
 
 /// Starts the attendant, and waits until the container's program runs.
 fn detach(place: &Place) -> Result<u8, Failure> {
-    let failed = |error: &io::Error| CliError::failed("cannot start the container's attendant").because(error);
+    let failed =
+        |error: &io::Error| CliError::failed("cannot start the container's attendant").because(error);
     let mut command = Command::new("/proc/self/exe");
     command.args(std::env::args_os().skip(1)).env(ATTENDANT, &place.id);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -253,7 +254,8 @@ fn detach(place: &Place) -> Result<u8, Failure> {
 
 /// The attendant's part: its words and the program's go to the log once the container is made.
 fn attendant(args: &Args, wishes: &Wishes, place: &Place, image: &Image) -> Result<u8, Failure> {
-    let failed = |error: io::Error| CliError::failed("cannot become the container's attendant").because(&error);
+    let failed =
+        |error: io::Error| CliError::failed("cannot become the container's attendant").because(&error);
     rustix::process::setsid().map_err(|error| failed(error.into()))?;
     let keep = |fd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|error| failed(error.into()));
     let (to_caller, complaints) = (keep(rustix::stdio::stdout())?, keep(rustix::stdio::stderr())?);
@@ -287,13 +289,20 @@ fn stand_logged(
 }
 
 /// Makes the container, runs it to its end, and leaves what is to be left.
-fn stand(args: &Args, wishes: &Wishes, place: &Place, image: &Image, started: impl FnOnce()) -> Result<u8, Failure> {
+fn stand(
+    args: &Args,
+    wishes: &Wishes,
+    place: &Place,
+    image: &Image,
+    started: impl FnOnce(),
+) -> Result<u8, Failure> {
     let lock = place.make()?;
     let ran = make(args, wishes, place, image).and_then(|created| {
         for warning in &created.warnings {
             eprintln!("nabe: note: {warning}");
         }
         created.container.start()?;
+        place.note("made", "")?;
         started();
         Ok(created.container.attend(created.terminal)?)
     });
@@ -305,10 +314,9 @@ fn stand(args: &Args, wishes: &Wishes, place: &Place, image: &Image, started: im
             return Err(failure);
         }
     };
-    let exit = place.path.join("exit");
     // Somebody may have removed it meanwhile.
     if place.path.is_dir() {
-        std::fs::write(&exit, format!("{code}\n")).map_err(|error| CliError::file("write", &exit, &error))?;
+        place.note("exit", &format!("{code}\n"))?;
     }
     if args.rm {
         place.remove(true, true)?;
@@ -321,14 +329,10 @@ fn stand(args: &Args, wishes: &Wishes, place: &Place, image: &Image, started: im
 
 /// Everything until the program could start.
 fn make(args: &Args, wishes: &Wishes, place: &Place, image: &Image) -> Result<Created, Failure> {
-    let note = |name: &str, text: &str| {
-        let path = place.path.join(name);
-        std::fs::write(&path, text).map_err(|error| CliError::file("write", &path, &error))
-    };
     if args.rm {
-        note("remove", "")?;
+        place.note("remove", "")?;
     }
-    note("image", &image.id.manifest.to_string())?;
+    place.note("image", &image.id.manifest.to_string())?;
     image.store().lease(image, &place.id).map_err(CliError::from)?;
     nabe_runtime::stage::private()?;
     place.mount(image)?;
@@ -340,7 +344,8 @@ fn make(args: &Args, wishes: &Wishes, place: &Place, image: &Image) -> Result<Cr
     if args.detach {
         let path = place.path.join("log");
         let log = File::options().create(true).append(true).open(&path);
-        let log = log.and_then(|log| Ok((rustix::stdio::dup2_stdout(&log)?, rustix::stdio::dup2_stderr(&log)?)));
+        let log =
+            log.and_then(|log| Ok((rustix::stdio::dup2_stdout(&log)?, rustix::stdio::dup2_stderr(&log)?)));
         log.map_err(|error| CliError::file("open", &path, &error))?;
     }
     let options = Options { detach: false, init: args.init, ..Options::default() };

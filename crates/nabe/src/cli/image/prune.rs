@@ -44,7 +44,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut text: String = containers.iter().chain(&pruned.images).map(|image| format!("Deleted: {image}\n")).collect();
+    let mut text: String =
+        containers.iter().chain(&pruned.images).map(|image| format!("Deleted: {image}\n")).collect();
     text.push_str(&format!("Total reclaimed space: {}\n", size(pruned.bytes)));
     crate::output::write(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nabe_image::Image;
@@ -48,7 +49,9 @@ impl Wishes {
         for option in &args.security_opt {
             match option.split_once(['=', ':']) {
                 None if option == "no-new-privileges" => wishes.no_new_privileges = true,
-                Some(("no-new-privileges", word @ ("true" | "false"))) => wishes.no_new_privileges = word == "true",
+                Some(("no-new-privileges", word @ ("true" | "false"))) => {
+                    wishes.no_new_privileges = word == "true"
+                }
                 Some(("seccomp", "unconfined")) => wishes.seccomp = Filter::None,
                 Some(("seccomp", file)) => {
                     let path = PathBuf::from(file);
@@ -92,7 +95,13 @@ fn volume(text: &str) -> Result<Mount> {
             _ => return Err(wrong(&format!("{word:?} is none of ro, rw"))),
         }
     }
-    Ok(Mount { destination: destination.into(), kind: "bind".into(), source: Some(path), options, ..Mount::default() })
+    Ok(Mount {
+        destination: destination.into(),
+        kind: "bind".into(),
+        source: Some(path),
+        options,
+        ..Mount::default()
+    })
 }
 
 /// `PATH[:OPTIONS]`.
@@ -149,7 +158,13 @@ fn capability(text: &str) -> Result<String> {
 }
 
 /// Everything that `config.json` says.
-pub(super) fn spec(args: &Args, wishes: &Wishes, image: &Image, place: &Place, address: Option<Ipv4Addr>) -> Result<Spec> {
+pub(super) fn spec(
+    args: &Args,
+    wishes: &Wishes,
+    image: &Image,
+    place: &Place,
+    address: Option<Ipv4Addr>,
+) -> Result<Spec> {
     let mut image = image.clone();
     let execution = image.config.config.get_or_insert_default();
     if let Some(user) = &args.user {
@@ -174,7 +189,8 @@ pub(super) fn spec(args: &Args, wishes: &Wishes, image: &Image, place: &Place, a
     let rootfs = place.path.join("rootfs");
     let value = serde_json::to_value(nabe_image::config_of(&image, &rootfs)?);
     let spec: serde_json::Result<Spec> = value.and_then(serde_json::from_value);
-    let mut spec = spec.map_err(|error| CliError::failed("the image's configuration makes no sense").because(&error))?;
+    let mut spec =
+        spec.map_err(|error| CliError::failed("the image's configuration makes no sense").because(&error))?;
     let root = spec.root.get_or_insert_default();
     (root.path, root.readonly) = (rootfs, args.read_only);
     spec.hostname = wishes.hostname.clone().unwrap_or_else(|| place.id.chars().take(63).collect());
@@ -266,10 +282,18 @@ fn files(args: &Args, hostname: &str, place: &Place, address: Option<Ipv4Addr>) 
         [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", name_servers(args))]
     {
         let path = place.path.join("etc").join(name);
-        fs::write(&path, text).map_err(|error| CliError::file("write", &path, &error))?;
+        let readable = fs::Permissions::from_mode(0o644);
+        let written = fs::write(&path, text).and_then(|()| fs::set_permissions(&path, readable));
+        written.map_err(|error| CliError::file("write", &path, &error))?;
         let options = vec!["bind".to_owned(), "rprivate".to_owned()];
         let destination = Path::new("/etc").join(name);
-        mounts.push(Mount { destination, kind: "bind".into(), source: Some(path), options, ..Mount::default() });
+        mounts.push(Mount {
+            destination,
+            kind: "bind".into(),
+            source: Some(path),
+            options,
+            ..Mount::default()
+        });
     }
     Ok(mounts)
 }
@@ -286,7 +310,8 @@ fn name_servers(args: &Args) -> String {
         NetworkMode::Bridge => {
             let reachable = |text: &str| -> String {
                 let local = |line: &&str| {
-                    let server = line.trim_start().strip_prefix("nameserver").map(str::trim).unwrap_or_default();
+                    let server =
+                        line.trim_start().strip_prefix("nameserver").map(str::trim).unwrap_or_default();
                     server.starts_with("127.") || server == "::1"
                 };
                 text.lines().filter(|line| !local(line)).map(|line| format!("{line}\n")).collect()
@@ -300,7 +325,11 @@ fn name_servers(args: &Args) -> String {
 
 /// A profile from a file, in the form of the runtime-spec or of Docker, which adds `archMap` and conditions.
 fn profile(path: &Path, mut value: Value, capabilities: &[String]) -> Result<Seccomp> {
-    let machine = if cfg!(target_arch = "aarch64") { ["arm64", "SCMP_ARCH_AARCH64"] } else { ["amd64", "SCMP_ARCH_X86_64"] };
+    let machine = if cfg!(target_arch = "aarch64") {
+        ["arm64", "SCMP_ARCH_AARCH64"]
+    } else {
+        ["amd64", "SCMP_ARCH_X86_64"]
+    };
     let words = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect()
     };

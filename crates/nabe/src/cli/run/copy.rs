@@ -53,7 +53,8 @@ struct End {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let split = |text: &str| {
-        let (name, path) = text.split_once(':').filter(|(name, _)| !name.is_empty() && !name.contains('/'))?;
+        let (name, path) =
+            text.split_once(':').filter(|(name, _)| !name.is_empty() && !name.contains('/'))?;
         Some((name.to_owned(), path.to_owned()))
     };
     let end = |text: &str| -> Result<End> {
@@ -90,7 +91,8 @@ fn root_of(args: &Args, name: &str) -> Result<OwnedFd> {
     let path = match place.container().filter(|_| place.is_alive()) {
         Some(container) => Path::new("/proc").join(container.pid().to_string()).join("root"),
         None => {
-            let here = std::env::current_dir().map_err(|error| CliError::file("read", Path::new("."), &error))?;
+            let here =
+                std::env::current_dir().map_err(|error| CliError::file("read", Path::new("."), &error))?;
             let store = nabe_image::Store::open(&root)?;
             let image = super::image_of(&place, &store)?;
             nabe_runtime::stage::private().map_err(|error| super::told(&error))?;
@@ -99,7 +101,8 @@ fn root_of(args: &Args, name: &str) -> Result<OwnedFd> {
             mounted
         }
     };
-    rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| CliError::file("open", &path, &error.into()))
+    rustix::fs::open(&path, flags, Mode::empty())
+        .map_err(|error| CliError::file("open", &path, &error.into()))
 }
 
 impl End {
@@ -124,7 +127,13 @@ impl End {
 }
 
 /// Copies one name from a directory into another.
-fn entry(from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, as_name: &OsStr, depth: u32) -> io::Result<()> {
+fn entry(
+    from: BorrowedFd<'_>,
+    name: &OsStr,
+    to: BorrowedFd<'_>,
+    as_name: &OsStr,
+    depth: u32,
+) -> io::Result<()> {
     let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => file(from, name, to, as_name, &stat),
@@ -145,10 +154,17 @@ fn entry(from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, as_name: &OsStr
     }
 }
 
-fn file(from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, as_name: &OsStr, stat: &Stat) -> io::Result<()> {
+fn file(
+    from: BorrowedFd<'_>,
+    name: &OsStr,
+    to: BorrowedFd<'_>,
+    as_name: &OsStr,
+    stat: &Stat,
+) -> io::Result<()> {
     let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
     // It may have become a pipe since.
-    let mut source = File::from(rustix::fs::openat(from, name, flags | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?);
+    let mut source =
+        File::from(rustix::fs::openat(from, name, flags | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?);
     let making = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NONBLOCK;
     let mut target = File::from(rustix::fs::openat(to, as_name, making, Mode::from_raw_mode(0o600))?);
     io::copy(&mut source, &mut target)?;

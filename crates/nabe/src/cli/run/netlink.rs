@@ -112,7 +112,8 @@ impl Netlink {
     /// A link's index.
     pub(super) fn index(&mut self, name: &str) -> io::Result<u32> {
         let answer = self.call(GET_LINK, 0, &Body::link(0, 0).name(IFNAME, name))?;
-        let index = answer.get(4..8).and_then(|bytes| bytes.first_chunk()).map(|bytes| u32::from_ne_bytes(*bytes));
+        let index =
+            answer.get(4..8).and_then(|bytes| bytes.first_chunk()).map(|bytes| u32::from_ne_bytes(*bytes));
         index.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 

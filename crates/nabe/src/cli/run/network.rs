@@ -76,8 +76,11 @@ impl Port {
     /// Whether a program of the host has it.
     fn is_busy(&self) -> bool {
         let place = (self.at.unwrap_or(Ipv4Addr::UNSPECIFIED), self.host);
-        let bound =
-            if self.udp { std::net::UdpSocket::bind(place).err() } else { std::net::TcpListener::bind(place).err() };
+        let bound = if self.udp {
+            std::net::UdpSocket::bind(place).err()
+        } else {
+            std::net::TcpListener::bind(place).err()
+        };
         bound.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
     }
 }
@@ -118,8 +121,9 @@ impl Network {
 
     fn lock(&self) -> io::Result<Lock> {
         DirBuilder::new().recursive(true).mode(0o700).create(self.directory.join("leases"))?;
-        let file = File::options().create(true).truncate(false).write(true).open(self.directory.join("lock"))?;
-        file.lock()?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(self.directory.join("lock"))?;
+        super::place::lock(&file)?;
         Ok(file)
     }
 
@@ -147,7 +151,9 @@ impl Network {
         }
         let routes = fs::read_to_string("/proc/net/route")?;
         let first = u8::from_str_radix(self.name.get(4..6).unwrap_or("00"), 16).unwrap_or(0);
-        let free = (0..=u8::MAX).map(|at| [10, 89, first.wrapping_add(at)]).find(|subnet| !is_routed(&routes, *subnet));
+        let free = (0..=u8::MAX)
+            .map(|at| [10, 89, first.wrapping_add(at)])
+            .find(|subnet| !is_routed(&routes, *subnet));
         let [a, b, c] = free.ok_or_else(|| io::Error::other("every subnet of 10.89.0.0/16 is in use"))?;
         fs::write(&path, format!("{a}.{b}.{c}\n"))?;
         Ok([a, b, c])
@@ -265,7 +271,8 @@ impl Network {
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> CliError {
-        let failed = CliError::failed(format_args!("cannot {what} the bridge network {}", self.name)).because(error);
+        let failed =
+            CliError::failed(format_args!("cannot {what} the bridge network {}", self.name)).because(error);
         match error.kind() {
             io::ErrorKind::PermissionDenied => failed.hint("it needs the capability CAP_NET_ADMIN"),
             _ => failed,
@@ -362,8 +369,12 @@ fn program(name: &str) -> Option<PathBuf> {
 
 fn nft(text: &str) -> io::Result<()> {
     let Some(nft) = program("nft") else { return Ok(()) };
-    let mut child =
-        Command::new(nft).args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut child = Command::new(nft)
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
     let sent = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(text.as_bytes()));
     let output = child.wait_with_output()?;
     if output.status.success() {

@@ -5,6 +5,8 @@
 //!                       /upper, work  what it changed of the image: overlayfs' directories
 //!                       /rootfs       where the overlay is mounted, in a mount namespace of the container's
 //!                       /etc          hosts, hostname, resolv.conf
+//!                       /image        the manifest's digest
+//!                       /made         there when its program was started
 //!                       /remove       there when it goes by itself (--rm)
 //!                       /log          what a detached container wrote
 //!                       /exit         its exit status, when it has ended
@@ -15,12 +17,13 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nabe_image::{Image, Store};
 use nabe_runtime::{Container, Status};
+use rustix::fs::{FlockOperation, flock};
 use rustix::mount::MountFlags;
 
 use super::network::Network;
@@ -63,7 +66,11 @@ impl Place {
     pub(super) fn make(&self) -> Result<File> {
         let fail = |error: &io::Error| CliError::file("make", &self.path, error);
         let mut builder = DirBuilder::new();
-        builder.mode(0o700).recursive(true).create(self.root.join("containers")).map_err(|error| fail(&error))?;
+        builder
+            .mode(0o700)
+            .recursive(true)
+            .create(self.root.join("containers"))
+            .map_err(|error| fail(&error))?;
         match builder.recursive(false).create(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(CliError::failed(format_args!("the name {} is in use", self.id))
@@ -72,9 +79,12 @@ impl Place {
             made => made.map_err(|error| fail(&error))?,
         }
         let taken = self.lock_file().and_then(|file| {
-            file.lock()?;
+            lock(&file)?;
             for name in ["upper", "rootfs"] {
-                DirBuilder::new().mode(0o755).create(self.path.join(name))?;
+                // The container's own root has the mode of `upper`, whatever our umask is.
+                let path = self.path.join(name);
+                DirBuilder::new().mode(0o755).create(&path)?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
             }
             for name in ["work", "etc"] {
                 DirBuilder::new().mode(0o700).create(self.path.join(name))?;
@@ -88,15 +98,24 @@ impl Place {
         File::options().create(true).truncate(false).write(true).open(self.path.join("lock"))
     }
 
+    /// Writes a small file about it.
+    pub(super) fn note(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path.join(name);
+        fs::write(&path, text).map_err(|error| CliError::file("write", &path, &error))
+    }
+
     /// Mounts the image's layers with what the container changed, in this mount namespace.
     pub(super) fn mount(&self, image: &Image) -> Result<PathBuf> {
         let target = self.path.join("rootfs");
         let layers = image.store().path("layers");
         // Relative paths, because the kernel takes one page of options.
         std::env::set_current_dir(&layers).map_err(|error| CliError::file("enter", &layers, &error))?;
-        let text = |path: &Path| path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,");
+        let text = |path: &Path| {
+            path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
+        };
         let lower = image.lower_dirs()?;
-        let lower: Vec<String> = lower.iter().map(|path| text(path.strip_prefix(&layers).unwrap_or(path))).collect();
+        let lower: Vec<String> =
+            lower.iter().map(|path| text(path.strip_prefix(&layers).unwrap_or(path))).collect();
         let (upper, work) = (text(&self.path.join("upper")), text(&self.path.join("work")));
         let options = format!("lowerdir={},upperdir={upper},workdir={work}", lower.join(":"));
         let options = std::ffi::CString::new(options).map_err(|error| CliError::failed(error.to_string()))?;
@@ -118,11 +137,13 @@ impl Place {
 
     /// Whether somebody stands before it, or something of it runs.
     pub(super) fn is_alive(&self) -> bool {
-        self.path.is_dir() && (self.is_locked() || self.status().is_some_and(|status| status != Status::Stopped))
+        self.path.is_dir()
+            && (self.is_locked() || self.status().is_some_and(|status| status != Status::Stopped))
     }
 
     fn is_locked(&self) -> bool {
-        File::open(self.path.join("lock")).is_ok_and(|file| file.try_lock().is_err())
+        let try_it = FlockOperation::NonBlockingLockExclusive;
+        File::open(self.path.join("lock")).is_ok_and(|file| flock(&file, try_it).is_err())
     }
 
     /// The network of its store, and who of it is alive.
@@ -153,7 +174,9 @@ impl Place {
             },
             Err(nabe_runtime::Error::Missing(_)) if !states.join(&self.id).exists() => {}
             // Its maker was killed before it wrote a state.
-            Err(_) => nabe_runtime::delete_unreadable(&states, &self.id).map_err(|error| super::told(&error))?,
+            Err(_) => {
+                nabe_runtime::delete_unreadable(&states, &self.id).map_err(|error| super::told(&error))?
+            }
         }
         if ours {
             // In the maker's mount namespace; nobody else sees it. Not mounted yet is fine.
@@ -175,11 +198,24 @@ impl Place {
         let start = Instant::now();
         while self.is_locked() {
             if start.elapsed() > PATIENCE {
-                return Err(CliError::failed(format_args!("another nabe still works on the container {}", self.id)));
+                return Err(CliError::failed(format_args!(
+                    "another nabe still works on the container {}",
+                    self.id
+                )));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+}
+
+/// Waits for a file to be ours alone; that ends with the file.
+pub(super) fn lock(file: &File) -> io::Result<()> {
+    loop {
+        match flock(file, FlockOperation::LockExclusive) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
+        }
     }
 }
 
@@ -191,7 +227,7 @@ pub(in crate::cli) fn sweep(root: &Path) -> Result<Vec<String>> {
     for entry in fs::read_dir(root.join("containers")).into_iter().flatten().flatten() {
         let id = entry.file_name().to_string_lossy().into_owned();
         let Ok(place) = Place::of(root, &id) else { continue };
-        let unmade = place.container().is_none() && !place.path.join("exit").exists();
+        let unmade = place.container().is_none() && !place.path.join("made").exists();
         if !place.is_alive() && (unmade || place.path.join("remove").exists()) {
             place.remove(true, false)?;
             removed.push(id);

@@ -41,7 +41,8 @@ pub fn logs(args: &LogsArgs) -> Result<ExitCode> {
     let place = Place::find(&args.place.root(), &args.name)?;
     let path = place.path.join("log");
     let mut file = File::open(&path).map_err(|error| {
-        CliError::file("open", &path, &error).hint("only a container that was started with --detach has a log")
+        CliError::file("open", &path, &error)
+            .hint("only a container that was started with --detach has a log")
     })?;
     let mut buffer = vec![0; 64 << 10];
     loop {
