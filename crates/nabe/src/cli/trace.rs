@@ -151,7 +151,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             json: args.show.json,
             containers: matches!(args.show.print.as_deref(), Some("c" | "container")),
         };
-        pipeline.add(super::views::sink(&args.show.view, run, &stop)?);
+        let view = super::views::sink(&args.show.view, run, &stop)?;
+        if args.how.snaplen.is_none() {
+            interest.snaplen = interest.snaplen.max(view.snaplen());
+        }
+        pipeline.add(view);
     } else {
         args.show.add_output(&mut pipeline, format)?;
     }

@@ -3,8 +3,11 @@
 //! A system call is one line, at its end. Calls of which the schema knows no parameters are shown by
 //! name only.
 
+mod calls;
+
 use std::io::Write as _;
 
+use calls::{As, Piece};
 use nabe_event::convert::{Converter, Enters};
 use nabe_event::raw::Event;
 use nabe_event::table::{EventId, Flags, Format, Param, ParamType};
@@ -82,8 +85,11 @@ fn line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
                 0 => {
                     let _ = write!(out, "+++ exited with {} +++", number("ret"));
                 }
-                signal => {
-                    let _ = write!(out, "+++ killed by signal {signal} +++");
+                _ => {
+                    out.extend_from_slice(b"+++ killed by ");
+                    text_of(seen, "sig", out);
+                    let core = if number("core") == 0 { "" } else { " (core dumped)" };
+                    let _ = write!(out, "{core} +++");
                 }
             }
         }
@@ -105,48 +111,186 @@ fn param(event: &Event<'_>, name: &str) -> Option<(usize, &'static Param)> {
 fn has_result(event: &Event<'_>) -> bool {
     let row = event.id.row();
     let creates = row.flags.has(Flags::CREATES_FD);
-    row.params.first().is_some_and(|first| first.name == "res" || (creates && first.name == "fd"))
+    let asks = matches!(row.name, "getuid" | "geteuid" | "getgid" | "getegid");
+    row.params.first().is_some_and(|first| first.name == "res" || asks || (creates && first.name == "fd"))
 }
 
 fn call_line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
-    out.extend_from_slice(seen.name().as_bytes());
+    let name = seen.name();
+    out.extend_from_slice(match name {
+        "pread" => b"pread64",
+        "pwrite" => b"pwrite64",
+        name => name.as_bytes(),
+    });
     out.push(b'(');
-    match seen.name() {
-        _ if matches!(event.id, EventId::GENERIC_E | EventId::GENERIC_X) => {}
+    match name {
+        _ if matches!(event.id, EventId::GENERIC_E | EventId::GENERIC_X) => out.extend_from_slice(b"..."),
         "execve" | "execveat" => exec(out, event, most),
-        "clone" | "clone3" | "fork" | "vfork" => {
+        "fork" | "vfork" => {}
+        "clone" | "clone3" => {
             if let Some((at, known)) = param(event, "flags") {
                 out.extend_from_slice(b"flags=");
-                value(out, seen, event, at, known, most);
+                symbols(out, known, event.unsigned(at).unwrap_or(0));
             }
         }
-        _ => arguments(out, seen, event, most),
+        _ => Line { out, seen, event, most }.arguments(),
     }
     out.push(b')');
     result(out, seen, event);
 }
 
-/// Parameters in the order in which a call has them: the descriptor first, which the schema appended.
-fn arguments(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
-    let row = event.id.row();
-    let from = usize::from(has_result(event));
-    let mut order: Vec<usize> = (from..row.params.len()).collect();
-    let first = ["fd", "oldfd"].iter().find_map(|name| row.param(name)).filter(|(at, _)| *at >= from);
-    if let Some((at, _)) = first {
-        order.retain(|other| *other != at);
-        order.insert(0, at);
+/// A line that gets its arguments.
+struct Line<'a, 'e> {
+    out: &'a mut Vec<u8>,
+    seen: &'a Seen<'e>,
+    event: &'a Event<'a>,
+    most: usize,
+}
+
+impl Line<'_, '_> {
+    /// What the table says of the call, or all parameters of what it does not have.
+    fn arguments(&mut self) {
+        let row = self.event.id.row();
+        let mut any = false;
+        let Some(pieces) = calls::pieces(row.name) else {
+            for at in usize::from(has_result(self.event))..row.params.len().min(self.event.params.len()) {
+                let Some(known) = row.params.get(at) else { continue };
+                self.comma(&mut any);
+                value(self.out, self.seen, self.event, at, known, self.most);
+            }
+            return;
+        };
+        for piece in pieces {
+            let Piece::Of(name, how) = piece else {
+                self.comma(&mut any);
+                self.out.extend_from_slice(b"...");
+                continue;
+            };
+            // What is behind the last one that is there was not told by an older source.
+            let Some((at, known)) = row.param(name).filter(|(at, _)| *at < self.event.params.len()) else {
+                continue;
+            };
+            if self.is_there(how) {
+                self.comma(&mut any);
+                self.argument(at, known, how);
+            }
+        }
     }
-    let mut any = false;
-    for at in order {
-        let Some(known) = row.params.get(at) else { continue };
-        // What is behind the last one that is there was not told by an older source.
-        if at >= event.params.len() {
-            continue;
+
+    fn comma(&mut self, any: &mut bool) {
+        if core::mem::replace(any, true) {
+            self.out.extend_from_slice(b", ");
         }
-        if core::mem::replace(&mut any, true) {
-            out.extend_from_slice(b", ");
+    }
+
+    /// The number of another parameter.
+    fn number(&self, name: &str) -> u64 {
+        param(self.event, name).and_then(|(at, _)| self.event.unsigned(at)).unwrap_or(0)
+    }
+
+    /// Whether the other arguments say that there is one of this kind.
+    fn is_there(&self, how: As) -> bool {
+        let named = |of: &str| param(self.event, of).and_then(|(_, known)| known.symbols);
+        match how {
+            As::Created => {
+                let flags = self.number("flags");
+                named("flags").is_some_and(|symbols| {
+                    let mut entries = symbols.entries.iter();
+                    entries.any(|(bit, name)| matches!(*name, "O_CREAT" | "O_TMPFILE") && flags & bit == *bit)
+                })
+            }
+            As::Command => {
+                let name = named("cmd").and_then(|symbols| symbols.name(self.number("cmd")));
+                name.is_none_or(|name| !calls::ASKING.contains(&name))
+            }
+            _ => true,
         }
-        value(out, seen, event, at, known, most);
+    }
+
+    fn argument(&mut self, at: usize, known: &Param, how: As) {
+        let plain = |line: &mut Self, at: usize, known: &Param| {
+            value(line.out, line.seen, line.event, at, known, line.most);
+        };
+        let Some(number) = self.event.unsigned(at) else { return plain(self, at, known) };
+        let other = self.event.id.row().params.get(at + 1);
+        let named = |table: &[(u64, &'static str)], number| {
+            table.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+        };
+        let _ = match how {
+            As::Plain | As::Command | As::TextOr => {
+                plain(self, at, known);
+                Ok(())
+            }
+            As::Pointer if number == 0 => write!(self.out, "NULL"),
+            As::Hex if number == 0 => write!(self.out, "0"),
+            As::Pointer | As::Hex => write!(self.out, "{number:#x}"),
+            As::Octal | As::Created => write!(self.out, "0{number:o}"),
+            As::Open => {
+                opening(self.out, known, number, self.event.id.row().name.starts_with("open"));
+                Ok(())
+            }
+            As::Socket => {
+                socket(self.out, number);
+                Ok(())
+            }
+            As::Request => match named(calls::REQUESTS, number) {
+                Some(name) => write!(self.out, "{name}"),
+                None => write!(self.out, "{number:#x}"),
+            },
+            As::Pair => {
+                self.out.push(b'[');
+                plain(self, at, known);
+                if let Some(known) = other {
+                    self.out.extend_from_slice(b", ");
+                    plain(self, at + 1, known);
+                }
+                self.out.push(b']');
+                Ok(())
+            }
+        };
+    }
+}
+
+/// The flags of `open`, or of what takes some of them.
+fn opening(out: &mut Vec<u8>, known: &Param, number: u64, has_mode: bool) {
+    let Some(symbols) = known.symbols else {
+        let _ = write!(out, "{number:#x}");
+        return;
+    };
+    // The schema has bits of its own for the three access modes.
+    let mut names: Vec<&str> = match (has_mode, number & 3) {
+        (false, _) => Vec::new(),
+        (true, 2) => vec!["O_WRONLY"],
+        (true, 3) => vec!["O_RDWR"],
+        (true, _) => vec!["O_RDONLY"],
+    };
+    let is_set = |name: &str| {
+        let bit = symbols.entries.iter().find(|(_, known)| *known == name).map_or(0, |(bit, _)| *bit);
+        bit != 0 && number & bit == bit
+    };
+    names.extend(calls::OPEN.iter().filter(|name| is_set(name)));
+    if !has_mode {
+        let others = symbols.entries.iter().map(|(_, name)| *name);
+        let more: Vec<_> = others.filter(|name| !calls::OPEN.contains(name) && is_set(name)).collect();
+        names.extend(more);
+    }
+    let _ = if names.is_empty() { write!(out, "{number:#x}") } else { write!(out, "{}", names.join("|")) };
+}
+
+fn socket(out: &mut Vec<u8>, number: u64) {
+    let kind = number & 0xf;
+    let _ = match calls::SOCKETS.iter().find(|(known, _)| *known == kind) {
+        Some((_, name)) => write!(out, "{name}"),
+        None => write!(out, "{kind:#x}"),
+    };
+    for (bit, name) in [(0x800, "SOCK_NONBLOCK"), (0x8_0000, "SOCK_CLOEXEC")] {
+        if number & bit != 0 {
+            let _ = write!(out, "|{name}");
+        }
+    }
+    let rest = number & !0x8_080f;
+    if rest != 0 {
+        let _ = write!(out, "|{rest:#x}");
     }
 }
 
@@ -165,7 +309,7 @@ fn exec(out: &mut Vec<u8>, event: &Event<'_>, most: usize) {
         out.extend_from_slice(b", ");
         quoted(out, argument, most);
     }
-    let _ = write!(out, "], {} vars", list("env").len());
+    let _ = write!(out, "], /* {} vars */", list("env").len());
 }
 
 /// The text that sysdig has for a parameter.
@@ -213,11 +357,14 @@ fn symbols(out: &mut Vec<u8>, known: &Param, number: u64) {
     let mut any = false;
     for (bits, name) in symbols.entries {
         if *bits != 0 && rest & bits == *bits {
+            rest &= !bits;
+            if calls::OWN.contains(name) {
+                continue;
+            }
             if core::mem::replace(&mut any, true) {
                 out.push(b'|');
             }
             out.extend_from_slice(name.as_bytes());
-            rest &= !bits;
         }
     }
     if rest != 0 || !any {
@@ -245,6 +392,18 @@ fn result(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>) {
         return out.extend_from_slice(b"?");
     };
     let row = event.id.row();
+    if let -516..=-512 = result {
+        // The kernel starts the call again, or lets it fail once the signal has been handled.
+        let name = match result {
+            -512 => "ERESTARTSYS",
+            -513 => "ERESTARTNOINTR",
+            -514 => "ERESTARTNOHAND",
+            -516 => "ERESTART_RESTARTBLOCK",
+            _ => "ENOIOCTLCMD",
+        };
+        let _ = write!(out, "? {name}");
+        return;
+    }
     if (-4095..0).contains(&result) {
         let code = i32::try_from(-result).unwrap_or(0);
         let words = std::io::Error::from_raw_os_error(code).to_string();

@@ -99,7 +99,6 @@ pub(in crate::cli) fn sink(choice: &Choice, run: Run<'_>, stop: &Stop) -> Result
 
 impl Shown {
     /// Bytes of payload that the view wants to see.
-    #[allow(dead_code, reason = "for live sources")]
     pub(in crate::cli) fn snaplen(&self) -> u32 {
         self.runner.snaplen()
     }
