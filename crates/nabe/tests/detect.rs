@@ -34,10 +34,9 @@ struct Falco {
 impl Falco {
     fn of(command: &mut Command) -> Self {
         let run = Run::of(command);
-        let line = Regex::new(
-            "^[0-9:.T+-]+: (Emergency|Alert|Critical|Error|Warning|Notice|Informational|Debug) ",
-        )
-        .unwrap();
+        let line =
+            Regex::new("^[0-9:.T+-]+: (Emergency|Alert|Critical|Error|Warning|Notice|Informational|Debug) ")
+                .unwrap();
         let detections = run.lines().into_iter().filter_map(|text| {
             if let Ok(Value::Object(alert)) = serde_json::from_str::<Value>(&text) {
                 return Some(Detection {
@@ -90,9 +89,16 @@ fn quoted<'a>(line: &'a str, start: &str) -> Option<&'a str> {
 /// Whether a line of Go holds; `None` when we do not know what it says.
 fn holds(line: &str, falco: &Falco) -> Option<bool> {
     let stream = if line.contains("Stderr()") { falco.run.stderr.clone() } else { falco.run.text() };
-    let number = || Regex::new(r"t, (\d+),").unwrap().captures(line).and_then(|found| found[1].parse::<usize>().ok());
+    let number =
+        || Regex::new(r"t, (\d+),").unwrap().captures(line).and_then(|found| found[1].parse::<usize>().ok());
     let count = || falco.count(quoted(line, "OfPriority("), quoted(line, "OfRule("));
-    let warnings = || falco.findings().iter().filter(|one| one["code"].as_str().is_some_and(|code| !code.contains("_ERR_"))).count();
+    let warnings = || {
+        falco
+            .findings()
+            .iter()
+            .filter(|one| one["code"].as_str().is_some_and(|code| !code.contains("_ERR_")))
+            .count()
+    };
     let status = falco.run.status;
     Some(match line {
         _ if line.starts_with("assert.NoError(t, res.Err()") => status == Some(0),
@@ -105,8 +111,12 @@ fn holds(line: &str, falco: &Falco) -> Option<bool> {
         _ if line.starts_with("assert.Zero(t, res.Detections()") => count() == 0,
         _ if line.starts_with("assert.Equal(") && line.contains("res.Detections()") => count() == number()?,
         _ if line.contains("AllWarnings().Count()") => warnings() == number()?,
-        _ if line.starts_with("assert.Regexp(t, `") => Regex::new(quoted(line, "t, ")?).ok()?.is_match(&stream),
-        _ if line.starts_with("assert.NotRegexp(t, `") => !Regex::new(quoted(line, "t, ")?).ok()?.is_match(&stream),
+        _ if line.starts_with("assert.Regexp(t, `") => {
+            Regex::new(quoted(line, "t, ")?).ok()?.is_match(&stream)
+        }
+        _ if line.starts_with("assert.NotRegexp(t, `") => {
+            !Regex::new(quoted(line, "t, ")?).ok()?.is_match(&stream)
+        }
         _ if line.starts_with("assert.Contains(t, res.Std") => stream.contains(quoted(line, "(), ")?),
         _ if line.contains("OfItemName(") => has_item(falco, "item_name", quoted(line, "OfItemName(")?),
         _ if line.contains("At(0).Successful") => {
@@ -149,7 +159,12 @@ fn missing(test: &Value, falco: &Falco) -> Vec<String> {
     }
     for (key, at) in [("validation_items", "item_type"), ("validation_names", "item_name")] {
         let wanted = texts(key);
-        missing.extend(wanted.iter().filter(|wanted| !has_item(falco, at, wanted)).map(|wanted| format!("{at} {wanted}")));
+        missing.extend(
+            wanted
+                .iter()
+                .filter(|wanted| !has_item(falco, at, wanted))
+                .map(|wanted| format!("{at} {wanted}")),
+        );
     }
     missing
 }
@@ -165,7 +180,8 @@ impl Testing {
         if name == "K8SAuditRules" {
             return self.data.join("rules/k8saudit/k8saudit_rules_k8s_audit_rules.yaml");
         }
-        let path = self.index[format!("{kind}.{name}")].as_str().unwrap_or_else(|| panic!("no {kind}.{name}"));
+        let path =
+            self.index[format!("{kind}.{name}")].as_str().unwrap_or_else(|| panic!("no {kind}.{name}"));
         let path = self.data.join("rules/falcosecurity-testing").join(path);
         assert!(path.is_file(), "{}", path.display());
         path
@@ -195,10 +211,10 @@ impl Testing {
         }
         for capture in test["capture_files"].as_array().into_iter().flatten() {
             let path = match capture.as_str() {
-                Some(path) => self.data.join(path.strip_prefix("scap/plugin-json").map_or_else(
-                    || path.to_owned(),
-                    |rest| format!("plugin-json{rest}"),
-                )),
+                Some(path) => self.data.join(
+                    path.strip_prefix("scap/plugin-json")
+                        .map_or_else(|| path.to_owned(), |rest| format!("plugin-json{rest}")),
+                ),
                 None if any_capture => self.data.join("scap/falco-0.34.1/cat_write.scap"),
                 None => return None,
             };
@@ -225,11 +241,19 @@ impl Testing {
             command.args(["-o", "rules[].disable.rule=open_from*"]);
         }
         if let Some(tags) = name.strip_prefix("TestFalco_Legacy_DisabledTags") {
-            command.args(tags.to_lowercase().chars().flat_map(|tag| ["-o".to_owned(), format!("rules[].disable.tag={tag}")]));
+            command.args(
+                tags.to_lowercase()
+                    .chars()
+                    .flat_map(|tag| ["-o".to_owned(), format!("rules[].disable.tag={tag}")]),
+            );
         }
         if let Some(tags) = name.strip_prefix("TestFalco_Legacy_RunTags") {
             command.args(["-o", "rules[].disable.rule=*"]);
-            command.args(tags.to_lowercase().chars().flat_map(|tag| ["-o".to_owned(), format!("rules[].enable.tag={tag}")]));
+            command.args(
+                tags.to_lowercase()
+                    .chars()
+                    .flat_map(|tag| ["-o".to_owned(), format!("rules[].enable.tag={tag}")]),
+            );
         }
         for argument in test["args"].as_array().into_iter().flatten() {
             let words: Vec<&str> = argument.as_array().unwrap().iter().filter_map(Value::as_str).collect();
@@ -255,7 +279,8 @@ const APART: &[&str] = &[
 #[test]
 fn falcos_black_box_tests() {
     let Some(data) = shared::data("falcos_black_box_tests") else { return };
-    let read = |path: &str| -> Value { serde_json::from_slice(&std::fs::read(data.join(path)).unwrap()).unwrap() };
+    let read =
+        |path: &str| -> Value { serde_json::from_slice(&std::fs::read(data.join(path)).unwrap()).unwrap() };
     let tests = read("expected/falcosecurity-testing/tests.json");
     let testing = Testing { index: read("rules/falcosecurity-testing/index.json"), data };
     let (mut ran, mut not_runnable, mut wrong) = (0, 0, Vec::new());
@@ -300,7 +325,9 @@ fn json_of(node: &Node) -> Value {
         Kind::Scalar { text, .. } => json!(text),
         Kind::List(items) => items.iter().map(|item| json_of(item)).collect(),
         Kind::Map(entries) => {
-            let pairs = entries.iter().map(|(key, value)| (key.text().unwrap_or_default().to_owned(), json_of(value)));
+            let pairs = entries
+                .iter()
+                .map(|(key, value)| (key.text().unwrap_or_default().to_owned(), json_of(value)));
             Value::Object(pairs.collect::<Map<_, _>>())
         }
     }
@@ -366,7 +393,10 @@ impl Old {
         for config in texts(&case["conf_file"]) {
             let path = file(&config)?;
             let text = std::fs::read_to_string(&path).unwrap();
-            if ["cloudtrail", "test_", "incompatible", "wrong"].iter().any(|other| text.contains(&format!("name: {other}"))) {
+            if ["cloudtrail", "test_", "incompatible", "wrong"]
+                .iter()
+                .any(|other| text.contains(&format!("name: {other}")))
+            {
                 return Err(format!("{config} loads plugins that are C libraries"));
             }
             command.arg("-c").arg(path);
@@ -450,11 +480,13 @@ impl Old {
         ] {
             for pattern in texts(&case[key]) {
                 // Negative look-ahead: the only use that the suite makes of it.
-                let (pattern, is_wanted) = match pattern.strip_prefix("^(?!").and_then(|rest| rest.strip_suffix(')')) {
-                    Some(inner) => (inner.to_owned(), !is_wanted),
-                    None => (pattern, is_wanted),
-                };
-                let is_there = Regex::new(&pattern).map_or_else(|_| text.contains(&pattern), |found| found.is_match(&text));
+                let (pattern, is_wanted) =
+                    match pattern.strip_prefix("^(?!").and_then(|rest| rest.strip_suffix(')')) {
+                        Some(inner) => (inner.to_owned(), !is_wanted),
+                        None => (pattern, is_wanted),
+                    };
+                let is_there = Regex::new(&pattern)
+                    .map_or_else(|_| text.contains(&pattern), |found| found.is_match(&text));
                 if is_there != is_wanted {
                     failed.push(format!("{key}: {pattern}"));
                 }
@@ -472,7 +504,9 @@ impl Old {
 fn findings(case: &Value, falco: &Falco) -> Vec<String> {
     let found = falco.findings();
     let mut failed = Vec::new();
-    for wanted in ["validate_errors", "validate_warnings"].iter().flat_map(|key| case[*key].as_array()).flatten() {
+    for wanted in
+        ["validate_errors", "validate_warnings"].iter().flat_map(|key| case[*key].as_array()).flatten()
+    {
         let is_it = |one: &Value| {
             let message = one["message"].as_str().unwrap_or_default();
             let at = |key: &str| {
@@ -516,7 +550,10 @@ const OF_THE_PAST: &[(&str, &str)] = &[
     ("validate_skip_unknown_noevt", "LOAD_UNKNOWN_FIELD is LOAD_UNKNOWN_FILTER now"),
     ("create_clusterrolebinding", "the rule is called K8s ClusterRoleBinding Created now"),
     ("delete_clusterrole", "the rule is called K8s ClusterRole Deleted now"),
-    ("compat_engine_v4_create_hostnetwork_trusted_pod", "its rules add to a list that was in Falco's rules then"),
+    (
+        "compat_engine_v4_create_hostnetwork_trusted_pod",
+        "its rules add to a list that was in Falco's rules then",
+    ),
     ("compat_engine_v4_create_privileged_trusted_pod", "the same"),
     ("create_hostnetwork_trusted_pod", "the same"),
     ("create_privileged_trusted_pod", "the same"),
@@ -574,7 +611,10 @@ fn cat_write(data: &Path, rules: &str, arguments: &[&str]) -> Command {
     let mut command = falco(["-r"]);
     command.arg(data.join("rules/falco-0.34.1-test").join(rules));
     command.arg("-o").arg("engine.kind=replay").arg("-o");
-    command.arg(format!("engine.replay.capture_file={}", data.join("scap/falco-0.34.1/cat_write.scap").display()));
+    command.arg(format!(
+        "engine.replay.capture_file={}",
+        data.join("scap/falco-0.34.1/cat_write.scap").display()
+    ));
     command.args(arguments);
     command
 }
@@ -584,9 +624,10 @@ fn outputs_are_falcos_byte_for_byte() {
     let Some(data) = shared::data("outputs_are_falcos_byte_for_byte") else { return };
     let scratch = directory();
     for (extension, json) in [("txt", "json_output=false"), ("json", "json_output=true")] {
-        let expected =
-            std::fs::read_to_string(data.join(format!("expected/falco-0.34.1/single_rule_with_cat_write.{extension}")))
-                .unwrap();
+        let expected = std::fs::read_to_string(
+            data.join(format!("expected/falco-0.34.1/single_rule_with_cat_write.{extension}")),
+        )
+        .unwrap();
         let file = scratch.path().join(extension);
         let name = format!("file_output.filename={}", file.display());
         let common = ["-o", json, "-o", "time_format_iso_8601=true", "-o", "stdout_output.enabled=false"];
@@ -595,9 +636,11 @@ fn outputs_are_falcos_byte_for_byte() {
         same(&std::fs::read_to_string(&file).unwrap(), &expected, extension);
         for keep_alive in ["true", "false"] {
             let keep_alive = format!("program_output.keep_alive={keep_alive}");
-            let to_program =
-                [&common[..], &["-o", "program_output.enabled=true", "-o", "program_output.program=cat", "-o", &keep_alive]]
-                    .concat();
+            let to_program = [
+                &common[..],
+                &["-o", "program_output.enabled=true", "-o", "program_output.program=cat", "-o", &keep_alive],
+            ]
+            .concat();
             let run = Run::of(&mut cat_write(&data, "single_rule_with_tags.yaml", &to_program)).ok();
             let alerts = run.text().split("Events detected:").next().unwrap().to_owned();
             same(&alerts, &expected, &keep_alive);
@@ -615,7 +658,8 @@ fn same(found: &str, expected: &str, what: &str) {
         assert_eq!(found.trim_end(), expected.trim_end(), "{what}");
         return;
     }
-    let values = |text: &str| -> Vec<Value> { text.lines().map(|line| serde_json::from_str(line).unwrap()).collect() };
+    let values =
+        |text: &str| -> Vec<Value> { text.lines().map(|line| serde_json::from_str(line).unwrap()).collect() };
     assert_eq!(values(found), values(expected), "{what}");
 }
 
@@ -623,12 +667,26 @@ fn same(found: &str, expected: &str, what: &str) {
 fn commands_that_print_and_end() {
     let with = |arguments: &[&str]| Run::of(&mut falco(arguments)).ok().text();
     let version = with(&["--version"]);
-    for pattern in [r"Falco version:\s+\d+\.\d+\.\d+", r"Libs version:\s+\d", r"Plugin API:\s+\d", r"Engine:\s+\d", r"Schema version:\s+\d"] {
+    for pattern in [
+        r"Falco version:\s+\d+\.\d+\.\d+",
+        r"Libs version:\s+\d",
+        r"Plugin API:\s+\d",
+        r"Engine:\s+\d",
+        r"Schema version:\s+\d",
+    ] {
         assert!(Regex::new(pattern).unwrap().is_match(&version), "{pattern}: {version}");
     }
     let version = with(&["--version", "-o", "json_output=true"]);
     let version: Value = serde_json::from_str(&version).unwrap();
-    for key in ["default_driver_version", "driver_api_version", "driver_schema_version", "engine_version", "falco_version", "libs_version", "plugin_api_version"] {
+    for key in [
+        "default_driver_version",
+        "driver_api_version",
+        "driver_schema_version",
+        "engine_version",
+        "falco_version",
+        "libs_version",
+        "plugin_api_version",
+    ] {
         assert!(version[key].is_string(), "{key}: {version}");
     }
     for arguments in [&["--list-plugins"][..], &["--plugin-info=container"]] {
@@ -642,12 +700,42 @@ fn commands_that_print_and_end() {
         assert!(ignored.contains(event), "{ignored}");
     }
     let help = with(&["--help"]);
-    for text in ["Usage:", "falco [OPTION...]", "-c", "--config-schema", "--rule-schema", "--disable-source", "--dry-run",
-        "--enable-source", "--list", "--list-events", "--list-plugins", "-M", "--markdown", "--option", "--plugin-info",
-        "--pidfile", "-r", "--support", "--unbuffered", "--validate", "-v", "--version", "--page-size"] {
+    for text in [
+        "Usage:",
+        "falco [OPTION...]",
+        "-c",
+        "--config-schema",
+        "--rule-schema",
+        "--disable-source",
+        "--dry-run",
+        "--enable-source",
+        "--list",
+        "--list-events",
+        "--list-plugins",
+        "-M",
+        "--markdown",
+        "--option",
+        "--plugin-info",
+        "--pidfile",
+        "-r",
+        "--support",
+        "--unbuffered",
+        "--validate",
+        "-v",
+        "--version",
+        "--page-size",
+    ] {
         assert!(help.contains(text), "{text}: {help}");
     }
-    for arguments in [&["--list"][..], &["--list=k8s_audit"], &["--list-events"], &["--config-schema"], &["--rule-schema"], &["--page-size"], &["--list", "-N"]] {
+    for arguments in [
+        &["--list"][..],
+        &["--list=k8s_audit"],
+        &["--list-events"],
+        &["--config-schema"],
+        &["--rule-schema"],
+        &["--page-size"],
+        &["--list", "-N"],
+    ] {
         assert!(with(arguments).len() > 20, "{arguments:?}");
     }
     assert_eq!(Run::of(&mut falco(["--nonsense"])).status, Some(2));
@@ -695,7 +783,9 @@ fn matching_first_or_all() {
     let folder = directory();
     let rules = folder.path().join("r.yaml");
     let rule = |name: &str, condition: &str| {
-        format!("- rule: {name}\n  desc: d\n  condition: {condition}\n  output: o %fd.name\n  priority: WARNING\n")
+        format!(
+            "- rule: {name}\n  desc: d\n  condition: {condition}\n  output: o %fd.name\n  priority: WARNING\n"
+        )
     };
     let opens = "evt.type in (open, openat) and evt.dir = < and proc.name = cat";
     let text = rule("wide", opens) + &rule("narrow", &format!("{opens} and fd.name = /dev/null"));
@@ -705,6 +795,11 @@ fn matching_first_or_all() {
         let mut command = falco(["-o", "json_output=true", "-o", &format!("rule_matching={matching}"), "-r"]);
         command.arg(&rules).arg("-e").arg(&capture);
         let falco = Falco::of(&mut command);
-        assert_eq!((falco.count(None, Some("wide")) > 0, falco.count(None, Some("narrow"))), (true, narrow), "{}", falco.told());
+        assert_eq!(
+            (falco.count(None, Some("wide")) > 0, falco.count(None, Some("narrow"))),
+            (true, narrow),
+            "{}",
+            falco.told()
+        );
     }
 }
