@@ -148,7 +148,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(code) = facts(args)? {
         return Ok(code);
     }
-    if !args.enabled_tags.is_empty() && !(args.disabled_rules.is_empty() && args.disabled_tags.is_empty()) {
+    let disables = !args.disabled_rules.is_empty() || !args.disabled_tags.is_empty();
+    if disables && !args.enabled_tags.is_empty() {
         return Err(CliError::failed(
             "Runtime error: You can not specify both disabled (-D/-T) and enabled (-t) rules. Exiting.",
         ));

@@ -168,8 +168,7 @@ fn short_flags<'a>(word: &'a str, rest: &mut impl Iterator<Item = &'a String>, l
         "Il" => return Err(no_plugins()),
         _ => {}
     }
-    let mut letters = word.char_indices();
-    while let Some((at, letter)) = letters.next() {
+    for (at, letter) in word.char_indices() {
         let attached = word.get(at + letter.len_utf8()..).unwrap_or_default();
         if let Some(flag) = plain_flag(letter) {
             line.options.extend(flag.map(str::to_owned));
