@@ -49,6 +49,16 @@ fn verdict(filter: &str) -> Option<bool> {
 }
 
 #[test]
+fn around_a_time_is_within_so_many_milliseconds() {
+    let event = Sample::default().with(e::AROUND, 3_u64);
+    for (test, is_met) in [("= 5", true), ("= 3", true), ("= 2", false), ("!= 2", true), ("!= 5", false)] {
+        let source = format!("evt.around[1000] {test}");
+        let program = Program::compile_of_events(&source, Lang::Sysdig).unwrap();
+        assert_eq!(program.matches(&event), is_met, "{source}");
+    }
+}
+
+#[test]
 fn operators_by_type() {
     for (filter, expected) in [
         ("evt.type = openat", true),

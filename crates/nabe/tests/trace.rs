@@ -64,6 +64,77 @@ fn a_command_is_seen_from_its_first_instruction_and_counted() {
     assert!(run.text().contains("+++ exited with 0 +++"), "{}", run.text());
 }
 
+/// Lines without what differs between two runs: processes, addresses, names behind descriptors, padding.
+fn bare(text: &str, calls: &[&str]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let line = line.split_once("] ").filter(|_| line.starts_with("[pid ")).map_or(line, |(_, line)| line);
+        if !calls.iter().any(|call| line.strip_prefix(call).is_some_and(|rest| rest.starts_with('('))) {
+            continue;
+        }
+        let mut bare = String::new();
+        let mut rest = line;
+        while let Some(c) = rest.chars().next() {
+            rest = &rest[c.len_utf8()..];
+            match c {
+                '<' => rest = rest.split_once('>').map_or("", |(_, rest)| rest),
+                ' ' if bare.ends_with(' ') => {}
+                // Offsets in files are shorter than addresses.
+                'x' if bare.ends_with('0') => {
+                    let digits = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+                    bare.push('x');
+                    bare.push_str(if digits > 8 { "ADDRESS" } else { &rest[..digits] });
+                    rest = &rest[digits..];
+                }
+                c => bare.push(c),
+            }
+        }
+        lines.push(bare);
+    }
+    lines
+}
+
+#[test]
+fn lines_are_straces() {
+    if !is_live("lines_are_straces") {
+        return;
+    }
+    if support::program("strace").is_none() {
+        return support::skip("lines_are_straces", "strace is not installed");
+    }
+    const CALLS: [&str; 10] =
+        ["openat", "access", "close", "mmap", "munmap", "mprotect", "brk", "rmdir", "mkdir", "dup2"];
+    let scratch = tempfile::tempdir().unwrap();
+    let made = scratch.path().join("made");
+    let made = made.to_str().unwrap();
+    for command in [
+        &["cat", "/etc/hostname"][..],
+        &["cat", "/nonexistent"],
+        &["sh", "-c", "read line </etc/passwd; echo $line >/dev/null"],
+        &["mkdir", made],
+        &["rmdir", made],
+        &["mkdir", made],
+    ] {
+        let redo = || match command[0] {
+            "rmdir" => std::fs::create_dir(made).unwrap(),
+            "mkdir" => std::fs::remove_dir(made).unwrap(),
+            _ => {}
+        };
+        let out = scratch.path().join("strace");
+        let before = ["-o", out.to_str().unwrap(), "-s", "64"].into_iter();
+        let status = support::command("strace").args(before.chain(command.iter().copied())).output().unwrap();
+        if status.stderr.starts_with(b"strace: ") {
+            return support::skip("lines_are_straces", "strace may not trace here");
+        }
+        redo();
+        let own = nabe(["trace", "--style", "strace", "--"].into_iter().chain(command.iter().copied()));
+        let theirs = bare(&std::fs::read_to_string(&out).unwrap(), &CALLS);
+        assert!(theirs.len() > 5, "{command:?}");
+        let own: Vec<String> = bare(&own.text(), &CALLS);
+        assert_eq!(own, theirs, "{command:?}");
+    }
+}
+
 #[test]
 fn live_is_replay() {
     if !is_live("live_is_replay") {

@@ -225,6 +225,12 @@ impl Lower<'_> {
             Op::Eq if with_host(left, value) => self.within_one(operand, left, core::slice::from_ref(value)),
             Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::Gt | Op::Ge => {
                 let constant = side::value(value, left.kind)?;
+                // What is around a time lies within so many milliseconds of it, not exactly so many away.
+                let op = match op {
+                    Op::Eq if is_around(operand) => Op::Le,
+                    Op::Ne if is_around(operand) => Op::Gt,
+                    op => op,
+                };
                 Ok(compared(order(op), operand, constant, left))
             }
             Op::In | Op::Intersects | Op::Pmatch => {
@@ -331,6 +337,10 @@ impl Lower<'_> {
             _ => Err(Error::new(right.span, "these two cannot be compared").expected("single values")),
         }
     }
+}
+
+fn is_around(operand: &Operand) -> bool {
+    matches!(operand, Operand::Field(of) if of.id == nabe_event::field::event::AROUND)
 }
 
 fn order(op: Op) -> Order {

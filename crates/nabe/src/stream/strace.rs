@@ -120,6 +120,7 @@ fn call_line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize)
     out.extend_from_slice(match name {
         "pread" => b"pread64",
         "pwrite" => b"pwrite64",
+        "prlimit" => b"prlimit64",
         name => name.as_bytes(),
     });
     out.push(b'(');
@@ -320,7 +321,11 @@ fn text_of(seen: &Seen<'_>, name: &str, out: &mut Vec<u8>) {
 }
 
 fn value(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, at: usize, known: &Param, most: usize) {
-    let Some(bytes) = event.param(at) else { return out.extend_from_slice(b"?") };
+    let Some(bytes) = event.param(at) else {
+        // Nothing was read or written, as against what could not be had.
+        let is_nothing = known.ty == ParamType::ByteBuf && has_result(event) && event.signed(0) == Some(0);
+        return out.extend_from_slice(if is_nothing { b"\"\"" } else { b"?" });
+    };
     match known.ty {
         ParamType::Fd | ParamType::Fd32 => descriptor(out, seen, event.signed(at).unwrap_or(-1)),
         ParamType::CharBuf | ParamType::FsPath | ParamType::FsRelPath => {
