@@ -15,14 +15,17 @@ mod seccomp;
 
 use std::error::Error as _;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 use nabe_image::{Image, Store};
 use nabe_runtime::{Bundle, Container, Created, Options};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::PidfdFlags;
 
 use super::image;
 use super::oci::arguments;
@@ -35,6 +38,9 @@ pub(in crate::cli) use place::sweep;
 
 /// Tells the attendant the container's name.
 const ATTENDANT: &str = "_NABE_ATTENDS";
+
+/// What the attendant says then.
+const STARTED: &[u8; 8] = b"started\n";
 
 /// What a container sees of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -223,7 +229,6 @@ fn check(args: &Args) -> Result<()> {
 
 /// Twelve hexadecimal digits.
 fn new_name() -> Result<String> {
-    use std::io::Read as _;
     let mut bytes = [0; 6];
     let path = Path::new("/dev/urandom");
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
@@ -239,17 +244,29 @@ fn detach(place: &Place) -> Result<u8, Failure> {
     command.args(std::env::args_os().skip(1)).env(ATTENDANT, &place.id);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(|error| failed(&error))?;
-    let mut line = String::new();
-    if let Some(output) = child.stdout.take() {
-        BufReader::new(output).read_line(&mut line).map_err(|error| failed(&error))?;
-    }
-    if line == "started\n" {
+    if has_started(&mut child).map_err(|error| failed(&error))? {
         crate::output::write(format!("{}\n", place.id).as_bytes())?;
         return Ok(0);
     }
     // It has said why.
     let status = child.wait().map_err(|error| failed(&error))?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(125))
+}
+
+/// Whether the attendant says so. Its end is looked at, too: a container that is never started keeps the
+/// other end of the pipe open.
+fn has_started(child: &mut Child) -> io::Result<bool> {
+    let Some(mut output) = child.stdout.take() else { return Ok(false) };
+    let pidfd = rustix::process::pidfd_open(rustix::process::Pid::from_child(child), PidfdFlags::empty())?;
+    let readable = loop {
+        let mut fds = [PollFd::new(&output, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other.map(|_| fds[0].revents().contains(PollFlags::IN))?,
+        }
+    };
+    let mut word = [0; STARTED.len()];
+    Ok(readable && output.read_exact(&mut word).is_ok() && word == *STARTED)
 }
 
 /// The attendant's part: its words and the program's go to the log once the container is made.
@@ -283,7 +300,7 @@ fn stand_logged(
     stand(args, wishes, place, image, || {
         if let Some((to_caller, _)) = ends.take() {
             // A caller who is gone does not mind.
-            File::from(to_caller).write_all(b"started\n").ok();
+            File::from(to_caller).write_all(STARTED).ok();
         }
     })
 }
