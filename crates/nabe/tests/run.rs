@@ -429,6 +429,30 @@ fn a_killed_nabe_leaves_nothing_that_rm_does_not_remove() {
     ship.is_clean();
 }
 
+/// Killed at any moment, the attendant leaves nobody waiting, and nothing that `rm -f` does not remove.
+#[test]
+fn a_killed_attendant_leaves_nobody_waiting() {
+    let Some(ship) = Ship::new("run::attendant") else { return };
+    for milliseconds in [0, 3, 6, 9, 12, 15, 20, 25, 30, 40, 60] {
+        let name = ship.name();
+        let mut caller = ship.there(NABE);
+        caller.args(["run", "-d", "--name", &name, "--network", "none", "bb:1", "sleep", "1000"]);
+        let mut caller =
+            caller.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        let pid = caller.id();
+        let children =
+            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            // The caller has not waited for it, so the number is still its own.
+            Run::of(command("kill").args(["-9", child]));
+        }
+        caller.wait().expect("it ends");
+        ship.call(&["rm", "-f", &name]).ok();
+        ship.is_clean();
+    }
+}
+
 #[test]
 fn a_bundle_is_still_a_bundle() {
     let Some(ship) = Ship::new("run::bundle") else { return };

@@ -142,8 +142,7 @@ impl Place {
     }
 
     fn is_locked(&self) -> bool {
-        let try_it = FlockOperation::NonBlockingLockExclusive;
-        File::open(self.path.join("lock")).is_ok_and(|file| flock(&file, try_it).is_err())
+        File::open(self.path.join("lock")).is_ok_and(|file| is_held(&file))
     }
 
     /// The network of its store, and who of it is alive.
@@ -207,6 +206,11 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// Whether somebody else holds a lock.
+pub(super) fn is_held(file: &File) -> bool {
+    flock(file, FlockOperation::NonBlockingLockExclusive).is_err()
 }
 
 /// Waits for a file to be ours alone; that ends with the file.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nabe_runtime::Status;
 
-use super::place::Place;
+use super::place::{self, Place};
 use crate::cli::image;
 use crate::cli::oci::arguments;
 use crate::error::{CliError, Result};
@@ -96,6 +96,8 @@ pub fn stop(args: &StopArgs) -> Result<ExitCode> {
 
 fn end(place: &Place, patience: Duration) -> Result<()> {
     let Some(container) = place.container() else { return Ok(()) };
+    // Opened now: the name may go before whoever holds it does.
+    let attended = File::open(place.path.join("lock")).ok();
     let wanted = container.annotations().get("org.opencontainers.image.stopSignal");
     let signal = wanted.and_then(|name| arguments::signal(name).ok()).unwrap_or(15);
     let runs = || matches!(place.status(), Some(status) if status != Status::Stopped);
@@ -119,9 +121,9 @@ fn end(place: &Place, patience: Duration) -> Result<()> {
             return Err(CliError::failed(format_args!("the container {} does not end", place.id)));
         }
     }
-    // Whoever stands before it writes its exit status and leaves the network.
+    // Whoever stands before it writes its exit status, leaves the network, and removes it if it is to.
     let start = Instant::now();
-    while place.is_alive() && start.elapsed() < PATIENCE {
+    while attended.as_ref().is_some_and(place::is_held) && start.elapsed() < PATIENCE {
         std::thread::sleep(PACE);
     }
     if place.path.is_dir() { place.release_network() } else { Ok(()) }
