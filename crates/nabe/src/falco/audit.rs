@@ -247,7 +247,8 @@ impl Judge {
     }
 
     fn renew(&mut self) {
-        if let Some(engine) = self.inbox.take() {
+        if let Some(mut engine) = self.inbox.take() {
+            engine.succeed(&mut self.engine);
             self.engine = engine;
         }
     }

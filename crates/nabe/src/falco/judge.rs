@@ -34,6 +34,8 @@ pub struct Shared {
     pub fields: Vec<(String, String)>,
     /// The run is to end in failure.
     pub failed: AtomicBool,
+    /// What Falco says at the end is said whether or not there is anything to say.
+    pub falco: bool,
 }
 
 impl Shared {
@@ -161,6 +163,9 @@ impl Judge {
 
     /// How often losses were beyond the threshold, and how often something was done about it.
     fn tell_losses(&self) {
+        if !self.shared.falco && self.watch.occurrences == 0 {
+            return;
+        }
         eprintln!(
             "Syscall event drop monitoring:\n   - event drop detected: {} occurrences\n   - num times actions \
              taken: {}",
@@ -220,7 +225,9 @@ impl Sink for Judge {
             self.enter(stream);
             self.shared.ledger.costs(costs(&self.engine));
         }
-        if let Some(engine) = self.inbox.take() {
+        if let Some(mut engine) = self.inbox.take() {
+            // What rules that stay have counted and remembered stays, too.
+            engine.succeed(&mut self.engine);
             self.events = engine.events();
             *self.interest.lock().unwrap_or_else(PoisonError::into_inner) = engine.event_interest();
             self.engine = engine;

@@ -100,6 +100,7 @@ pub fn run(plan: Plan) -> Result<ExitCode> {
         actions: plan.actions.then(|| action::Actions::new(outputs::render(&plan.config))),
         fields: plan.config.static_fields.clone(),
         failed: AtomicBool::new(false),
+        falco: plan.falco,
     });
     shared.ledger.loaded(hashes(&plan.rules, &plan.config.files));
     let web = web(&plan, &shared)?;
