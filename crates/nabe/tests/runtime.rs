@@ -599,7 +599,7 @@ fn an_ordinary_user_may() {
     config["process"]["args"] = json!(["sh", "-c", "id -u; cat /proc/self/uid_map; hostname; exit 3"]);
     config["root"]["path"] = json!(stage.path().join("rootfs"));
     std::fs::write(&file, config.to_string()).expect("a config");
-    let run = nabe(&["run", "mine"]);
+    let run = nabe(&["run", "--bundle", ".", "mine"]);
     let words: Vec<String> = run.text().split_whitespace().map(str::to_owned).collect();
     assert_eq!(
         (run.status, words),

@@ -398,6 +398,13 @@ impl Container {
     }
 }
 
+/// Keeps signals for whoever is about to [attend](Container::attend): one that comes between the start of
+/// a program and that moment is handed on instead of ending us. To be called before the start.
+pub fn hold_signals() {
+    // Without a descriptor they are held all the same.
+    drop(sys::all_signals());
+}
+
 /// Stands before a child of ours: see [`Container::attend`].
 ///
 /// # Errors

@@ -51,7 +51,7 @@ pub fn fuzz_config(text: &[u8]) {
 
 pub use capability::names as capabilities;
 pub use cgroup::Cgroup;
-pub use container::{Bundle, Container, Options, attend, delete_unreadable};
+pub use container::{Bundle, Container, Options, attend, delete_unreadable, hold_signals};
 pub use create::Created;
 pub use error::{Error, Result};
 pub use exe::protect;

@@ -379,6 +379,9 @@ fn run_bundle(args: &RunArgs, global: &Global, log: &Log) -> Result<ExitCode, Fa
         Container::create(&args.id, &bundle(&args.bundle)?, &options(&args.making, global, args.detach))?;
     log.notes(&created.warnings);
     let container = created.container;
+    if !args.detach {
+        nabe_runtime::hold_signals();
+    }
     let started = container.start();
     if started.is_err() {
         container.delete(true)?;

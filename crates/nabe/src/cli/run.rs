@@ -318,6 +318,7 @@ fn stand(
         for warning in &created.warnings {
             eprintln!("nabe: note: {warning}");
         }
+        nabe_runtime::hold_signals();
         created.container.start()?;
         place.note("made", "")?;
         started();
