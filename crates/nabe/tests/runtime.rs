@@ -239,7 +239,7 @@ fn hooks_run_in_their_order() {
         );
 
         stage.config["hooks"] =
-            json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 1"]}]});
+            json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "cat >/dev/null; echo no >&2; exit 1"]}]});
         let run = stage.run();
         assert_ne!(run.status, Some(0));
         assert!(run.stderr.contains("no"), "{}", run.stderr);
