@@ -238,8 +238,7 @@ fn hooks_run_in_their_order() {
             "{lines:?}"
         );
 
-        stage.config["hooks"] =
-            json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "cat >/dev/null; echo no >&2; exit 1"]}]});
+        stage.config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "cat >/dev/null; echo no >&2; exit 1"]}]});
         let run = stage.run();
         assert_ne!(run.status, Some(0));
         assert!(run.stderr.contains("no"), "{}", run.stderr);
