@@ -14,6 +14,7 @@ use nabe_output::spill::Spill;
 use nabe_output::{Channel, Limits, Outputs, Overflow, Render, TimeFormat};
 
 use super::config::{Config, Reader};
+use super::signals::Signals;
 use super::tree::{Tree, Value};
 use crate::error::{CliError, Result};
 
@@ -50,12 +51,13 @@ pub fn render(config: &Config) -> Render {
     }
 }
 
-/// Starts the channels. `live` streams do not wait for them.
-pub fn start(config: &Config, live: bool) -> Result<Outputs> {
-    let mut maker = Maker { config, live, outputs: Outputs::new() };
+/// Starts the channels. `live` streams do not wait for them; a closed standard output ends the run.
+pub fn start(config: &Config, live: bool, signals: &Signals) -> Result<Outputs> {
+    let mut maker = Maker { config, live, signals, outputs: Outputs::new() };
     let reader = config.reader();
     if reader.flag("stdout_output.enabled", false)? {
-        maker.add(Box::new(Stdout::new(render(config))), maker.local())?;
+        let stdout = maker.stdout(render(config));
+        maker.add(stdout, maker.local())?;
     }
     if reader.flag("file_output.enabled", false)? {
         let path = reader.filled("file_output.filename")?;
@@ -115,6 +117,7 @@ fn http(reader: &Reader<'_>, config: &Config) -> Result<Http> {
 struct Maker<'a> {
     config: &'a Config,
     live: bool,
+    signals: &'a Signals,
     outputs: Outputs,
 }
 
@@ -122,6 +125,11 @@ impl Maker<'_> {
     fn add(&mut self, channel: Box<dyn Channel>, limits: Limits) -> Result<()> {
         let added = self.outputs.add(channel, limits);
         added.map_err(|error| CliError::failed("cannot start a thread for an output").because(&error))
+    }
+
+    fn stdout(&self, render: Render) -> Box<dyn Channel> {
+        let signals = self.signals.clone();
+        Box::new(Stdout::new(render, move || signals.stop()))
     }
 
     fn limits(&self) -> Limits {
@@ -184,7 +192,7 @@ impl Maker<'_> {
         let render = render(self.config);
         let json = Render { json: true, ..render.clone() };
         let shape: Box<dyn Shape> = match kind {
-            "stdout" => return Ok(Box::new(Stdout::new(render))),
+            "stdout" => return Ok(self.stdout(render)),
             "file" => {
                 let keep = reader.flag("keep_alive", true)?;
                 return Ok(Box::new(Appender::new(Path::new(&need("filename")?), render, keep)));

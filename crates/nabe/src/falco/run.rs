@@ -95,7 +95,7 @@ pub fn run(plan: Plan) -> Result<ExitCode> {
     let signals = Signals::listen()?;
     let live = plan.captures.is_empty() && !matches!(plan.kernel, Kernel::Replay(_));
     let shared = Arc::new(Shared {
-        outputs: outputs::start(&plan.config, live)?,
+        outputs: outputs::start(&plan.config, live, &signals)?,
         ledger: Ledger::new(&plan.hostname),
         actions: plan.actions.then(|| action::Actions::new(outputs::render(&plan.config))),
         fields: plan.config.static_fields.clone(),
@@ -132,7 +132,10 @@ fn finish(shared: &Arc<Shared>, falco: bool) {
     shared.outputs.finish();
     for (name, stats) in shared.outputs.stats() {
         let left = stats.dropped + stats.refused;
-        if left > 0 {
+        // A reader who has seen enough, such as head, needs no warning.
+        let is_closed =
+            name == "stdout" && stats.last_error.as_deref().is_some_and(|why| why.contains("Broken pipe"));
+        if left > 0 && !is_closed {
             let why = stats.last_error.unwrap_or_else(|| "no room".into());
             undelivered.push(format!("nabe: warning: output {name}: {left} alerts not delivered: {why}"));
         }

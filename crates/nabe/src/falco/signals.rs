@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1};
 
 use crate::error::{CliError, Result};
 
@@ -24,6 +24,8 @@ impl Signals {
                 signal_hook::flag::register_conditional_default(signal, Arc::clone(&signals.stop))?;
                 signal_hook::flag::register(signal, Arc::clone(&signals.stop))?;
             }
+            // A program that stops reading its alerts is an error to be counted, not our end.
+            signal_hook::flag::register(SIGPIPE, Arc::default())?;
             signal_hook::flag::register(SIGHUP, Arc::clone(&signals.reload))?;
             signal_hook::flag::register(SIGUSR1, Arc::clone(&signals.reopen))?;
             Ok(())

@@ -13,13 +13,14 @@ use crate::render::Render;
 /// Writes lines to standard output.
 pub struct Stdout {
     render: Render,
+    closed: Box<dyn Fn() + Send>,
 }
 
 impl Stdout {
-    /// With lines made this way.
+    /// With lines made this way; `closed` is called when nobody reads them any more.
     #[must_use]
-    pub const fn new(render: Render) -> Self {
-        Self { render }
+    pub fn new(render: Render, closed: impl Fn() + Send + 'static) -> Self {
+        Self { render, closed: Box::new(closed) }
     }
 }
 
@@ -41,6 +42,9 @@ impl Channel for Stdout {
     fn deliver(&mut self, alerts: &[Arc<Alert>]) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         out.write_all(lines(&self.render, alerts).as_bytes()).and_then(|()| out.flush()).map_err(|source| {
+            if source.kind() == io::ErrorKind::BrokenPipe {
+                (self.closed)();
+            }
             // A closed pipe does not open again.
             Failure::lasting(0, Error::Write { name: "standard output".into(), source })
         })
