@@ -19,8 +19,8 @@ pub(crate) struct Endpoint {
     pub(crate) repository: String,
     /// Without TLS.
     pub(crate) plain: bool,
-    /// With TLS, but any certificate will do.
-    pub(crate) unverified: bool,
+    /// Said to be insecure in registries.conf: any certificate will do, or none.
+    pub(crate) insecure: bool,
     /// Whether it may only be asked by digest.
     pub(crate) digest_only: bool,
 }
@@ -101,7 +101,7 @@ pub(crate) fn endpoints(reference: &Reference, settings: &Settings) -> Result<Ve
             host: host.to_owned(),
             repository: repository.to_owned(),
             plain: plain(host),
-            unverified: insecure,
+            insecure,
             digest_only,
         });
         Ok(())

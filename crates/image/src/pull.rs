@@ -116,12 +116,12 @@ fn find<'a>(
 ) -> Result<Found<'a>> {
     let mut clients: Vec<Client<'a>> = Vec::new();
     for endpoint in endpoints(reference, settings)? {
-        let plain = endpoint.unverified && !endpoint.plain;
-        clients.push(Client::new(endpoint.clone(), reference, settings, cancel));
+        let plain = endpoint.insecure && !endpoint.plain;
+        clients.push(Client::new(endpoint.clone(), reference, settings, cancel)?);
         if plain {
             // "insecure" of registries.conf asks for both.
             let endpoint = crate::endpoints::Endpoint { plain: true, ..endpoint };
-            clients.push(Client::new(endpoint, reference, settings, cancel));
+            clients.push(Client::new(endpoint, reference, settings, cancel)?);
         }
     }
     clients.retain(|client| client.serves(reference));

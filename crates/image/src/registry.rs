@@ -5,16 +5,16 @@
 //! redirect to get no credentials.
 
 mod challenge;
+mod tls;
 
 use std::io::Read;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use serde::Deserialize;
 use ureq::http::{Response, header};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use crate::auth::{self, Credentials};
@@ -57,9 +57,9 @@ impl<'a> Client<'a> {
         reference: &'a Reference,
         settings: &'a Settings,
         cancel: &'a AtomicBool,
-    ) -> Self {
-        let agent = agent(&endpoint, settings);
-        Self { endpoint, reference, settings, agent, authorization: Mutex::default(), cancel }
+    ) -> Result<Self> {
+        let agent = agent(&endpoint, settings)?;
+        Ok(Self { endpoint, reference, settings, agent, authorization: Mutex::default(), cancel })
     }
 
     /// Host and port.
@@ -415,7 +415,7 @@ fn basic(credentials: &Credentials) -> Option<String> {
     }
 }
 
-fn agent(endpoint: &Endpoint, settings: &Settings) -> Agent {
+fn agent(endpoint: &Endpoint, settings: &Settings) -> Result<Agent> {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         .https_only(!endpoint.plain)
@@ -429,33 +429,9 @@ fn agent(endpoint: &Endpoint, settings: &Settings) -> Agent {
         .timeout_per_write(Some(settings.timeout))
         .input_buffer_size(256 << 10);
     if !endpoint.plain {
-        let tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .root_certs(RootCerts::Specific(Arc::new(certificates(&endpoint.host))))
-            .disable_verification(endpoint.unverified);
-        config = config.tls_config(tls.build());
+        config = config.tls_config(tls::config(endpoint, settings)?);
     }
-    Agent::new_with_config(config.build())
-}
-
-/// The machine's certificates, and those put down for this registry as for Docker and Podman.
-fn certificates(host: &str) -> Vec<Certificate<'static>> {
-    let machine = rustls_native_certs::load_native_certs().certs;
-    let mut all: Vec<Certificate<'static>> =
-        machine.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-    for directory in ["/etc/containers/certs.d", "/etc/docker/certs.d"] {
-        let Ok(entries) = std::fs::read_dir(std::path::Path::new(directory).join(host)) else { continue };
-        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "crt")) {
-            let pem = std::fs::read(&path).unwrap_or_default();
-            let parsed = ureq::tls::parse_pem(&pem).filter_map(|item| match item {
-                Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            });
-            all.extend(parsed);
-        }
-    }
-    all
+    Ok(Agent::new_with_config(config.build()))
 }
 
 /// Whether the same request may succeed a moment later.

@@ -36,6 +36,10 @@ pub struct Settings {
     pub timeout: Duration,
     /// Registries that are asked without TLS.
     pub plain_http: Vec<String>,
+    /// Certificates in PEM that are believed beside the machine's.
+    pub ca: Option<PathBuf>,
+    /// Whether certificates must be believed.
+    pub tls_verify: bool,
     /// Registries, or registries with the beginning of a path, and where to ask first.
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// containers' registries.conf; `None` means its usual places.
@@ -52,6 +56,8 @@ impl Default for Settings {
             retries: 4,
             timeout: Duration::from_secs(30),
             plain_http: Vec::new(),
+            ca: None,
+            tls_verify: true,
             mirrors: BTreeMap::new(),
             registries_conf: None,
             auth_file: None,
@@ -78,6 +84,10 @@ impl Settings {
             "retries" => self.retries = u32::try_from(number(0)?).map_err(|_| wrong("too many"))?.min(100),
             "timeout" => self.timeout = Duration::from_secs(number(1)?),
             "plain_http" => self.plain_http = list(text),
+            "ca" => self.ca = Some(text.into()),
+            "tls_verify" => {
+                self.tls_verify = text.parse().map_err(|_| wrong("expected true or false"))?;
+            }
             "registries_conf" => self.registries_conf = Some(text.into()),
             "auth_file" => self.auth_file = Some(text.into()),
             "mirrors" => {

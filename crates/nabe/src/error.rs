@@ -160,10 +160,42 @@ impl From<nabe_image::Error> for CliError {
             E::Transport { host, source, .. } if source.to_string().contains("corrupt message") => {
                 wrong.hint(format_args!("{host} does not speak TLS; --plain-http asks it without"))
             }
+            E::Transport { host, source, .. } if source.to_string().contains("certificate") => {
+                match certificate_hint(host, &source.to_string()) {
+                    Some(hint) => wrong.hint(hint),
+                    None => wrong,
+                }
+            }
             E::Unknown { .. } => wrong.hint("`nabe images` lists what is there, `nabe pull` fetches"),
             E::InUse { .. } => wrong.hint("remove the container, or use --force"),
             E::Platform { .. } => wrong.hint("--platform os/architecture[/variant] chooses another"),
             _ => wrong,
         }
     }
+}
+
+/// What mends a certificate that rustls does not believe, by its words.
+fn certificate_hint(host: &str, words: &str) -> Option<String> {
+    let put = format!("name its CA with --ca FILE, or put it into /etc/containers/certs.d/{host}/ca.crt");
+    let has = |word: &str| words.contains(word);
+    Some(match () {
+        () if has("UnknownIssuer") || has("BadSignature") => {
+            format!("nobody whom this machine believes signed the certificate of {host}: {put}")
+        }
+        () if has("CaUsedAsEndEntity") => format!(
+            "the certificate of {host} is its own CA; make it with \"basicConstraints = CA:FALSE\", then {put}"
+        ),
+        () if has("NotValidForName") || has("not valid for name") => {
+            format!(
+                "the certificate is not for the name {host}: ask the registry by a name of the certificate"
+            )
+        }
+        () if has("Expired") || has("expired") => {
+            "renew the registry's certificate; is this machine's clock right?".into()
+        }
+        () if has("CertificateRequired") || has("certificate required") => format!(
+            "{host} wants to see a certificate of ours: put client.cert and client.key into /etc/containers/certs.d/{host}/"
+        ),
+        () => return None,
+    })
 }

@@ -13,7 +13,8 @@ pub mod unpack;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nabe_image::{Image, LeftOut, Settings, Store};
+use nabe_image::manifest::Platform;
+use nabe_image::{Image, LeftOut, Options, Reference, Settings, Store};
 use serde_json::{Value, json};
 
 use crate::config;
@@ -53,6 +54,12 @@ pub struct Network {
     /// Ask the registry without TLS
     #[arg(long)]
     plain_http: bool,
+    /// Believe the certificates of this file, too (PEM)
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Whether the registry's certificate must be believed
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    tls_verify: Option<bool>,
     /// Credentials file [default: $REGISTRY_AUTH_FILE, containers' auth.json, ~/.docker/config.json]
     #[arg(long, value_name = "FILE")]
     auth_file: Option<PathBuf>,
@@ -77,12 +84,82 @@ impl Network {
         if self.plain_http {
             settings.plain_http.push("*".into());
         }
+        settings.ca = self.ca.clone().or(settings.ca);
+        settings.tls_verify = self.tls_verify.unwrap_or(settings.tls_verify);
         settings.auth_file = self.auth_file.clone().or(settings.auth_file);
         settings.registries_conf = self.registries_conf.clone().or(settings.registries_conf);
         settings.timeout = self.timeout.map_or(settings.timeout, Duration::from_secs);
         settings.retries = self.retries.unwrap_or(settings.retries);
         settings.parallel = self.parallel.map_or(settings.parallel, usize::from);
         Ok(settings)
+    }
+}
+
+/// Which image is wanted, where it comes from, and where it is kept.
+#[derive(Debug, clap::Args)]
+pub struct Fetch {
+    /// Choose this image of a multi-platform index: os/architecture[/variant]
+    #[arg(long)]
+    platform: Option<String>,
+    /// Show no progress of pulling
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    network: Network,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// When an image is pulled that is to be run or unpacked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PullPolicy {
+    /// When it is not here
+    #[default]
+    Missing,
+    /// Always
+    Always,
+    /// Never: it must be here
+    Never,
+}
+
+impl Fetch {
+    /// What is pulled.
+    fn options(&self, no_unpack: bool) -> Result<Options> {
+        let platform = self.platform.as_deref().map(str::parse::<Platform>).transpose()?;
+        Ok(Options { platform, no_unpack })
+    }
+
+    /// The image of this name or id, pulled when that is needed; layers stay packed.
+    pub fn image(&self, store: &Store, text: &str, policy: PullPolicy) -> Result<Image> {
+        let options = self.options(true)?;
+        let settings = self.network.settings()?;
+        if policy != PullPolicy::Always {
+            let fits = |image: &Image| match &options.platform {
+                Some(wanted) => {
+                    (&wanted.os, &wanted.architecture) == (&image.config.os, &image.config.architecture)
+                }
+                None => true,
+            };
+            match store.resolve(text).and_then(|id| store.image(&id)) {
+                Ok(image) if fits(&image) => return Ok(image),
+                Err(error)
+                    if policy == PullPolicy::Never || !matches!(error, nabe_image::Error::Unknown { .. }) =>
+                {
+                    return Err(error.into());
+                }
+                Ok(image) if policy == PullPolicy::Never => {
+                    let platform = platform(&image);
+                    return Err(CliError::failed(format_args!(
+                        "the image {text} that is here is for {platform}"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        let reference: Reference =
+            text.parse().map_err(|error| CliError::from(error).hint("it is no id of an image, either"))?;
+        let shown = progress::Shown::new(self.quiet);
+        Ok(nabe_image::pull(store, &reference, &settings, &options, &shown)?.image)
     }
 }
 

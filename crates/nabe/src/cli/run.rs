@@ -142,13 +142,11 @@ pub struct Args {
     /// All capabilities and devices, no seccomp filter, nothing masked
     #[arg(long)]
     privileged: bool,
-    /// Show no progress of pulling
-    #[arg(short, long)]
-    quiet: bool,
+    /// When the image is pulled
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = image::PullPolicy::Missing)]
+    pull: image::PullPolicy,
     #[command(flatten)]
-    registry: image::Network,
-    #[command(flatten)]
-    place: image::Place,
+    fetch: image::Fetch,
     /// The image, then the program and its arguments
     #[arg(value_name = "IMAGE [CMD]", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<String>,
@@ -197,10 +195,10 @@ fn perform(args: &Args) -> Result<u8, Failure> {
     nabe_runtime::protect()?;
     let wishes = Wishes::of(args)?;
     check(args)?;
-    let root = args.place.root();
-    let store = args.place.store()?;
+    let root = args.fetch.place.root();
+    let store = args.fetch.place.store()?;
     let text = args.words.first().map(String::as_str).unwrap_or_default();
-    let found = image::pull::find_or_pull(&store, text, None, &args.registry.settings()?, args.quiet)?;
+    let found = args.fetch.image(&store, text, args.pull)?;
     if let Ok(name) = std::env::var(ATTENDANT) {
         return attendant(args, &wishes, &Place::of(&root, &name)?, &found);
     }

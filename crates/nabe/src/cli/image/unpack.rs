@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use nabe_image::IdMap;
-use nabe_image::manifest::Platform;
 use serde_json::json;
 
-use super::{Network, Place, left_out, print_json};
+use super::{Fetch, PullPolicy, left_out, print_json};
 use crate::error::{CliError, Result};
 
 /// Make a runtime bundle from an image.
@@ -38,24 +37,15 @@ pub struct Args {
     /// Which groups the image's are here: inside:here:count
     #[arg(long, value_name = "MAP", requires = "uid_map")]
     gid_map: Vec<String>,
-    /// Choose this image of a multi-platform index, when it is pulled
-    #[arg(long)]
-    platform: Option<String>,
-    /// Show no progress
-    #[arg(short, long)]
-    quiet: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    network: Network,
-    #[command(flatten)]
-    place: Place,
+    fetch: Fetch,
 }
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let platform = args.platform.as_deref().map(str::parse::<Platform>).transpose()?;
     let maps =
         |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<nabe_image::Result<Vec<IdMap>>>();
     let ids = match args.uid_map.is_empty() {
@@ -66,9 +56,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if inside || args.directory.is_file() {
         return Err(CliError::failed(format_args!("{} is there and not empty", args.directory.display())));
     }
-    let settings = args.network.settings()?;
-    let store = args.place.own_store()?;
-    let image = super::pull::find_or_pull(&store, &args.image, platform, &settings, args.quiet)?;
+    let settings = args.fetch.network.settings()?;
+    let store = args.fetch.place.own_store()?;
+    let image = args.fetch.image(&store, &args.image, PullPolicy::Missing)?;
     let lacking = if args.rootfs_only {
         nabe_image::root_file_system(&image, &args.directory, &settings, &ids)?
     } else {

@@ -1,0 +1,93 @@
+//! TLS with one registry: whose certificates are believed, and which of ours is shown.
+//!
+//! The machine's certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` replace them), those of the settings, and
+//! those that are put down for the registry as for Podman and Docker (containers-certs.d(5)):
+//! `certs.d/HOST:PORT/*.crt` are believed, `NAME.cert` is shown with `NAME.key`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
+
+use crate::endpoints::Endpoint;
+use crate::error::{Error, Result};
+use crate::settings::Settings;
+
+/// Bytes that a file of certificates or a key may have.
+const MAX_FILE: u64 = 4 << 20;
+
+pub(super) fn config(endpoint: &Endpoint, settings: &Settings) -> Result<TlsConfig> {
+    let machine = rustls_native_certs::load_native_certs().certs;
+    let mut believed: Vec<Certificate<'static>> =
+        machine.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+    if let Some(path) = &settings.ca {
+        believed.extend(certificates(path)?);
+    }
+    let mut shown = None;
+    for directory in directories() {
+        let found = of_host(&directory.join(&endpoint.host))?;
+        believed.extend(found.0);
+        shown = shown.or(found.1);
+    }
+    Ok(TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .root_certs(RootCerts::Specific(Arc::new(believed)))
+        .client_cert(shown)
+        .disable_verification(endpoint.insecure || !settings.tls_verify)
+        .build())
+}
+
+/// Where certificates of registries are, the nearest first.
+fn directories() -> impl Iterator<Item = PathBuf> {
+    let filled = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = filled("XDG_CONFIG_HOME").or_else(|| Some(filled("HOME")?.join(".config")));
+    let machine = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    config.map(|path| path.join("containers/certs.d")).into_iter().chain(machine)
+}
+
+/// What one directory of a registry has. One that is not there, or not ours to read, has nothing.
+fn of_host(directory: &Path) -> Result<(Vec<Certificate<'static>>, Option<ClientCert>)> {
+    let (mut believed, mut shown) = (Vec::new(), None);
+    let Ok(entries) = fs::read_dir(directory) else { return Ok((believed, shown)) };
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    for path in paths {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("crt") => believed.extend(certificates(&path)?),
+            Some("cert") if shown.is_none() => {
+                let key = key(&path.with_extension("key"))?;
+                shown = Some(ClientCert::new_with_certs(&certificates(&path)?, key));
+            }
+            _ => {}
+        }
+    }
+    Ok((believed, shown))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let size = fs::metadata(path).map_err(Error::file("read", path))?.len();
+    if size > MAX_FILE {
+        return Err(Error::document(path.display().to_string(), "it is too large"));
+    }
+    fs::read(path).map_err(Error::file("read", path))
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+    let pem = read(path)?;
+    let parsed = ureq::tls::parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let found: Vec<Certificate<'static>> = parsed.collect();
+    if found.is_empty() {
+        return Err(Error::document(path.display().to_string(), "there is no certificate in PEM in it"));
+    }
+    Ok(found)
+}
+
+fn key(path: &Path) -> Result<PrivateKey<'static>> {
+    let pem = read(path)?;
+    PrivateKey::from_pem(&pem)
+        .map_err(|_| Error::document(path.display().to_string(), "there is no private key in PEM in it"))
+}
