@@ -64,6 +64,12 @@ impl CliError {
         Self::failed(format_args!("cannot {what} {}", path.display())).because(error)
     }
 
+    /// What failed and why, for the middle of a sentence.
+    pub fn in_a_line(&self) -> String {
+        let parts = std::iter::once(self.message.as_str()).chain(self.causes.iter().map(String::as_str));
+        parts.collect::<Vec<_>>().join(": ")
+    }
+
     /// Writing our own output failed.
     pub fn output(error: &std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
@@ -160,7 +166,7 @@ impl From<nabe_image::Error> for CliError {
             E::Transport { host, source, .. } if source.to_string().contains("corrupt message") => {
                 wrong.hint(format_args!("{host} does not speak TLS; --plain-http asks it without"))
             }
-            E::Transport { host, source, .. } if source.to_string().contains("certificate") => {
+            E::Transport { host, source, .. } if source.to_string().contains("ertificate") => {
                 match certificate_hint(host, &source.to_string()) {
                     Some(hint) => wrong.hint(hint),
                     None => wrong,
@@ -193,7 +199,7 @@ fn certificate_hint(host: &str, words: &str) -> Option<String> {
         () if has("Expired") || has("expired") => {
             "renew the registry's certificate; is this machine's clock right?".into()
         }
-        () if has("CertificateRequired") || has("certificate required") => format!(
+        () if has("alert: CertificateRequired") || has("alert: BadCertificate") => format!(
             "{host} wants to see a certificate of ours: put client.cert and client.key into /etc/containers/certs.d/{host}/"
         ),
         () => return None,

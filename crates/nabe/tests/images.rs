@@ -2,114 +2,14 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Stdio};
 
+use support::registry::Registry;
 use support::{Run, nabe_command};
 
-/// docker-registry on a free port with one image of three layers, which ends with this.
-struct Registry {
-    host: String,
-    child: Child,
-    directory: tempfile::TempDir,
-}
-
-impl Registry {
-    fn start(test: &str) -> Option<Self> {
-        for program in ["docker-registry", "skopeo", "tar"] {
-            let found = std::env::var("PATH").unwrap_or_default();
-            if !found.split(':').any(|path| Path::new(path).join(program).exists()) {
-                eprintln!("SKIP {test}: no {program} here");
-                return None;
-            }
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let host = format!("127.0.0.1:{port}");
-        let data = directory.path().join("data");
-        let config = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{host}'}}\n",
-            data.display()
-        );
-        let path = directory.path().join("config.yml");
-        std::fs::write(&path, config).unwrap();
-        let mut registry = Command::new("docker-registry");
-        registry.arg("serve").arg(&path).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = registry.spawn().unwrap();
-        let started = Self { host, child, directory };
-        for _ in 0..1000 {
-            if std::net::TcpStream::connect(&started.host).is_ok() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        started.push();
-        Some(started)
-    }
-
-    /// A root file system of some megabytes, through nabe itself and skopeo.
-    fn push(&self) {
-        let script = r#"mkdir -p "$1/etc" "$1/data" && echo 'root:x:0:0::/root:/bin/sh' > "$1/etc/passwd"
-            for n in 1 2 3 4 5 6; do head -c 2000000 /dev/urandom > "$1/data/$n"; done; tar -C "$1" -cf "$1.tar" ."#;
-        let rootfs = self.path("rootfs");
-        let status = Command::new("sh").args(["-ec", script, "sh"]).arg(&rootfs).status().unwrap();
-        assert!(status.success());
-        let store = self.path("pusher");
-        self.nabe(&store, &["import", "-q", rootfs.with_extension("tar").to_str().unwrap(), "x:1"]).ok();
-        let layout = self.path("layout");
-        self.nabe(&store, &["export", "--format", "oci-dir", "-o", layout.to_str().unwrap(), "x:1"]).ok();
-        let copied = Command::new("skopeo")
-            .args(["copy", "--dest-tls-verify=false"])
-            .arg(format!("oci:{}:docker.io/library/x:1", layout.display()))
-            .arg(format!("docker://{}/x:1", self.host))
-            .output()
-            .unwrap();
-        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn image(&self) -> String {
-        format!("{}/x:1", self.host)
-    }
-
-    fn command(&self, root: &Path, arguments: &[&str]) -> Command {
-        let mut command = nabe_command(arguments);
-        command.env("NABE_ROOT", root);
-        command
-    }
-
-    fn nabe(&self, root: &Path, arguments: &[&str]) -> Run {
-        Run::of(&mut self.command(root, arguments))
-    }
-
-    fn pull(&self, root: &Path) -> Command {
-        self.command(root, &["pull", "--plain-http", &self.image()])
-    }
-
-    /// The bundle has every byte.
-    fn check(&self, root: &Path) {
-        let bundle = self.path("bundle");
-        self.nabe(root, &["unpack", &self.image(), bundle.to_str().unwrap()]).ok();
-        let same = Command::new("diff")
-            .arg("-r")
-            .arg(self.path("rootfs"))
-            .arg(bundle.join("rootfs"))
-            .output()
-            .unwrap();
-        assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
-        std::fs::remove_dir_all(bundle).unwrap();
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
+/// Bytes of a file in the image, which has six.
+const BYTES: usize = 2_000_000;
 
 fn files(path: &Path) -> usize {
     std::fs::read_dir(path).map(Iterator::count).unwrap_or(0)
@@ -117,7 +17,7 @@ fn files(path: &Path) -> usize {
 
 #[test]
 fn several_pull_at_once() {
-    let Some(registry) = Registry::start("several_pull_at_once") else { return };
+    let Some(registry) = Registry::start("images::several_pull_at_once", BYTES) else { return };
     let root = registry.path("root");
     let start = || registry.pull(&root).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let children: Vec<Child> = (0..5).map(|_| start()).collect();
@@ -133,12 +33,12 @@ fn several_pull_at_once() {
     for part in ["tmp", "ingest", "leases"] {
         assert_eq!(files(&root.join("images").join(part)), 0, "{part}");
     }
-    registry.check(&root);
+    registry.check(&root, &registry.image());
 }
 
 #[test]
 fn a_killed_pull_is_taken_up_again() {
-    let Some(registry) = Registry::start("a_killed_pull_is_taken_up_again") else { return };
+    let Some(registry) = Registry::start("images::a_killed_pull_is_taken_up_again", BYTES) else { return };
     let root = registry.path("root");
     for milliseconds in [0, 5, 10, 20, 40, 60, 80, 120, 160, 240, 320, 480] {
         let mut child = registry.pull(&root).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -149,12 +49,12 @@ fn a_killed_pull_is_taken_up_again() {
         registry.nabe(&root, &["images", "--json"]).ok();
     }
     Run::of(&mut registry.pull(&root)).ok();
-    registry.check(&root);
+    registry.check(&root, &registry.image());
     registry.nabe(&root, &["prune"]).ok();
     for part in ["tmp", "ingest", "leases"] {
         assert_eq!(files(&root.join("images").join(part)), 0, "{part}");
     }
-    registry.check(&root);
+    registry.check(&root, &registry.image());
     registry.nabe(&root, &["rmi", &registry.image()]).ok();
     assert_eq!(files(&root.join("images/blobs/sha256")), 0);
     assert_eq!(files(&root.join("images/layers")), 0);
@@ -162,7 +62,7 @@ fn a_killed_pull_is_taken_up_again() {
 
 #[test]
 fn what_is_printed() {
-    let Some(registry) = Registry::start("what_is_printed") else { return };
+    let Some(registry) = Registry::start("images::what_is_printed", BYTES) else { return };
     let root = registry.path("root");
     let quiet = Run::of(registry.pull(&root).arg("-q")).ok();
     assert_eq!(quiet.stderr, "");

@@ -8,6 +8,7 @@
 
 pub(crate) mod bundle;
 pub(crate) mod engines;
+pub(crate) mod registry;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
