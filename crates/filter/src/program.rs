@@ -204,7 +204,7 @@ impl Program {
     }
 
     /// The values of `container.id` that can be selected, sorted; `None` when any can. A process
-    /// outside containers has the empty id, or `host`.
+    /// outside containers has the id `host`.
     #[must_use]
     pub fn containers(&self) -> Option<Vec<Vec<u8>>> {
         interest::texts_of(&self.0.pred, nabe_event::field::container::ID)

@@ -35,7 +35,7 @@ fn opened() -> Sample {
         .with(d::SIP, IpAddr::from([192, 168, 0, 1]))
         .with(d::CPORT, 40_000_u64)
         .with(d::SPORT, 443_u64)
-        .with(c::ID, "")
+        .with(c::ID, "host")
         .with(c::IMAGE, "")
         .with(c::NAME, Missing::Pending)
         .with(t::CMDNARGS, 0_u64)

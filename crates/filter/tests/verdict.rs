@@ -90,8 +90,8 @@ fn odd() -> Sample {
         .with(p::CMDLINE, "")
         .with(p::CAP_EFFECTIVE, 0_u64)
         .with(p::KTHREAD, true)
-        .with(c::ID, "")
-        .with(c::RUNTIME, "")
+        .with(c::ID, "host")
+        .with(c::RUNTIME, "host")
         .with(c::LABELS, no_labels)
         .related(p::FILES, vec![])
 }
@@ -285,7 +285,9 @@ fn absent_values_decide_nothing_or_false() {
     check(
         &odd(),
         &[
-            ("container.id == \"\" && !has(container)", T),
+            ("container.id == \"\" && container.id == \"host\" && !has(container) && !has(container.id)", T),
+            ("container.id in [\"\", \"355e4bf5d63d\"]", T),
+            ("container.id != \"\" || \"\" != container.runtime", F),
             ("container == null", T),
             ("container.labels[\"app\"] == \"x\"", F),
             ("process.name == b\"a\\xffb\\xc3\\xa9\"", T),

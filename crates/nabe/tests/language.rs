@@ -203,7 +203,10 @@ fn answers_agree_with_plain_sense() {
         // A comparison with what is not there is neither true nor false: psc took these for matches.
         ("socket.dstPort == 0", 0),
         ("!(file.path.startsWith(\"/\"))", 0),
-        ("container.id == \"\"", 2),
+        ("container.id == \"host\" && container.name == \"host\"", 2),
+        // psc's way to say it.
+        ("container.id == \"\" && container == null", 2),
+        ("container.id != \"\" || has(container.runtime)", 0),
         ("process.cmdline == \"\"", 2),
         ("process.kthread", 2),
         ("caps.has(\"SYS_ADMIN\")", 2),

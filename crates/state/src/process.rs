@@ -434,6 +434,9 @@ impl<'a> Process<'a> {
     fn container_field(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
         let text = |which| Value::Text(self.fact(which));
         match field {
+            // Whose cgroups could not be read may be anywhere.
+            _ if self.set.is_none() && c::says_host(field) => Value::Missing(Missing::Unread(0)),
+            _ if !self.in_container() && c::says_host(field) => Value::Text(c::HOST),
             c::ID => Value::Text(short_id(self.fact(ContainerText::Id))),
             c::FULL_ID => text(ContainerText::Id),
             c::NAME => text(ContainerText::Name),

@@ -1,18 +1,28 @@
-//! Fields of containers and pods. All are empty, not missing, for a process outside any container,
-//! so that `container.id == ""` selects the host's own.
+//! Fields of containers and pods. Of a process outside any container the identity (id, name, engine)
+//! is [`HOST`], in snapshots and in streams of events; in a snapshot all else is empty, not missing.
+//! CEL's `container.id == ""`, psc's way to ask for the host's own, is read as a question for `host`.
 
 use crate::need::Needs as N;
+
+/// The identity of what runs in no container, as in sysdig.
+pub const HOST: &[u8] = b"host";
+
+/// Whether the field says [`HOST`] outside containers.
+#[must_use]
+pub fn says_host(field: FieldId) -> bool {
+    [ID, FULL_ID, NAME, RUNTIME].contains(&field)
+}
 
 const ID_NEEDS: N = N::TASK.and(N::CGROUP);
 const META: N = N::TASK.and(N::CGROUP).and(N::CONTAINER);
 
 super::fields! { Container;
-ID = "container.id" [] Type::Text, "ID", Plain, ID_NEEDS, true, "First 12 characters of the container's id (whole for names that are no hexadecimal ids); empty outside containers.";
-FULL_ID = "container.fullId" ["container.full_id"] Type::Text, "FULLID", Plain, ID_NEEDS, true, "The whole id.";
-NAME = "container.name" [] Type::Text, "NAME", Plain, META, true, "Name that the engine gives it; its id when no engine knows one.";
+ID = "container.id" [] Type::Text, "ID", Plain, ID_NEEDS, true, "First 12 characters of the container's id (whole for names that are no hexadecimal ids); `host` outside containers.";
+FULL_ID = "container.fullId" ["container.full_id"] Type::Text, "FULLID", Plain, ID_NEEDS, true, "The whole id; `host` outside containers.";
+NAME = "container.name" [] Type::Text, "NAME", Plain, META, true, "Name that the engine gives it; its id when no engine knows one; `host` outside containers.";
 IMAGE = "container.image" [] Type::Text, "IMAGE", Plain, META, true, "Image as it was asked for, such as `nginx:1.27`.";
 IMAGE_ID = "container.imageId" ["container.image.id"] Type::Text, "IMAGEID", Plain, META, true, "Id of the image.";
-RUNTIME = "container.runtime" ["container.type"] Type::Text, "RUNTIME", Plain, META, true, "Engine: docker, containerd, cri-o, podman, runc, crun, lxc, systemd-nspawn…";
+RUNTIME = "container.runtime" ["container.type"] Type::Text, "RUNTIME", Plain, META, true, "Engine: docker, containerd, cri-o, podman, runc, crun, lxc, systemd-nspawn…; `host` outside containers.";
 LABELS = "container.labels" [] Type::Map, "LABELS", Plain, META, true, "Labels: `container.labels[\"app\"] == \"web\"`; a comparison with a label that is not set is false.";
 PIDS = "container.pids" [] Type::List(Element::Int), "PIDS", Plain, ID_NEEDS, true, "Process ids in the container.";
 POD = "container.pod" ["k8s.pod.name", "k8s.pod"] Type::Text, "POD", Plain, META, true, "Name of the Kubernetes pod.";

@@ -1,6 +1,6 @@
 //! Comparisons and membership: which types fit, and what to say when they do not.
 
-use nabe_event::field::{Show, file, process};
+use nabe_event::field::{Show, container, file, process};
 use nabe_event::value::Type;
 
 use super::{Resolver, Shape, Typed, is_literal};
@@ -70,6 +70,8 @@ impl<'s> Resolver<'s> {
         self.reachable(order, &l, &r)?;
         self.reachable(order.flip(), &r, &l)?;
         let order = self.whatever_is_no_socket(order, &mut l, &mut r);
+        outside_containers(&l.op, &mut r.op);
+        outside_containers(&r.op, &mut l.op);
         Ok(Pred::Compare(order, Box::new([l.op, r.op]), Absent::Doubt))
     }
 
@@ -239,7 +241,9 @@ impl<'s> Resolver<'s> {
             }
             self.reachable(Order::Eq, &needle, &item)?;
             computed |= !matches!(item.op, Operand::Const(_));
-            ops.push(item.op);
+            let mut item = item.op;
+            outside_containers(&needle.op, &mut item);
+            ops.push(item);
         }
         if needle.ty == Ty::Ip && computed {
             let one = |op| match op {
@@ -265,6 +269,16 @@ impl<'s> Resolver<'s> {
             Operand::Const(Const::Net(net)) => Pred::In(op, Set::nets(vec![net]), Absent::Doubt),
             net => Pred::Test(Operand::Call(Func::NetContains, vec![net, op]), Absent::Doubt),
         })
+    }
+}
+
+/// psc has an empty identity for what runs in no container: `container.id == ""` asks for `host`.
+fn outside_containers(field: &Operand, value: &mut Operand) {
+    if let (Operand::Field(of), Operand::Const(Const::Text(text))) = (field, value)
+        && text.is_empty()
+        && container::says_host(of.id)
+    {
+        *text = container::HOST.into();
     }
 }
 

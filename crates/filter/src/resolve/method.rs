@@ -8,13 +8,26 @@ use super::function::{Arg, FUNCTIONS, Form, Function, MACROS, names};
 use super::{Resolver, Shape, Typed, literal, truth};
 use crate::cel::ast::{Kind, Name, Node};
 use crate::diagnostic::{Error, Result, quote};
-use crate::ir::{Absent, Const, FieldRef, Func, Loop, Operand, Over, Pattern, Pred, Quantifier, TextTest};
+use crate::ir::{
+    Absent, Const, FieldRef, Func, Loop, Operand, Order, Over, Pattern, Pred, Quantifier, TextTest,
+};
 use crate::span::Span;
 use crate::types::{Ty, a};
 
 /// Regular expressions that one filter may hold, and the memory each may take.
 const MAX_PATTERNS: usize = 1000;
 const PATTERN_BYTES: usize = 4 << 20;
+
+/// What runs in no container has no container, though its identity has a value.
+fn in_container(present: Pred) -> Pred {
+    let Pred::Has(Operand::Field(field)) = &present else { return present };
+    if !container::says_host(field.id) {
+        return present;
+    }
+    let host = Operand::Const(Const::Text(container::HOST.into()));
+    let sides = Box::new([Operand::Field(field.clone()), host]);
+    Pred::And(vec![present, Pred::Compare(Order::Ne, sides, Absent::Doubt)])
+}
 
 impl<'s> Resolver<'s> {
     pub(super) fn call(
@@ -194,8 +207,8 @@ impl<'s> Resolver<'s> {
         let bare = |id| Pred::Has(Operand::Field(FieldRef { id, slot: 0, arg: None }));
         match self.shape(node, None)? {
             // A group is there when the field is that all of its kind have.
+            Shape::Group(Class::Container, ..) => Ok(in_container(bare(container::ID))),
             Shape::Group(class, name, _) => Ok(bare(match class {
-                Class::Container => container::ID,
                 Class::File if name == "socket" => file::FAMILY,
                 Class::File => file::FD_TYPE,
                 _ => process::PID,
@@ -207,7 +220,7 @@ impl<'s> Resolver<'s> {
             Shape::Value(typed) => match typed.op {
                 // Only of a map can a key be selected.
                 Operand::Index(sides) => Ok(Pred::HasKey(sides, Absent::Doubt)),
-                op @ (Operand::Field(_) | Operand::Local(_)) => Ok(Pred::Has(op)),
+                op @ (Operand::Field(_) | Operand::Local(_)) => Ok(in_container(Pred::Has(op))),
                 _ => Err(Error::new(typed.span, "only fields can be asked for")
                     .expected("a field, such as `has(container.labels.app)`")),
             },

@@ -218,11 +218,6 @@ impl Lower<'_> {
                 };
                 self.pattern(operand, pattern::regex(source), span)
             }
-            Op::Ne if with_host(left, value) => {
-                let host = self.within_one(operand, left, core::slice::from_ref(value))?;
-                Ok(Pred::And(vec![present(operand), host.not()]))
-            }
-            Op::Eq if with_host(left, value) => self.within_one(operand, left, core::slice::from_ref(value)),
             Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::Gt | Op::Ge => {
                 let constant = side::value(value, left.kind)?;
                 // What is around a time lies within so many milliseconds of it, not exactly so many away.
@@ -281,12 +276,7 @@ impl Lower<'_> {
         for value in values {
             match side::value(value, left.kind)? {
                 Const::Int(number) => ints.push(number),
-                Const::Text(text) => {
-                    if with_host(left, value) {
-                        texts.push(Box::default());
-                    }
-                    texts.push(text);
-                }
+                Const::Text(text) => texts.push(text),
                 Const::Ip(address) => nets.push(Net::host(address)),
                 Const::Net(net) => nets.push(net),
                 other => others.push(compared(Order::Eq, operand, other, left)),
@@ -426,16 +416,10 @@ fn exactly_one(tests: &[Pred]) -> Pred {
     Pred::Or(tests.iter().enumerate().map(only).collect())
 }
 
-/// Fields that sysdig gives the value `host` outside containers, where ours are empty.
-fn with_host(left: &Side, value: &Value) -> bool {
-    let is_named = |found: &Field| [c::ID, c::NAME, c::RUNTIME, c::FULL_ID].contains(&found.id);
-    value.text == b"host" && left.field.is_some_and(is_named)
-}
-
 /// Fields that sysdig has no value for outside containers, where ours are empty.
 fn unset_when_empty(found: &Field) -> bool {
     let of_container = matches!(found.id.class(), Class::Container);
-    of_container && ![c::ID, c::NAME, c::RUNTIME, c::FULL_ID, c::LABELS, c::PIDS].contains(&found.id)
+    of_container && !c::says_host(found.id) && ![c::LABELS, c::PIDS].contains(&found.id)
 }
 
 /// Bytes written as pairs of hexadecimal digits.

@@ -134,7 +134,7 @@ impl<'b> Choice<'b> {
             pid: [1, 2][self.below(2)],
             comm: ["cat", "sh"][self.below(2)],
             uid: [0, 1000][self.below(2)],
-            container: ["", "abc"][self.below(2)],
+            container: ["host", "abc"][self.below(2)],
             path: [None, Some("/etc/passwd"), Some("/etc/"), Some("/tmp/x"), Some("10.0.0.1:1->10.0.0.2:2")]
                 [self.below(5)],
             kind: ["f", "d", "4"][self.below(3)],

@@ -39,7 +39,10 @@ fn processes() -> Vec<Row> {
         process(2, "kthreadd", "root", "")
             .with("process.vsz", 0u64)
             .with("process.rss", 0u64)
-            .with("process.state", 0x402u64),
+            .with("process.state", 0x402u64)
+            .with("container.id", "host")
+            .with("container.name", "host")
+            .with("container.runtime", "host"),
         process(26_441, "sleep", "root", "sleep 6000")
             .with("container.id", "355e4bf5d63d")
             .with("container.name", "web1")

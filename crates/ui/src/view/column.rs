@@ -316,7 +316,7 @@ pub(crate) fn text_of(row: &dyn Fields, id: FieldId) -> &[u8] {
 
 fn read_container(row: &dyn Fields, out: &mut Vec<u8>, limit: usize) {
     let id = text_of(row, container::ID);
-    if id.is_empty() {
+    if id.is_empty() || id == container::HOST {
         return pack(out, &Value::Missing(Missing::Unset), limit);
     }
     let (name, runtime) = (text_of(row, container::NAME), text_of(row, container::RUNTIME));

@@ -10,7 +10,7 @@ mod order;
 use std::collections::{BTreeSet, HashMap};
 
 use nabe_event::field::{container, process};
-use nabe_event::{Fields, Needs, Value};
+use nabe_event::{FieldId, Fields, Needs, Value};
 
 use crate::view::Table;
 use crate::view::cell::{Cell, Cells, pack_text};
@@ -184,9 +184,9 @@ impl Tree {
             name: text_of(row, process::NAME),
             rss_bytes,
             home: Home {
-                container_id: text_of(row, container::ID),
-                container: text_of(row, container::NAME),
-                runtime: text_of(row, container::RUNTIME),
+                container_id: inside(row, container::ID),
+                container: inside(row, container::NAME),
+                runtime: inside(row, container::RUNTIME),
                 image: text_of(row, container::IMAGE),
                 namespace: text_of(row, container::POD_NAMESPACE),
                 pod: text_of(row, container::POD),
@@ -428,4 +428,8 @@ impl Tree {
 /// More items than 2^32 do not fit into any memory.
 pub(super) fn short(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX - 1)
+}
+/// A part of a container's identity; empty outside containers.
+fn inside(row: &dyn Fields, field: FieldId) -> &[u8] {
+    Some(text_of(row, field)).filter(|text| *text != container::HOST).unwrap_or_default()
 }

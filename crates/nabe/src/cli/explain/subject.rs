@@ -68,7 +68,7 @@ pub fn explain(snapshot: &Snapshot, pid: u32) -> Option<Explanation> {
         .rev()
         .filter_map(|pid| Some(Ancestor { pid, name: self::text(&snapshot.process(pid)?, p::NAME) }))
         .collect();
-    let container = (!text(c::ID).is_empty()).then(|| Container {
+    let container = (!matches!(text(c::ID).as_str(), "" | "host")).then(|| Container {
         id: text(c::FULL_ID),
         name: text(c::NAME),
         image: text(c::IMAGE),

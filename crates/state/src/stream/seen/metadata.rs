@@ -1,14 +1,12 @@
 //! Fields of the container that the thread of an event runs in.
 
+use nabe_event::field::container::HOST;
 use nabe_event::field::{container as c, metadata as m};
 use nabe_event::{FieldId, Missing, Value};
 
 use super::{Seen, UNSET, flag_of, unsigned};
 use crate::stream::Container;
 use crate::stream::container::Probe;
-
-/// The value of `container.id` outside containers, as in sysdig: a filter asks `container.id != host`.
-const HOST: &[u8] = b"host";
 
 impl Seen<'_> {
     pub(super) fn container_id(&self) -> &[u8] {
@@ -22,7 +20,7 @@ impl Seen<'_> {
         let outside = self.container_id() == HOST;
         match field {
             c::ID => return Value::Text(self.container_id()),
-            c::NAME | c::RUNTIME | c::FULL_ID if outside => return Value::Text(HOST),
+            _ if outside && c::says_host(field) => return Value::Text(HOST),
             _ => {}
         }
         // What an image and a namespace tell is known without its document.

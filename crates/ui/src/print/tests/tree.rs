@@ -31,7 +31,7 @@ fn contained(row: Row, id: &str, name: &str, pod: &str) -> Row {
 fn host() -> Vec<Row> {
     vec![
         row(1, 0, "systemd").with("process.unit", "init.scope"),
-        row(2, 0, "kthreadd"),
+        row(2, 0, "kthreadd").with("container.id", "host").with("container.name", "host"),
         row(90, 2, "kworker/0:0"),
         row(300, 1, "sshd").with("process.unit", "ssh.service"),
         row(310, 300, "sshd").with("process.unit", "ssh.service"),
