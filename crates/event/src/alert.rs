@@ -120,6 +120,16 @@ pub struct Alert {
     pub fields: Box<[(Box<str>, Datum)]>,
 }
 
+impl Alert {
+    /// Adds a field, in its place.
+    pub fn add(&mut self, name: &str, value: Datum) {
+        let mut fields = core::mem::take(&mut self.fields).into_vec();
+        let place = fields.partition_point(|(known, _)| **known < *name);
+        fields.insert(place, (name.into(), value));
+        self.fields = fields.into();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod audit;
+pub mod capture;
 pub mod config;
 pub mod drops;
 pub mod judge;

@@ -7,7 +7,7 @@
 //!   throttle: {every: 1m, by: [proc.name]}        # at most one alert a minute and name
 //!   silent: true                                  # no alerts: a step of other rules' sequences
 //!   capture_before: 5s                            # look-back: save what led to it
-//!   actions: [{signal: kill}, {container: pause}, {run: [/usr/local/bin/page]}]
+//!   actions: [{signal: kill}, {container: pause}, {run: [/usr/local/bin/page]}, {capture: 10s}]
 //! ```
 
 use nabe_event::field;
@@ -34,7 +34,8 @@ pub struct Extension {
     pub throttle: Option<Throttle>,
     /// Gives no alerts of its own.
     pub silent: bool,
-    /// How much of what came before is saved with an alert, in nanoseconds.
+    /// How much of what came before is in the capture of an alert, in nanoseconds; whoever runs the
+    /// rules decides whether there are captures.
     pub capture_before_ns: Option<u64>,
     /// What is done on an alert.
     pub actions: Vec<Action>,
@@ -82,6 +83,8 @@ pub enum Action {
     Container(ContainerAction),
     /// Runs a program with the alert on its input.
     Run(Vec<String>),
+    /// Saves a capture that begins so many nanoseconds before the event.
+    Capture(u64),
 }
 
 /// What can be done to a container.
@@ -136,6 +139,13 @@ impl Extension {
         let sequence = self.sequence.iter().flat_map(|one| &one.by);
         let throttle = self.throttle.iter().flat_map(|one| &one.by);
         threshold.chain(sequence).chain(throttle).map(String::as_str)
+    }
+
+    /// Whether it asks for a capture of what came before.
+    #[must_use]
+    pub fn looks_back(&self) -> bool {
+        self.capture_before_ns.is_some()
+            || self.actions.iter().any(|action| matches!(action, Action::Capture(_)))
     }
 
     /// Whether the rule is as Falco would have it.
@@ -269,9 +279,10 @@ impl Reader<'_> {
                 }
                 Ok(Action::Run(words))
             }
+            "capture" => Ok(Action::Capture(self.span(value)?)),
             other => Err(self
                 .wrong(key, format!("unknown action '{other}'"))
-                .hint(Some("signal, container (stop or pause), run".to_owned()))),
+                .hint(Some("signal, container (stop or pause), run, capture".to_owned()))),
         }
     }
 }
@@ -315,7 +326,7 @@ mod tests {
     fn keys_are_read() {
         let text = "threshold: count(5 in 10s by proc.pid)\nsequence: A b then C then this within 30s by container.id\n\
                     throttle: {every: 1m, by: [proc.name, fd.name], burst: 2}\ncapture_before: 5s\n\
-                    actions: [{signal: kill}, {container: pause}, {run: [/bin/true, x]}]\n";
+                    actions: [{signal: kill}, {container: pause}, {run: [/bin/true, x]}, {capture: 2s}]\n";
         let read = read(text).unwrap();
         assert_eq!(
             read.threshold,
@@ -327,7 +338,8 @@ mod tests {
             (vec!["A b".to_owned(), "C".into()], 30_000_000_000)
         );
         assert_eq!(read.throttle.unwrap().by, ["proc.name", "fd.name"]);
-        assert_eq!(read.actions.len(), 3);
+        assert_eq!(read.actions.len(), 4);
+        assert_eq!(read.actions[3], Action::Capture(2_000_000_000));
     }
 
     #[test]
@@ -340,6 +352,7 @@ mod tests {
             ("throttle: {by: a}", "needs 'every'"),
             ("actions: [{run: sh}]", "absolute"),
             ("actions: [{signal: 9}]", "unknown signal"),
+            ("actions: [{capture: yes}]", "no time"),
             ("capture_before: 25h", "no time"),
             ("[]", "mapping"),
         ] {

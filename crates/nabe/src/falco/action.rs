@@ -42,6 +42,8 @@ impl Actions {
             let done = match action {
                 Action::Signal(name) => signal(pid, name),
                 Action::Container(what) => container(pid, *what),
+                // Whoever has the stream does it.
+                Action::Capture(_) => continue,
                 Action::Run(command) => {
                     match self.programs.try_send((command.clone(), self.render.line(alert))) {
                         Ok(()) => Ok(()),

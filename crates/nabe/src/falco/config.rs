@@ -271,6 +271,7 @@ pub struct Config {
     pub queue_capacity: usize,
     pub drops: Drops,
     pub plugins: Vec<Plugin>,
+    pub capture: super::capture::Settings,
     pub snaplen: u32,
     pub buffer_bytes: usize,
 }
@@ -340,6 +341,7 @@ impl Config {
                 .unwrap_or(usize::MAX),
             drops: drops(&reader)?,
             plugins,
+            capture: super::capture::Settings::read(&reader)?,
             snaplen: u32::try_from(snaplen)
                 .map_err(|_| reader.wrong("falco_libs.snaplen", "expected a number up to 65000"))?,
             // Falco's presets double from 1 MiB on.

@@ -13,11 +13,15 @@ use nabe_rules::engine::{Engine, Occurrence};
 use nabe_state::stream::{Seen, Stream};
 
 use super::action::Actions;
+use super::capture::Captures;
 use super::config::Drops;
 use super::drops::Watch;
 use super::ledger::Ledger;
 use crate::error::Result;
 use crate::stream::{Sink, Wants};
+
+/// What an alert calls the file of its look-back capture.
+const CAPTURE: &str = "nabe.capture";
 
 /// Events between two entries in the ledger.
 const ENTRY: u64 = 4096;
@@ -76,6 +80,7 @@ pub struct Judge {
     engine: Engine,
     events: EventSet,
     shared: Arc<Shared>,
+    captures: Option<Captures>,
     inbox: Inbox,
     /// What a new engine wants of the probe; whoever drives the probe takes it.
     interest: Arc<Mutex<Option<EventInterest>>>,
@@ -92,11 +97,18 @@ pub struct Judge {
 
 impl Judge {
     /// Judges with `engine`.
-    pub fn new(engine: Engine, shared: Arc<Shared>, drops: Drops, hostname: &str) -> Self {
+    pub fn new(
+        engine: Engine,
+        shared: Arc<Shared>,
+        captures: Option<Captures>,
+        drops: Drops,
+        hostname: &str,
+    ) -> Self {
         Self {
             events: engine.events(),
             engine,
             shared,
+            captures,
             inbox: Inbox::default(),
             interest: Arc::default(),
             watch: Watch::new(drops),
@@ -198,8 +210,13 @@ impl Sink for Judge {
             return Ok(());
         }
         let at = Occurrence { source: SYSCALL, id: event.id, ts_ns: event.ts_ns, image: seen.image() };
-        let shared = &self.shared;
-        self.engine.judge(seen, &at, &mut |hit| {
+        let (shared, captures) = (&self.shared, &self.captures);
+        self.engine.judge(seen, &at, &mut |mut hit| {
+            let file = captures.as_ref().and_then(|all| all.ask(hit.rule, event.ts_ns, seen.number()));
+            // Falco's alerts do not tell of theirs.
+            if let Some(file) = file.filter(|_| hit.rule.extension.looks_back()) {
+                hit.alert.add(CAPTURE, Datum::Text(file.into_os_string().into_encoded_bytes().into()));
+            }
             if let Some(actions) = shared.actions.as_ref().filter(|_| !hit.actions().is_empty()) {
                 actions.take(hit.actions(), seen, &hit.alert);
             }

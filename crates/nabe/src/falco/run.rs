@@ -17,6 +17,7 @@ use nabe_rules::engine::Engine;
 use nabe_state::stream::Style;
 
 use super::audit::{self, Running, Source};
+use super::capture::{self, Captures, Way};
 use super::config::{Config, Engine as Kernel};
 use super::judge::{Inbox, Judge, Shared};
 use super::ledger::Ledger;
@@ -111,6 +112,9 @@ pub fn run(plan: Plan) -> Result<ExitCode> {
         signals,
         inboxes: Vec::new(),
         running: Vec::new(),
+        captures: None,
+        before_ns: 0,
+        news: Arc::default(),
         looked: Instant::now(),
         metrics: Instant::now(),
     };
@@ -163,6 +167,11 @@ struct Detector {
     watched: Watched,
     inboxes: Vec<Inbox>,
     running: Vec<Running>,
+    captures: Option<Captures>,
+    /// How far captures look back.
+    before_ns: u64,
+    /// What reloaded rules want of the probe.
+    news: Arc<Mutex<Option<EventInterest>>>,
     looked: Instant,
     metrics: Instant,
 }
@@ -224,23 +233,40 @@ impl Detector {
         Ok(())
     }
 
-    fn pipeline(&self, judge: Judge, live: bool) -> Pipeline<'static> {
-        let mut pipeline = Pipeline::new(self.plan.only.clone(), Style::default());
-        pipeline.set_live(live);
-        pipeline.add(judge);
-        pipeline
+    /// Settles which captures these rules may ask for.
+    fn look_back(&mut self, engine: &Engine) {
+        let rules = || engine.rules().iter().map(|rule| &**rule);
+        let settings = &self.plan.config.capture;
+        let idle = rules().filter(|rule| settings.is_idle_for(rule)).count();
+        if idle > 0 {
+            let rules = if idle == 1 { "rule asks" } else { "rules ask" };
+            eprintln!(
+                "nabe: note: {idle} {rules} for a capture, and none is taken: capture.enabled is not set"
+            );
+        }
+        self.captures = Captures::new(settings, self.plan.actions, &self.plan.only);
+        self.before_ns = self.captures.as_ref().and_then(|all| all.wanted(rules())).unwrap_or(0);
     }
 
-    fn judge(&mut self, engine: Engine) -> Judge {
+    /// The road to a judge and, behind it, to captures.
+    fn way(&mut self, engine: Engine, containers: Option<&Containers>) -> Way {
+        let live = containers.is_some();
+        let mut pipeline = Pipeline::new(self.plan.only.clone(), Style::default());
+        pipeline.set_live(live);
+        if let Some(containers) = containers {
+            pipeline.add(containers.watch());
+        }
         let (drops, shared) = (self.plan.config.drops.clone(), Arc::clone(&self.shared));
-        let judge = Judge::new(engine, shared, drops, &self.plan.hostname);
+        let judge = Judge::new(engine, shared, self.captures.clone(), drops, &self.plan.hostname);
         self.inboxes.push(judge.inbox());
-        judge
+        self.news = judge.interest();
+        pipeline.add(judge);
+        Way::new(pipeline, self.captures.as_ref(), self.before_ns, &self.plan.only, live)
     }
 
     fn captures(&mut self, engine: Engine, files: &[PathBuf]) -> Result<()> {
-        let judge = self.judge(engine);
-        let mut pipeline = self.pipeline(judge, false);
+        self.look_back(&engine);
+        let mut pipeline = self.way(engine, None);
         let mut result = Ok(());
         let deadline = self.deadline()?;
         'files: for file in files {
@@ -277,15 +303,9 @@ impl Detector {
             eprintln!("nabe: note: no rule is about system calls: none is collected");
             return self.wait();
         };
-        let mut judge = Some(self.judge(engine));
-        let news = judge.as_ref().map(Judge::interest).unwrap_or_default();
+        self.look_back(&engine);
         let containers = Containers::new(config::engines()?);
-        let mut pipeline = Pipeline::new(self.plan.only.clone(), Style::default());
-        pipeline.set_live(true);
-        pipeline.add(containers.watch());
-        if let Some(judge) = judge.take() {
-            pipeline.add(judge);
-        }
+        let mut pipeline = self.way(engine, Some(&containers));
         let options = Options {
             cache: config::cache(),
             ring_bytes: self.plan.ring_bytes.unwrap_or(self.plan.config.buffer_bytes.max(8 << 20)),
@@ -305,7 +325,7 @@ impl Detector {
                 Err(error) => break Err(error),
             }
             self.look();
-            let wanted = news.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let wanted = self.news.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(interest) = wanted
                 && let Err(error) = live.set_interest(&self.of(interest))
             {
@@ -334,6 +354,9 @@ impl Detector {
 
     /// What the probe is to collect for these rules.
     fn of(&self, mut interest: EventInterest) -> EventInterest {
+        if self.captures.is_some() {
+            interest = capture::widened(interest);
+        }
         interest.state = true;
         if interest.snaplen > 0 {
             interest.snaplen = interest.snaplen.max(self.plan.config.snaplen);
@@ -367,7 +390,7 @@ impl Detector {
         let (files, fresh) = match fresh {
             Ok(fresh) => fresh,
             Err(error) => {
-                eprintln!("nabe: warning: not reloaded, the old rules stay: {error}");
+                eprintln!("nabe: warning: not reloaded, the old rules stay: {}", error.in_a_line());
                 return;
             }
         };
@@ -378,7 +401,12 @@ impl Detector {
             return;
         }
         let engine = || rules::engine(&loaded, &fresh, &self.plan.hostname, self.plan.cost);
-        let number = engine().rules().len();
+        let new = engine();
+        let number = new.rules().len();
+        let before = |all: &Captures| all.wanted(new.rules().iter().map(|rule| &**rule));
+        if self.captures.as_ref().and_then(before).unwrap_or(0) > self.before_ns && self.before_ns == 0 {
+            eprintln!("nabe: note: rules ask for a look-back that only a new start begins");
+        }
         for inbox in &self.inboxes {
             inbox.put(engine());
         }

@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -78,22 +79,34 @@ impl Sink for Fired {
     }
 }
 
+/// What is written of a stream: from when until when, in nanoseconds since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Events before that leave the ring unwritten.
+    pub from_ns: u64,
+    /// The last event that goes straight through.
+    pub until_ns: u64,
+}
+
+/// Whether an event that the front has just seen opens a window, or keeps one open.
+type Opens<'a> = dyn FnMut(&Event<'_>) -> Option<Window> + 'a;
+
 /// The two roads and the ring between them.
 pub struct Lookback<'a> {
     front: Pipeline<'a>,
-    fired: Rc<Cell<bool>>,
+    opens: Box<Opens<'a>>,
     ring: Ring,
     back: Pipeline<'a>,
-    after_ns: u64,
     /// Until when events go straight through: nanoseconds since the epoch.
     until_ns: Option<u64>,
     switch: Box<dyn FnMut(bool) -> Result<()> + 'a>,
-    /// How often the trigger opened a window.
-    windows: u64,
+    /// How often a window was opened, where somebody wants to know that it never was.
+    windows: Option<u64>,
 }
 
 impl<'a> Lookback<'a> {
-    /// Keeps `most` bytes in front of `back`; `switch` wakes its sinks and puts them to sleep.
+    /// Keeps `most` bytes in front of `back`, and opens a window of all that is kept, and `after` more,
+    /// at each event that `trigger` selects; `switch` wakes the sinks and puts them to sleep.
     pub fn new(
         trigger: Program,
         back: Pipeline<'a>,
@@ -104,15 +117,32 @@ impl<'a> Lookback<'a> {
         let fired = Rc::new(Cell::new(false));
         let mut front = Pipeline::new(trigger, Style::default());
         front.add(Fired(Rc::clone(&fired)));
+        let after_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        let opens = move |event: &Event<'_>| {
+            let until_ns = event.ts_ns.saturating_add(after_ns);
+            fired.take().then_some(Window { from_ns: 0, until_ns })
+        };
+        Self { windows: Some(0), ..Self::between(front, opens, back, most, switch) }
+    }
+
+    /// Keeps `most` bytes between `front` and `back`. Behind each event that `front` has seen, `opens`
+    /// says whether there is a window; `switch` is told to wake the sinks of `back` at each, and to put
+    /// them to sleep behind the last.
+    pub fn between(
+        front: Pipeline<'a>,
+        opens: impl FnMut(&Event<'_>) -> Option<Window> + 'a,
+        back: Pipeline<'a>,
+        most: usize,
+        switch: impl FnMut(bool) -> Result<()> + 'a,
+    ) -> Self {
         Self {
             front,
-            fired,
+            opens: Box::new(opens),
             ring: Ring { events: VecDeque::new(), bytes: 0, most },
             back,
-            after_ns: u64::try_from(after.as_nanos()).unwrap_or(u64::MAX),
             until_ns: None,
             switch: Box::new(switch),
-            windows: 0,
+            windows: None,
         }
     }
 
@@ -140,6 +170,16 @@ impl<'a> Lookback<'a> {
         oldest.event().map_or(Ok(true), |event| self.back.item(&Item::Event(event)))
     }
 
+    /// What happened before `from_ns` leaves the ring.
+    fn forget(&mut self, from_ns: u64) -> Result<bool> {
+        while self.ring.events.front().is_some_and(|oldest| oldest.ts_ns < from_ns) {
+            if !self.pass()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn drain(&mut self) -> Result<bool> {
         while !self.ring.events.is_empty() {
             if !self.pass()? {
@@ -152,17 +192,20 @@ impl<'a> Lookback<'a> {
 
 impl Road for Lookback<'_> {
     fn step<S: Source>(&mut self, source: &mut S, about: impl FnOnce(&S::Error) -> CliError) -> Result<Step> {
-        let batch = match source.batch() {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return Ok(Step::Ended),
-            Err(error) => return Err(about(&error)),
-        };
-        for item in batch {
-            if !self.item(&item)? {
-                return Ok(Step::Enough);
-            }
+        let mut result = Ok(true);
+        let more = source.each(|item| {
+            result = self.item(item);
+            if matches!(result, Ok(true)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        match (more, result?) {
+            (Err(error), _) => Err(about(&error)),
+            (Ok(_), false) => Ok(Step::Enough),
+            (Ok(false), true) => Ok(Step::Ended),
+            (Ok(true), true) => Ok(match (self.front.idle()?, self.back.idle()?) {
+                (Step::More, Step::More) => Step::More,
+                _ => Step::Enough,
+            }),
         }
-        self.back.idle()
     }
 
     fn item(&mut self, item: &Item<'_>) -> Result<bool> {
@@ -176,12 +219,15 @@ impl Road for Lookback<'_> {
             (self.switch)(false)?;
             self.until_ns = None;
         }
-        if self.fired.take() {
-            self.windows += u64::from(self.until_ns.is_none());
-            if self.until_ns.is_none() {
-                (self.switch)(true)?;
+        if let Some(window) = (self.opens)(event) {
+            if let Some(windows) = &mut self.windows {
+                *windows += u64::from(self.until_ns.is_none());
             }
-            self.until_ns = Some(event.ts_ns.saturating_add(self.after_ns));
+            if !self.forget(window.from_ns)? {
+                return Ok(false);
+            }
+            (self.switch)(true)?;
+            self.until_ns = self.until_ns.max(Some(window.until_ns));
             if !self.drain()? {
                 return Ok(false);
             }
@@ -197,9 +243,10 @@ impl Road for Lookback<'_> {
     }
 
     fn finish(&mut self) -> Result<()> {
-        if self.windows == 0 {
+        if self.windows == Some(0) {
             eprintln!("nabe: note: nothing matched --on: no file was written");
         }
-        self.back.finish()
+        let finished = self.front.finish();
+        finished.and(self.back.finish())
     }
 }

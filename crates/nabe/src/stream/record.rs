@@ -17,7 +17,7 @@ pub mod redact;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nabe_event::Item;
 use nabe_event::item::Section;
@@ -181,6 +181,23 @@ impl Recorder {
     pub fn sleep(&mut self) -> Result<()> {
         self.awake = false;
         self.close()
+    }
+
+    /// Writes from now on, into a file of this name.
+    pub fn wake_as(&mut self, path: &Path) {
+        self.options.names = Names::one(path);
+        self.wake();
+    }
+
+    /// Gives the file up as it is, and writes nothing until it is woken again.
+    pub fn abandon(&mut self) {
+        self.awake = false;
+        self.output = None;
+    }
+
+    /// Bytes of the file that is open, as far as they have left the compressor.
+    pub fn open_bytes(&self) -> u64 {
+        self.output.as_ref().map_or(0, |output| output.writer.size().stored_bytes)
     }
 
     /// Files, events and bytes written so far; those of an open file count when it is closed.
