@@ -278,9 +278,17 @@ fn archives_and_folders() {
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("a-good.sh"), "#!/bin/sh\necho hello\n").unwrap();
     std::fs::write(folder.join("b-bad.sh"), "#!/bin/sh\necho x > /etc/cron.d/evil\n").unwrap();
-    let table = nabe(["sandbox", folder.to_str().unwrap()]);
+    std::fs::write(folder.join("c-none"), "no program\n").unwrap();
+    let all = bench.folder.path().join("all");
+    let table = nabe(["sandbox", &format!("--keep={}", all.display()), folder.to_str().unwrap()]);
     assert_eq!(table.status, Some(20), "{}", table.stderr);
     let lines = table.lines();
+    assert!(lines[3].starts_with("c-none") && lines[3].contains("neither ELF"), "{lines:?}");
+    assert_eq!(lines[5], "3 files: 1 malicious, 1 clean, 1 failed");
+    assert!(all.join("a-good.sh/capture.scap").is_file() && all.join("b-bad.sh/report.html").is_file());
+    let json = nabe(["sandbox", "--json", folder.to_str().unwrap()]).json();
+    assert_eq!((&json[1]["name"], &json[1]["report"]["verdict"]), (&"b-bad.sh".into(), &"malicious".into()));
+    assert!(json[0]["error"].is_null() && json[2]["error"].as_str().is_some(), "{}", json[2]);
     assert!(lines[1].starts_with("a-good.sh") && lines[1].contains(" clean "), "{lines:?}");
     assert!(lines[2].starts_with("b-bad.sh") && lines[2].contains("Makes itself at home"), "{lines:?}");
     let archive = bench.folder.path().join("b.tar.gz");
@@ -294,11 +302,78 @@ fn archives_and_folders() {
     assert!(wrong.stderr.contains("--entry"), "{}", wrong.stderr);
 }
 
+/// What cannot be run is told in a sentence, before anything is made.
+#[test]
+fn what_is_no_program_is_told() {
+    let Some(bench) = Bench::new("sandbox::programs") else { return };
+    let elf = std::fs::read(bench.specimen()).unwrap();
+    let with = |at: usize, byte: u8| {
+        let mut bytes = elf.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    let place = |name: &str| bench.folder.path().join(name);
+    for (name, bytes) in [
+        ("empty", Vec::new()),
+        ("text", b"hello\n".to_vec()),
+        ("script", b"#!/no/such/interpreter\n".to_vec()),
+        ("nameless", b"#!\n".to_vec()),
+        ("windows", b"MZ\x90\0".to_vec()),
+        ("arm64", with(18, 183)),
+        ("object", with(16, 1)),
+        ("cut", elf[..100].to_vec()),
+    ] {
+        std::fs::write(place(name), bytes).unwrap();
+    }
+    std::fs::create_dir(place("folder")).unwrap();
+    std::fs::create_dir(place("things")).unwrap();
+    std::fs::write(place("things/run.sh"), "#!/no/such/shell\n").unwrap();
+    let tar = |name: &str, of: &str| {
+        let mut tar = Command::new("tar");
+        tar.arg("-cf").arg(place(name)).arg("-C").arg(bench.folder.path()).arg(of);
+        assert!(tar.status().unwrap().success());
+    };
+    tar("hollow.tar", "folder");
+    tar("things.tar", "things");
+    let socket = std::os::unix::net::UnixListener::bind(place("socket")).unwrap();
+    for (words, status, expected) in [
+        (&["nope"][..], 1, "No such file or directory"),
+        (&["folder"], 1, "no file is in"),
+        (&["socket"], 1, "neither a file nor a folder"),
+        (&["empty"], 1, "is empty: there is nothing to run"),
+        (&["text"], 1, "neither ELF, nor a script that begins with #!, nor an archive"),
+        (&["script"], 1, "the interpreter /no/such/interpreter, which is not inside"),
+        (&["nameless"], 1, "names no interpreter"),
+        (&["windows"], 1, "a program for Windows"),
+        (&["arm64"], 1, "another architecture (arm64): this one is x86_64"),
+        (&["object"], 1, "an object file, not a program"),
+        (&["cut"], 1, "a broken ELF file: it ends too early"),
+        (&["hollow.tar"], 1, "an archive without a file"),
+        (&["things.tar"], 2, "--entry PATH says what to start in it: things/run.sh"),
+        (&["--entry", "no", "things.tar"], 2, "has no file no"),
+        (&["--entry", "../empty", "things.tar"], 2, "has no file ../empty"),
+        (&["--entry", "things/run.sh", "things.tar"], 1, "things/run.sh of things.tar is a script for"),
+        (&["--entry", "x", "specimen"], 2, "is no archive"),
+    ] {
+        let mut command = nabe_command(["sandbox"]);
+        let run = Run::of(command.current_dir(bench.folder.path()).args(words));
+        assert_eq!(run.status, Some(status), "{words:?}: {}", run.stderr);
+        assert!(run.stderr.contains(expected), "{words:?}: {}", run.stderr);
+    }
+    drop(socket);
+    // What is no file of ours is one of the machine's.
+    let run = nabe(["sandbox", "true"]);
+    assert!(
+        run.stderr.contains("hint: /") && run.stderr.contains("is a program of that name"),
+        "{}",
+        run.stderr
+    );
+}
+
 #[test]
 fn wrong_words_are_told() {
     for (words, status, expected) in [
         (&["/no/such"][..], 1, "cannot read /no/such"),
-        (&["--network", "bridge", "/bin/true"], 2, "fake"),
         (&["--timeout", "0", "/bin/true"], 2, "above 0"),
         (&["--user", "x", "/bin/true"], 2, "UID"),
         (&["--rules", "/no/such.toml", "/bin/true"], 1, "/no/such.toml"),

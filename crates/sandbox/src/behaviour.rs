@@ -1,11 +1,18 @@
 //! What a specimen did, gathered from its events: processes, files, network, signs, system calls.
 
+mod file;
+mod network;
+mod sign;
+
 use std::collections::{BTreeMap, HashMap};
 
-use nabe_event::field::{descriptor as d, event as e, process as p};
+use nabe_event::field::{event as e, process as p};
 use nabe_event::{FieldId, Fields, Value};
 use serde::Serialize;
 
+pub use self::file::{Dropped, FileChange};
+pub use self::network::Network;
+pub use self::sign::Sign;
 use crate::Seen;
 
 /// Entries of each list at most; what is beyond is counted.
@@ -46,76 +53,6 @@ pub struct Image {
     pub exe: String,
     /// The command line.
     pub cmdline: String,
-}
-
-/// What happened to a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct FileChange {
-    /// Its path as the specimen sees it.
-    pub path: String,
-    /// Created.
-    pub created: bool,
-    /// Bytes that were written to it.
-    pub written: u64,
-    /// Deleted.
-    pub deleted: bool,
-    /// Its owner, permissions or attributes were changed.
-    pub changed: bool,
-    /// Where it was renamed to.
-    pub renamed_to: Option<String>,
-    /// The first event about it.
-    pub event: u64,
-}
-
-/// An attempt to reach or to be reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Network {
-    /// `connect`, `bind`, `listen`, `send`.
-    pub kind: String,
-    /// The other end, or the own one of `bind`.
-    pub endpoint: String,
-    /// The protocol, where it is known.
-    pub protocol: String,
-    /// What came of the last attempt: `SUCCESS` or an error.
-    pub result: String,
-    /// How often.
-    pub attempts: u64,
-    /// The first event about it.
-    pub event: u64,
-}
-
-/// Something that programs rarely do without a reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Sign {
-    /// `privilege`, `persistence`, `anti-analysis`.
-    pub kind: String,
-    /// What.
-    pub what: String,
-    /// Details: a path, arguments.
-    pub detail: String,
-    /// What came of the last attempt.
-    pub result: String,
-    /// How often.
-    pub times: u64,
-    /// The first event about it.
-    pub event: u64,
-}
-
-/// A file that the specimen left, with what the caller found out about it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Dropped {
-    /// Its path as the specimen sees it.
-    pub path: String,
-    /// `created`, `changed`, `deleted`, or `memory` for a program that was only there.
-    pub change: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// SHA-256 of its content, in hexadecimal digits.
-    pub sha256: String,
-    /// Where it is kept, relative to the folder of evidence.
-    pub kept: Option<String>,
-    /// Names of YARA rules that match it.
-    pub yara: Vec<String>,
 }
 
 /// A system call's numbers.
@@ -180,102 +117,6 @@ fn number(fields: &dyn Fields, field: FieldId) -> Option<i64> {
         _ => None,
     }
 }
-
-/// Places where a file makes something run again, by what their path begins or ends with.
-static PERSISTENT: &[(&str, &str)] = &[
-    ("/etc/cron", "cron job"),
-    ("/var/spool/cron", "cron job"),
-    ("/etc/systemd/", "systemd unit"),
-    ("/lib/systemd/", "systemd unit"),
-    ("/usr/lib/systemd/", "systemd unit"),
-    ("/etc/init.d/", "init script"),
-    ("/etc/rc", "init script"),
-    ("/etc/profile", "login shell"),
-    ("/etc/ld.so.preload", "preloaded library"),
-    ("/etc/pam.d/", "PAM"),
-    ("/etc/passwd", "accounts"),
-    ("/etc/shadow", "accounts"),
-    ("/etc/sudoers", "sudo"),
-    ("/etc/udev/rules.d/", "udev rule"),
-    ("/etc/modules", "kernel modules"),
-];
-
-/// The same by what they end with.
-static PERSISTENT_ENDS: &[(&str, &str)] = &[
-    ("/.ssh/authorized_keys", "ssh key"),
-    ("/.bashrc", "login shell"),
-    ("/.bash_profile", "login shell"),
-    ("/.profile", "login shell"),
-    ("/.zshrc", "login shell"),
-    ("/.config/autostart", "autostart"),
-];
-
-/// Files that say whether there is somebody who looks.
-static TELLTALE: &[&str] = &[
-    "/proc/self/status",
-    "/proc/cpuinfo",
-    "/proc/scsi/scsi",
-    "/sys/class/dmi/",
-    "/sys/devices/virtual/dmi/",
-    "/sys/hypervisor/",
-    "/.dockerenv",
-    "/proc/1/cgroup",
-    "/proc/self/cgroup",
-    "/proc/sys/kernel/hostname",
-];
-
-/// System calls that ask for more than an ordinary program has.
-static PRIVILEGE: &[&str] = &[
-    "setuid",
-    "setgid",
-    "setreuid",
-    "setregid",
-    "setresuid",
-    "setresgid",
-    "setfsuid",
-    "capset",
-    "mount",
-    "umount",
-    "umount2",
-    "move_mount",
-    "fsopen",
-    "open_tree",
-    "pivot_root",
-    "chroot",
-    "unshare",
-    "setns",
-    "init_module",
-    "finit_module",
-    "delete_module",
-    "bpf",
-    "kexec_load",
-    "kexec_file_load",
-    "iopl",
-    "ioperm",
-    "swapon",
-    "swapoff",
-    "reboot",
-    "quotactl",
-    "acct",
-    "sethostname",
-    "setdomainname",
-    "mknod",
-    "mknodat",
-    "open_by_handle_at",
-    "add_key",
-    "keyctl",
-    "request_key",
-    "perf_event_open",
-    "userfaultfd",
-    "ptrace",
-    "process_vm_writev",
-    "process_vm_readv",
-    "pidfd_getfd",
-    "syslog",
-];
-
-/// System calls that look at, or turn, the clock, or look for a tracer.
-static ANTI_ANALYSIS: &[&str] = &["clock_settime", "settimeofday", "adjtimex", "clock_adjtime", "stime"];
 
 impl Behaviour {
     /// Nothing has happened yet.
@@ -358,203 +199,6 @@ impl Behaviour {
         }
     }
 
-    fn file(&mut self, seen: &Seen<'_>, name: &str, failed: bool) {
-        let fields = seen.fields;
-        if failed {
-            return;
-        }
-        let path = || text(fields, e::FS_PATH_NAME, None);
-        match name {
-            "open" | "openat" | "openat2" | "creat" => {
-                let flags = text(fields, e::ARG, Some(b"flags"));
-                // F_CREATED says that the file was not there; without it O_CREAT may have opened it.
-                let created = flags.contains("F_CREATED") || name == "creat";
-                let emptied = flags.contains("O_TRUNC");
-                if created || emptied {
-                    let change = self.change(path(), seen.number);
-                    if let Some(change) = change {
-                        change.created |= created;
-                        change.changed |= emptied;
-                    }
-                }
-            }
-            "write" | "pwrite" | "pwritev" | "writev" | "pwrite64" | "sendfile" | "copy_file_range" => {
-                let is_file = text(fields, d::TYPE, None) == "file";
-                let bytes =
-                    number(fields, e::RAWRES).and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
-                if is_file
-                    && bytes > 0
-                    && let Some(change) = self.change(text(fields, d::NAME, None), seen.number)
-                {
-                    change.written = change.written.saturating_add(bytes);
-                }
-            }
-            "unlink" | "unlinkat" | "rmdir" => {
-                if let Some(change) = self.change(path(), seen.number) {
-                    change.deleted = true;
-                }
-            }
-            "mkdir" | "mkdirat" | "mknod" | "mknodat" => {
-                if let Some(change) = self.change(path(), seen.number) {
-                    change.created = true;
-                }
-            }
-            "chmod" | "fchmodat" | "fchmod" | "chown" | "lchown" | "fchownat" | "fchown" | "truncate"
-            | "ftruncate" => {
-                let by_path = path();
-                let path = if by_path.is_empty() { text(fields, d::NAME, None) } else { by_path };
-                if let Some(change) = self.change(path, seen.number) {
-                    change.changed = true;
-                }
-            }
-            "rename" | "renameat" | "renameat2" | "link" | "linkat" | "symlink" | "symlinkat" => {
-                let (from, to) =
-                    (text(fields, e::FS_PATH_SOURCE, None), text(fields, e::FS_PATH_TARGET, None));
-                if name.starts_with("rename")
-                    && let Some(change) = self.change(from, seen.number)
-                {
-                    change.renamed_to = Some(to.clone());
-                }
-                if let Some(change) = self.change(to, seen.number) {
-                    change.created = true;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// What is known of a file; `None` without a path or without room.
-    fn change(&mut self, path: String, event: u64) -> Option<&mut FileChange> {
-        if path.is_empty() || path == "<NA>" {
-            return None;
-        }
-        let at = match self.index.files.get(&path) {
-            Some(at) => *at,
-            None if self.files.len() >= MAX_ENTRIES => {
-                self.left_out += 1;
-                return None;
-            }
-            None => {
-                self.index.files.insert(path.clone(), self.files.len());
-                self.files.push(FileChange { path, event, ..FileChange::default() });
-                self.files.len() - 1
-            }
-        };
-        self.files.get_mut(at)
-    }
-
-    fn connection(&mut self, seen: &Seen<'_>, name: &str, result: &str) {
-        let fields = seen.fields;
-        let kind = match name {
-            "connect" | "bind" | "listen" => name,
-            "sendto" | "sendmsg" | "sendmmsg" => "send",
-            _ => return,
-        };
-        let family = text(fields, d::TYPE, None);
-        if !matches!(&*family, "ipv4" | "ipv6") {
-            return;
-        }
-        let endpoint = match (text(fields, d::SIP, None), number(fields, d::SPORT)) {
-            (address, Some(port)) if !address.is_empty() && address.contains(':') => {
-                format!("[{address}]:{port}")
-            }
-            (address, Some(port)) if !address.is_empty() => format!("{address}:{port}"),
-            _ => text(fields, d::NAME, None),
-        };
-        if endpoint.is_empty() {
-            return;
-        }
-        let key = (kind.to_owned(), endpoint.clone());
-        let at = match self.index.network.get(&key) {
-            Some(at) => *at,
-            None if self.network.len() >= MAX_ENTRIES => {
-                self.left_out += 1;
-                return;
-            }
-            None => {
-                self.index.network.insert(key, self.network.len());
-                self.network.push(Network {
-                    kind: kind.to_owned(),
-                    endpoint,
-                    protocol: text(fields, d::L4PROTO, None),
-                    event: seen.number,
-                    ..Network::default()
-                });
-                self.network.len() - 1
-            }
-        };
-        if let Some(entry) = self.network.get_mut(at) {
-            entry.attempts += 1;
-            entry.result = result.to_owned();
-        }
-    }
-
-    fn sign(&mut self, seen: &Seen<'_>, name: &str, result: &str) {
-        let fields = seen.fields;
-        if PRIVILEGE.contains(&name) {
-            self.note(seen, "privilege", name, text(fields, e::ARGS, None), result);
-        }
-        if ANTI_ANALYSIS.contains(&name) {
-            self.note(seen, "anti-analysis", name, "turns the clock".into(), result);
-        }
-        let request = if name == "ptrace" { text(fields, e::ARG, Some(b"request")) } else { String::new() };
-        if request.contains("TRACEME") {
-            self.note(
-                seen,
-                "anti-analysis",
-                name,
-                "asks to be traced, which fails under a debugger".into(),
-                result,
-            );
-        }
-        if matches!(name, "open" | "openat" | "openat2" | "readlink" | "readlinkat" | "stat" | "access") {
-            let path = text(fields, e::FS_PATH_NAME, None);
-            if TELLTALE.iter().any(|place| path.starts_with(place)) {
-                self.note(seen, "anti-analysis", "looks for a sandbox", path, result);
-            }
-        }
-        if matches!(name, "nanosleep" | "clock_nanosleep") {
-            self.note(seen, "anti-analysis", "sleeps", String::new(), result);
-        }
-        let writes = match name {
-            "open" | "openat" | "openat2" | "creat" => {
-                let flags = text(fields, e::ARG, Some(b"flags"));
-                name == "creat"
-                    || ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|flag| flags.contains(flag))
-            }
-            "rename" | "renameat" | "renameat2" | "link" | "linkat" | "symlink" | "symlinkat" => true,
-            _ => false,
-        };
-        if writes {
-            let target = text(fields, e::FS_PATH_TARGET, None);
-            let path = if target.is_empty() { text(fields, e::FS_PATH_NAME, None) } else { target };
-            if let Some(what) = persistent(&path) {
-                self.note(seen, "persistence", what, path, result);
-            }
-        }
-    }
-
-    fn note(&mut self, seen: &Seen<'_>, kind: &str, what: &str, detail: String, result: &str) {
-        let key = (what.to_owned(), detail.clone());
-        let at = match self.index.signs.get(&key) {
-            Some(at) => *at,
-            None if self.signs.len() >= MAX_ENTRIES => {
-                self.left_out += 1;
-                return;
-            }
-            None => {
-                self.index.signs.insert(key, self.signs.len());
-                let (kind, what) = (kind.to_owned(), what.to_owned());
-                self.signs.push(Sign { kind, what, detail, event: seen.number, ..Sign::default() });
-                self.signs.len() - 1
-            }
-        };
-        if let Some(sign) = self.signs.get_mut(at) {
-            sign.times += 1;
-            sign.result = result.to_owned();
-        }
-    }
-
     /// Nothing comes any more: lists get their order.
     pub fn finish(&mut self) {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -574,12 +218,6 @@ impl Behaviour {
         .map(|(at, _)| at)
         .collect()
     }
-}
-
-fn persistent(path: &str) -> Option<&'static str> {
-    let begins = PERSISTENT.iter().find(|(place, _)| path.starts_with(place));
-    let ends = PERSISTENT_ENDS.iter().find(|(place, _)| path.ends_with(place));
-    begins.or(ends).map(|(_, what)| *what)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `nabe sandbox`: runs a program that nobody trusts, and says what it did.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,7 +23,7 @@ Examples:
   nabe sandbox --image debian:12 /bin/sh -c 'rm -rf /etc'
   nabe sandbox --keep evidence --html report.html ./suspect
   nabe sandbox --replay evidence/capture.scap  judge it again
-  nabe sandbox ./folder                        each file in it, and a table
+  nabe sandbox --keep all ./folder             each file in it, evidence in all/FILE, and a table
 
 The specimen has its own namespaces and user ids, no capability, no network unless asked for, and a copy
 of this host's programs without homes, keys and passwords. What it writes is kept with --keep.
@@ -110,14 +111,69 @@ pub struct How {
     pub root: Option<PathBuf>,
 }
 
+impl Args {
+    /// The words of a run of one file, with `--json` and a place of its own for what is written.
+    fn words(&self, file: &Path) -> Vec<OsString> {
+        let how = &self.how;
+        let mut words: Vec<OsString> = vec!["sandbox".into(), "--json".into()];
+        let mut say = |name: &str, value: &OsStr| {
+            let mut word = OsString::from(name);
+            word.push("=");
+            word.push(value);
+            words.push(word);
+        };
+        let lists = [("--rules", &self.rules), ("--falco", &self.falco), ("--yara", &self.yara)];
+        for (name, path) in lists.iter().flat_map(|(name, paths)| paths.iter().map(move |path| (*name, path)))
+        {
+            say(name, path.as_os_str());
+        }
+        let texts = [("--mount", &how.mount), ("--env", &how.env)];
+        for (name, text) in texts.iter().flat_map(|(name, texts)| texts.iter().map(move |text| (*name, text)))
+        {
+            say(name, text.as_ref());
+        }
+        let own = file.file_name().unwrap_or_default();
+        for (name, path, suffix) in
+            [("--html", &self.html, ".html"), ("--keep", &how.keep, ""), ("--capture", &how.capture, ".scap")]
+        {
+            if let Some(path) = path {
+                let mut path = path.join(own).into_os_string();
+                path.push(suffix);
+                say(name, &path);
+            }
+        }
+        for (name, text) in [
+            ("--entry", how.entry.clone()),
+            ("--root", how.root.as_ref().map(|root| root.to_string_lossy().into_owned())),
+            ("--network", Some(how.network.clone())),
+            ("--user", Some(how.user.clone())),
+            ("--timeout", Some(how.timeout.to_string())),
+            ("--memory", Some(how.memory.to_string())),
+            ("--cpus", Some(how.cpus.to_string())),
+            ("--pids", Some(how.pids.to_string())),
+            ("--disk", Some(how.disk.to_string())),
+        ] {
+            if let Some(text) = text {
+                say(name, text.as_ref());
+            }
+        }
+        words.extend(self.no_built_in.then(|| "--no-built-in".into()));
+        words.push("--".into());
+        words.push(file.into());
+        words.extend(self.args.iter().map(Into::into));
+        words
+    }
+}
+
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    if let Some(folder) = args.specimen.as_deref().filter(|path| path.is_dir()) {
-        return batch::run(folder, args.json);
-    }
     let rules = Rules::load(&args.rules, !args.no_built_in, &args.falco)?;
     let scanner = Scanner::load(&args.yara)?;
     let stop = Stop::listen()?;
+    if let Some(folder) = args.specimen.as_deref().filter(|path| path.is_dir() && args.how.image.is_none()) {
+        run::check(&args.how)?;
+        return batch::run(folder, args.json, &|file| args.words(file), &stop);
+    }
     let report = match (&args.replay, &args.specimen) {
         (Some(capture), _) => {
             judge::judge(&rules, capture, args.container.as_deref(), &stop).map(|(report, _)| report)?
@@ -138,7 +194,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
+    make_parent(path)?;
     std::fs::write(path, text).map_err(|error| CliError::file("write", path, &error))
+}
+
+/// Makes the folder that a file goes to: those of a folder's specimens have one.
+pub(crate) fn make_parent(path: &Path) -> Result<()> {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => {
+            std::fs::create_dir_all(parent).map_err(|error| CliError::file("make", parent, &error))
+        }
+        None => Ok(()),
+    }
 }
 
 fn status(report: &Report) -> u8 {

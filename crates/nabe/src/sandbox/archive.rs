@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{CliError, Result};
@@ -40,6 +40,25 @@ pub fn unpack(path: &Path, into: &Path) -> Result<Vec<String>> {
     };
     done.map_err(|error| fail(&error))?;
     Ok(taker.notes)
+}
+
+/// The files of a folder and below it, by their paths in it: those that can be executed first.
+pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(at) = folders.pop() {
+        for entry in std::fs::read_dir(folder.join(&at))? {
+            let entry = entry?;
+            let (name, metadata) = (at.join(entry.file_name()), entry.metadata()?);
+            if metadata.is_dir() {
+                folders.push(name);
+            } else {
+                found.push((metadata.mode() & 0o111 == 0, name));
+            }
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, name)| name).collect())
 }
 
 struct Taker<'a> {
@@ -182,5 +201,7 @@ mod tests {
         assert_eq!(std::fs::read(into.join("bin/x")).unwrap(), b"hi");
         assert_eq!(notes, ["../../bad of the archive leads out of it: left out"]);
         assert!(!dir.path().join("bad").exists());
+        std::fs::write(into.join("a.txt"), "").unwrap();
+        assert_eq!(files(&into).unwrap(), [PathBuf::from("bin/x"), PathBuf::from("a.txt")]);
     }
 }

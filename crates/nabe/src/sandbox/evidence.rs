@@ -14,9 +14,6 @@ use crate::error::{CliError, Result};
 /// Files that are told of.
 const MAX_FILES: usize = 4096;
 
-/// Bytes of a file that YARA looks at.
-const MAX_SCANNED: u64 = 64 << 20;
-
 /// Hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -84,8 +81,7 @@ impl Gatherer<'_> {
             None => digest(source, io::sink()),
         }
         .map_err(fail)?;
-        let yara =
-            if size <= MAX_SCANNED { self.scanner.scan(&fs::read(file).map_err(fail)?) } else { Vec::new() };
+        let yara = self.scanner.scan_file(file)?;
         let kept = target.map(|_| kept.to_string_lossy().into_owned());
         self.found.push(Dropped { path: shown, change: change.into(), size, sha256, kept, yara });
         Ok(())

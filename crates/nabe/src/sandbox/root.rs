@@ -278,29 +278,48 @@ fn place(plan: &Plan<'_>, front: &Path, notes: &mut Vec<String>) -> Result<Strin
     let folder = front.join(PLACE);
     DirBuilder::new().mode(0o755).create(&folder).map_err(fail("make", &folder))?;
     let Some(file) = plan.specimen else { return Ok(plan.name.to_string_lossy().into_owned()) };
-    if let Some(entry) = plan.entry {
-        if !archive::is_archive(file) {
-            return Err(CliError::usage(format_args!(
-                "{} is no archive: --entry names nothing",
-                file.display()
-            )));
-        }
+    if archive::is_archive(file) {
         notes.extend(archive::unpack(file, &folder)?);
-        let entry = entry.trim_start_matches("./");
-        let path = folder.join(entry);
-        if entry.split('/').any(|part| part == "..") || !path.is_file() {
-            return Err(CliError::usage(format_args!("{} has no file {entry}", file.display())));
-        }
+        let entry = entry(plan, file, &folder)?;
+        let path = folder.join(&entry);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(fail("protect", &path))?;
         return Ok(format!("/{PLACE}/{entry}"));
     }
-    if archive::is_archive(file) {
-        return Err(CliError::usage(format_args!("{} is an archive", file.display()))
-            .hint("--entry PATH says what to start in it"));
+    if plan.entry.is_some() {
+        return Err(CliError::usage(format_args!("{} is no archive: --entry names nothing", file.display())));
+    }
+    let metadata = fs::metadata(file).map_err(fail("read", file))?;
+    if metadata.mode() & 0o111 == 0 {
+        notes.push("the file is not marked as executable: inside it is".into());
     }
     let name = file.file_name().unwrap_or_default();
     let path = folder.join(name);
     fs::copy(file, &path).map_err(fail("copy", file))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(fail("protect", &path))?;
     Ok(format!("/{PLACE}/{}", name.to_string_lossy()))
+}
+
+/// Which of an archive's files is started.
+fn entry(plan: &Plan<'_>, file: &Path, folder: &Path) -> Result<String> {
+    let names = archive::files(folder).map_err(fail("read", folder))?;
+    let shown = file.display();
+    if names.is_empty() {
+        return Err(CliError::failed(format_args!("{shown} is an archive without a file")));
+    }
+    let some: Vec<String> =
+        names.iter().take(8).map(|name| crate::output::plain(name.as_os_str().as_encoded_bytes())).collect();
+    let more = if names.len() > some.len() { ", …" } else { "" };
+    let list = format!("{}{more}", some.join(", "));
+    let Some(entry) = plan.entry else {
+        return Err(CliError::usage(format_args!("{shown} is an archive"))
+            .hint(format_args!("--entry PATH says what to start in it: {list}")));
+    };
+    let entry = entry.trim_start_matches("./");
+    match names.iter().any(|name| name.as_path() == Path::new(entry)) {
+        true => Ok(entry.to_owned()),
+        false => {
+            Err(CliError::usage(format_args!("{shown} has no file {entry}"))
+                .hint(format_args!("it has {list}")))
+        }
+    }
 }

@@ -1,34 +1,33 @@
 //! A run: the root is put together, the container made, the probe armed, the specimen let go; then it is
 //! watched until it ends or reaches a limit, everything of it is killed, and what it left is gathered.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nabe_event::Item;
-use nabe_event::field::process as p;
 use nabe_event::source::EventInterest;
 use nabe_event::table::EventId;
-use nabe_event::{Fields as _, Value};
 use nabe_filter::Program;
 use nabe_probe::live::{Live, Options as LiveOptions};
 use nabe_runtime::spec::Mount;
 use nabe_runtime::{Bundle, Container, Options, Status};
 use nabe_sandbox::{Hit, Limits, Outcome, Report, Severity, Specimen};
 use nabe_scap::Compression;
-use nabe_state::stream::{Seen, Stream, Style};
+use nabe_state::stream::Style;
 
 use super::evidence::{self, Gatherer};
 use super::fake::Responder;
+use super::gate::{self, Gate};
 use super::judge::{self, Rules};
+use super::leftover;
 use super::root::{self, PLACE, Plan, Staged};
-use super::spec::{self, Allowance, RUNNER};
+use super::spec::{self, Allowance};
+use super::specimen::{self, Inside};
 use super::yara::Scanner;
 use crate::cli::sandbox::{Args, How};
 use crate::config;
@@ -37,13 +36,10 @@ use crate::stream::record::name::Names;
 use crate::stream::record::redact::Redactor;
 use crate::stream::record::{self, Recorder, Scope};
 use crate::stream::stop::Stop;
-use crate::stream::{Pipeline, Road as _, Sink, Step, Wants};
+use crate::stream::{Pipeline, Road as _, Step};
 
 /// Bytes of the ring: a storm of a moment fits.
 const RING: usize = 64 << 20;
-
-/// Programs from memory that are copied, and the bytes of each.
-const MAX_MEMORY: (usize, u64) = (16, 64 << 20);
 
 impl From<nabe_runtime::Error> for CliError {
     fn from(error: nabe_runtime::Error) -> Self {
@@ -61,15 +57,8 @@ pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop:
     check(how)?;
     // It may begin this program again, from a copy that no specimen can write to.
     nabe_runtime::protect()?;
-    sweep();
-    let file = specimen.is_file().then(|| specimen.canonicalize()).transpose();
-    let file = file.map_err(|error| CliError::file("read", specimen, &error))?;
-    if file.is_none() && (how.image.is_none() || specimen.components().count() == 1) {
-        let error = io::Error::from(io::ErrorKind::NotFound);
-        return Err(CliError::file("read", specimen, &error));
-    }
-    // Inside an image a path that is there means the image's own.
-    let file = file.filter(|_| how.image.is_none() || !specimen.is_absolute());
+    leftover::sweep();
+    let file = specimen::find(specimen, how.image.is_some())?;
     if let Some(folder) = &how.keep {
         fs::create_dir_all(folder).map_err(|error| CliError::file("make", folder, &error))?;
     }
@@ -82,13 +71,26 @@ pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop:
         layers: &layers,
         disk: how.disk as u64,
     };
-    let staged = root::build(&plan)?;
+    let mut staged = root::build(&plan)?;
+    let env = environment(how, image_env);
+    let binds = how.mount.iter().map(|text| bind(text)).collect::<Result<Vec<_>>>()?;
+    let inside = Inside::open(&staged.before(), binds.iter().map(|bind| bind.destination.clone()).collect())?;
+    let path = env.iter().rev().find_map(|word| word.strip_prefix("PATH=")).unwrap_or_default();
+    let shown = match &how.entry {
+        Some(entry) => format!("{entry} of {}", specimen.display()),
+        None => specimen.display().to_string(),
+    };
+    staged.program = specimen::check(&inside, &staged.program, path, &shown)?;
+    drop(inside);
     let capture = match (&how.capture, &how.keep) {
-        (Some(path), _) => path.clone(),
+        (Some(path), _) => {
+            crate::cli::sandbox::make_parent(path)?;
+            path.clone()
+        }
         (None, Some(folder)) => folder.join("capture.scap"),
         (None, None) => staged.own().join("capture.scap"),
     };
-    let mut watch = Watch::new(args, &staged, &capture, image_env)?;
+    let mut watch = Watch::new(args, &staged, &capture, env, binds)?;
     let outcome = watch.observe(how, stop);
     let missed = watch.missed.get();
     let counted = watch.end();
@@ -110,7 +112,10 @@ pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop:
 }
 
 /// Refuses what cannot be done before anything is made.
-fn check(how: &How) -> Result<()> {
+///
+/// # Errors
+/// Without root, and for options that make no sense.
+pub fn check(how: &How) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Err(CliError::failed("the sandbox needs root: to map ids, to mount, to see events")
             .hint("sudo nabe sandbox …"));
@@ -138,10 +143,21 @@ fn describe(name: &Path, file: Option<&Path>, args: &Args, scanner: &Scanner) ->
     };
     if let Some(file) = file {
         (about.sha256, about.size) = evidence::sum(file)?;
-        let bytes = fs::read(file).map_err(|error| CliError::file("read", file, &error))?;
-        about.yara = scanner.scan(&bytes);
+        about.yara = scanner.scan_file(file)?;
     }
     Ok(about)
+}
+
+/// The specimen's environment: the image's, or a small one; then what the user says.
+fn environment(how: &How, image_env: Vec<String>) -> Vec<String> {
+    let mut env = image_env;
+    if env.is_empty() {
+        env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
+        env.push("LANG=C.UTF-8".into());
+    }
+    env.push("TERM=dumb".into());
+    env.extend(how.env.iter().cloned());
+    env
 }
 
 /// Layers of the image, the topmost first, and its environment.
@@ -173,7 +189,7 @@ fn gather(report: &mut Report, staged: &Staged, how: &How, scanner: &Scanner) ->
         Gatherer { before: &before, keep: how.keep.as_deref(), scanner, found: Vec::new(), more: 0 };
     gatherer.folder(&staged.upper())?;
     let memory = staged.own().join("memory");
-    for at in 0..MAX_MEMORY.0 {
+    for at in 0..gate::MAX_MEMORY.0 {
         let file = memory.join(at.to_string());
         if file.is_file() {
             let shown = fs::read_to_string(file.with_extension("name")).unwrap_or_default();
@@ -236,34 +252,6 @@ fn keep_log(report: &mut Report, how: &How, log: &[String]) -> Result<()> {
     }
 }
 
-/// This process, in a way that outlives its number.
-fn runner(pid: &str) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.to_owned();
-    Some(format!("{pid}:{start}"))
-}
-
-/// Removes what a sandbox left that was killed itself.
-fn sweep() {
-    for container in Container::list(&nabe_runtime::default_root()).unwrap_or_default() {
-        let Some(of) = container.annotations().get(RUNNER) else { continue };
-        let pid = of.split(':').next().unwrap_or_default();
-        if runner(pid).as_ref() != Some(of) {
-            // Whoever comes next tries again.
-            let _ = container.delete(true);
-        }
-    }
-    for entry in fs::read_dir("/run").into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix("nabe-sandbox-")) else { continue };
-        if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
-            for part in ["stage", "disk", ""] {
-                let _ = fs::remove_dir(entry.path().join(part));
-            }
-        }
-    }
-}
-
 /// A container and who watches it.
 struct Watch<'a> {
     container: Container,
@@ -278,7 +266,13 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// Makes the container; its program does not run yet.
-    fn new(args: &Args, staged: &'a Staged, capture: &Path, image_env: Vec<String>) -> Result<Self> {
+    fn new(
+        args: &Args,
+        staged: &'a Staged,
+        capture: &Path,
+        env: Vec<String>,
+        binds: Vec<Mount>,
+    ) -> Result<Self> {
         let recorder = Recorder::new(
             record::Options {
                 names: Names::one(capture),
@@ -291,15 +285,8 @@ impl<'a> Watch<'a> {
             },
             None,
         )?;
-        let container = create(args, staged, image_env)?;
-        let gate = Gate {
-            recorder,
-            init: i64::from(container.pid()),
-            open: false,
-            missed: Rc::default(),
-            memory: staged.own().join("memory"),
-            copied: RefCell::new(0),
-        };
+        let container = create(args, staged, env, binds)?;
+        let gate = Gate::new(recorder, container.pid(), staged.own().join("memory"));
         let missed = Rc::clone(&gate.missed);
         let mut pipeline = Pipeline::new(Program::all(), Style::default());
         pipeline.set_live(true);
@@ -408,7 +395,7 @@ fn counted(container: &Container) -> Option<String> {
 }
 
 /// Makes the container with the specimen's output going to files.
-fn create(args: &Args, staged: &Staged, image_env: Vec<String>) -> Result<Container> {
+fn create(args: &Args, staged: &Staged, env: Vec<String>, binds: Vec<Mount>) -> Result<Container> {
     let how = &args.how;
     let (uid, gid) = user(&how.user)?;
     let allowance = Allowance {
@@ -418,20 +405,19 @@ fn create(args: &Args, staged: &Staged, image_env: Vec<String>) -> Result<Contai
         uid,
         gid,
     };
-    let mut env = image_env;
-    if env.is_empty() {
-        env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
-        env.push("LANG=C.UTF-8".into());
-    }
-    env.push("TERM=dumb".into());
-    env.extend(how.env.iter().cloned());
     let mut words = vec![staged.program.clone()];
     words.extend(args.args.iter().cloned());
-    let binds = how.mount.iter().map(|text| bind(text)).collect::<Result<Vec<_>>>()?;
     let own = std::process::id().to_string();
     let cwd = PathBuf::from(format!("/{PLACE}"));
-    let spec =
-        spec::spec(staged.root(), words, env, cwd, binds, &allowance, runner(&own).unwrap_or(own.clone()));
+    let spec = spec::spec(
+        staged.root(),
+        words,
+        env,
+        cwd,
+        binds,
+        &allowance,
+        leftover::runner(&own).unwrap_or(own.clone()),
+    );
     let bundle = Bundle::of(&staged.own(), spec)?;
     let options = Options { init: true, linger: true, ..Options::default() };
     let created = quiet(staged, || Container::create(&format!("sandbox-{own}"), &bundle, &options))??;
@@ -491,76 +477,4 @@ fn bind(text: &str) -> Result<Mount> {
         options,
         ..Mount::default()
     })
-}
-
-/// Stands before the recorder: nothing passes before the specimen's first instruction, and nothing of the
-/// container's init ever.
-struct Gate {
-    recorder: Recorder,
-    /// The container's first process.
-    init: i64,
-    open: bool,
-    missed: Rc<Cell<u64>>,
-    /// Where programs from memory are copied to.
-    memory: PathBuf,
-    copied: RefCell<usize>,
-}
-
-impl Gate {
-    /// Copies a program that is in memory only while the process is there; whether it was.
-    fn copy(&self, seen: &Seen<'_>) -> bool {
-        let number = |field| match seen.get(field, None) {
-            Value::Int(number) => Some(number),
-            _ => None,
-        };
-        let mut copied = self.copied.borrow_mut();
-        let (Some(pid), true) = (number(p::PID), *copied < MAX_MEMORY.0) else { return false };
-        let exe = PathBuf::from(format!("/proc/{pid}/exe"));
-        let Ok(file) = File::open(&exe) else { return false };
-        // Only what no directory has.
-        let name = fs::read_link(&exe).unwrap_or_default().to_string_lossy().into_owned();
-        if !name.starts_with("/memfd:") || file.metadata().map_or(0, |m| m.size()) > MAX_MEMORY.1 {
-            return false;
-        }
-        let path = self.memory.join(copied.to_string());
-        let done = fs::create_dir_all(&self.memory)
-            .and_then(|()| File::create(&path))
-            .and_then(|mut to| io::copy(&mut &file, &mut to))
-            .and_then(|_| fs::write(path.with_extension("name"), format!("{name} of process {pid}")));
-        *copied += usize::from(done.is_ok());
-        done.is_ok()
-    }
-}
-
-impl Sink for Gate {
-    fn wants(&self) -> Wants {
-        Wants::All
-    }
-    fn item(&mut self, item: &Item<'_>, stream: &Stream) -> Result<()> {
-        self.recorder.item(item, stream)
-    }
-    fn seen(&mut self, seen: &Seen<'_>) -> Result<()> {
-        let event = seen.event();
-        if event.tid == self.init {
-            return self.recorder.other(seen, false);
-        }
-        let executes = matches!(event.id.name(), "execve" | "execveat") && event.signed(0) == Some(0);
-        if executes && !event.id.is_enter() {
-            self.open = true;
-            let from_memory = matches!(seen.get(p::EXE_MEMFD, None), Value::Bool(true));
-            if from_memory && !self.copy(seen) {
-                self.missed.set(self.missed.get() + 1);
-            }
-        }
-        if self.open { self.recorder.seen(seen) } else { self.recorder.other(seen, false) }
-    }
-    fn other(&mut self, seen: &Seen<'_>, selected: bool) -> Result<()> {
-        self.recorder.other(seen, selected)
-    }
-    fn idle(&mut self, live: bool, stream: &Stream) -> Result<()> {
-        self.recorder.idle(live, stream)
-    }
-    fn finish(&mut self, stream: &Stream) -> Result<()> {
-        self.recorder.finish(stream)
-    }
 }

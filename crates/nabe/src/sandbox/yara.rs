@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{CliError, Result};
 
+/// Bytes of a file that are looked at: what is larger is not.
+const MAX_SCANNED: u64 = 64 << 20;
+
 /// Compiled rules; none when there are none.
 pub struct Scanner {
     #[cfg(feature = "yara")]
@@ -33,12 +36,34 @@ impl Scanner {
         Ok(Self { scanner: Some(compiler.finalize()) })
     }
 
+    #[cfg(feature = "yara")]
+    fn has_rules(&self) -> bool {
+        self.scanner.is_some()
+    }
+
+    #[cfg(not(feature = "yara"))]
+    fn has_rules(&self) -> bool {
+        false
+    }
+
     #[cfg(not(feature = "yara"))]
     fn compile(files: &[PathBuf]) -> Result<Self> {
         if files.is_empty() {
             return Ok(Self {});
         }
         Err(CliError::usage("this nabe was built without YARA").hint("build it with --features yara"))
+    }
+
+    /// Names of the rules that match a file; nothing is read where there are no rules.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn scan_file(&self, path: &Path) -> Result<Vec<String>> {
+        let fail = |error: std::io::Error| CliError::file("read", path, &error);
+        if !self.has_rules() || std::fs::metadata(path).map_err(fail)?.len() > MAX_SCANNED {
+            return Ok(Vec::new());
+        }
+        Ok(self.scan(&std::fs::read(path).map_err(fail)?))
     }
 
     /// Names of the rules that match these bytes, in order.

@@ -31,8 +31,9 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let containers = crate::cli::run::sweep(&args.place.root())?;
-    let pruned = args.place.store()?.prune(args.all)?;
+    let root = args.place.root();
+    let containers = crate::cli::run::sweep(&root)?;
+    let pruned = nabe_image::Store::open(&root)?.prune(args.all)?;
     if args.json {
         print_json(&json!({
             "containers": containers,
