@@ -62,7 +62,7 @@ struct event_control {
 	__u32 n_euids;
 	__u32 hooks; /* bits HOOK_*: which of the rarer events are wanted, and how */
 	__u32 own; /* the reader's process, which is not looked at */
-	__u32 spare;
+	__u32 floor; /* for measuring: bytes of the bare record */
 	__u32 euids[MAX_EUIDS];
 	__u64 names[MAX_NAMES][2];
 	struct event_call calls[MAX_CALLS];
@@ -150,37 +150,49 @@ static __always_inline struct task_struct *this_task(void)
 	return PLAIN((void *)bpf_get_current_task(), task_struct);
 }
 
-/* As bpf_get_current_pid_tgid(), without its call where loads are cheaper. */
-static __always_inline __u64 this_ids(void)
-{
-	struct task_struct *task;
-
-	if (!MODERN)
-		return bpf_get_current_pid_tgid();
-	/* Numbers behind the trusted pointer are loaded without any check. */
-	task = bpf_get_current_task_btf();
-	return (__u64)(__u32)task->tgid << 32 | (__u32)task->pid;
-}
+/*
+ * What every program asks of the thread that runs, by one call: as
+ * bpf_get_current_pid_tgid(), and whether its system call came by the 32-bit table,
+ * where its number means another call. Where the kernel allows it, numbers behind
+ * the trusted pointer are loaded without any check.
+ */
+struct who {
+	__u64 ids;
+	bool is_32;
+};
 
 #if defined(__TARGET_ARCH_x86)
 #define TS_COMPAT 2
 #define X32_BIT 0x40000000
+#endif
 
-/* Whether the call came by the 32-bit table, where its number means another call. */
-static __always_inline bool call_is_32(void)
+static __always_inline struct who who(void)
 {
-	struct task_struct *task = NULL;
+	struct task_struct *task;
+	struct who out = {};
 
-	if (!bpf_core_field_exists(task->thread_info.status))
-		return false;
 	if (MODERN) {
 		task = bpf_get_current_task_btf();
-		return task->thread_info.status & TS_COMPAT;
-	}
-	task = (void *)bpf_get_current_task();
-	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
-}
+		out.ids = (__u64)(__u32)task->tgid << 32 | (__u32)task->pid;
+#if defined(__TARGET_ARCH_x86)
+		if (bpf_core_field_exists(task->thread_info.status))
+			out.is_32 = task->thread_info.status & TS_COMPAT;
 #endif
+		return out;
+	}
+	out.ids = bpf_get_current_pid_tgid();
+#if defined(__TARGET_ARCH_x86)
+	task = (void *)bpf_get_current_task();
+	if (bpf_core_field_exists(task->thread_info.status))
+		out.is_32 = BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+#endif
+	return out;
+}
+
+static __always_inline __u64 this_ids(void)
+{
+	return who().ids;
+}
 
 static __always_inline bool picked_name(void)
 {
@@ -286,12 +298,12 @@ struct out {
 	__u32 n;
 };
 
-static __always_inline void put_head(__u8 *buf, __u16 event, __u16 count, __u16 flags)
+static __always_inline void put_head(__u8 *buf, __u64 ids, __u16 event, __u16 count, __u16 flags)
 {
 	struct event_head *head = (void *)buf;
 
 	head->ts = bpf_ktime_get_boot_ns();
-	*(__u64 *)&head->tid = this_ids();
+	*(__u64 *)&head->tid = ids;
 	head->event = event;
 	head->cpu = bpf_get_smp_processor_id();
 	head->count = count;

@@ -35,9 +35,9 @@ static __always_inline struct event_scratch *scratch_of(__u32 hook)
 	return bpf_map_lookup_elem(&scratch, &key);
 }
 
-#define SCRATCH_BEGIN(o, s, event, n_, flags_)                         \
+#define SCRATCH_BEGIN(o, s, ids, event, n_, flags_)                    \
 	struct out o = { .buf = (s)->bytes, .n = 0, .at = HEAD + 2 * (n_) }; \
-	put_head(o.buf, event, n_, flags_)
+	put_head(o.buf, ids, event, n_, flags_)
 
 /* What is too large for the ring is counted apart. */
 static __always_inline void scratch_send(struct out *o)
@@ -65,6 +65,9 @@ static __always_inline struct file *file_of(__s32 fd)
 
 	if (fd < 0 || (__u32)fd >= FIELD(table, max_fds))
 		return NULL;
+	/* A pointer in an array, loaded as the first member of what it might be. */
+	if (MODERN)
+		return PLAIN(PLAIN(table->fd + fd, list_head)->next, file);
 	bpf_probe_read_kernel(&file, sizeof(file), FIELD(table, fd) + fd);
 	return file;
 }
@@ -152,7 +155,6 @@ static __always_inline struct opened opened_file(__s32 fd)
 
 	if (!file)
 		return out;
-	file = PLAIN(file, file);
 	inode = FIELD(file, f_inode);
 	sb = FIELD(inode, i_sb);
 	out.dev = device(FIELD(sb, s_dev));

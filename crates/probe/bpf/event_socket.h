@@ -21,34 +21,94 @@
 #define OUTBOUND true
 #define INBOUND false
 
-/* A socket address as user space has it: the longest that is read. */
+/* The longest address that is read. */
+#define ADDRESS_MAX (2 + UNIX_PATH)
+#define ADDRESS_WORDS 14
+
+/* A socket address as user space has it, what is missing of it being 0. */
 struct address {
-	__u16 family;
 	union {
 		struct {
+			__u16 family;
 			__be16 port;
 			__be32 v4;
-		} __attribute__((packed));
-		struct {
-			__be16 port6;
-			__u32 flow;
-			__u8 v6[16];
-		} __attribute__((packed));
-		char path[UNIX_PATH];
+		};
+		__u64 words[ADDRESS_WORDS];
+		__u8 bytes[8 * ADDRESS_WORDS];
 	};
-} __attribute__((packed));
-_Static_assert(sizeof(struct address) == 2 + UNIX_PATH, "as sockaddr_un");
+	__u64 path_len;
+	__u64 spare; /* paths are read by words */
+};
+_Static_assert(sizeof(struct address) <= sizeof(((struct event_scratch *)0)->names), "its place");
+_Static_assert(8 * ADDRESS_WORDS > ADDRESS_MAX, "room for a NUL");
 
-/* Reads an address of at most len bytes; its family, 0 when there is none. */
-static __always_inline __u16 user_address(struct address *to, __u64 from, __u64 len)
+static __always_inline struct address *address_of(struct event_scratch *s)
 {
-	__builtin_memset(to, 0, sizeof(*to));
-	asm volatile("" : "+r"(len));
-	if (len > sizeof(*to))
-		len = sizeof(*to);
-	if (!from || len < 2 || bpf_probe_read_user(to, len, (void *)from))
-		return 0;
-	return to->family;
+	return (void *)s->names;
+}
+
+/* Reads the address of at most len bytes that came with the call; its family is 0 when there is none. */
+static __always_inline void user_address(struct event_scratch *s, __u64 from, __u64 len)
+{
+	struct address *to = address_of(s);
+
+
+	to->words[0] = to->words[1] = to->words[2] = to->words[3] = 0;
+	KEEP(len);
+	if (len > ADDRESS_MAX)
+		len = ADDRESS_MAX;
+	KEEP(len);
+	if (!from || len < 2)
+		return;
+	if (bpf_probe_read_user(to->bytes, len, (void *)from))
+		to->family = 0;
+	to->bytes[len] = 0;
+}
+
+/* Where the lowest byte is that is 0: those below it have no bit set. */
+static __always_inline __u32 zero_byte(__u64 zeros)
+{
+	__u32 at = 0, low = zeros;
+
+	if (!low) {
+		at = 4;
+		low = zeros >> 32;
+	}
+	if (!(low & 0xffff)) {
+		at += 2;
+		low >>= 16;
+	}
+	return at + !(low & 0xff);
+}
+
+/*
+ * The path of such an address or, without the NUL that it begins with, its abstract
+ * name; with its NUL. Two words take less time than a helper that looks for a NUL.
+ */
+static __always_inline long user_unix_path(__u8 *to, struct address *a)
+{
+	__u8 *from = a->bytes + 2 + !a->bytes[2];
+	__u64 n;
+	int i;
+
+	a->path_len = UNIX_PATH;
+	for (i = 0; i < ADDRESS_WORDS; i++) {
+		__u64 word = *(__u64 *)(from + 8 * i);
+		__u64 zeros = (word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull;
+
+		*(__u64 *)(to + 8 * i) = word;
+		if (zeros) {
+			a->path_len = 8 * i + zero_byte(zeros) + 1;
+			break;
+		}
+	}
+	/* By way of memory the verifier forgets which of so many numbers it is. */
+	n = *(volatile __u64 *)&a->path_len;
+	if (n >= UNIX_PATH) {
+		n = UNIX_PATH;
+		to[UNIX_PATH - 1] = 0;
+	}
+	return n;
 }
 
 /* A path or, without the NUL that it begins with, an abstract name. */
@@ -62,14 +122,14 @@ static __always_inline long unix_path(__u8 *to, const char *from)
 	return n > 0 ? n : 0;
 }
 
-/* What the thread gave as an address. */
-static __always_inline void put_address(struct out *o, struct event_scratch *s, __u64 from, __u64 len)
+/* What the thread gave as an address: see user_address(). */
+static __always_inline void put_address(struct out *o, struct event_scratch *s)
 {
-	struct address *a = (void *)s->names;
+	struct address *a = address_of(s);
 	__u8 *to = o->buf + o->at;
 	long n;
 
-	switch (user_address(a, from, len)) {
+	switch (a->family) {
 	case AF_INET:
 		to[0] = AF_INET;
 		*(__u32 *)(to + 1) = a->v4;
@@ -78,13 +138,14 @@ static __always_inline void put_address(struct out *o, struct event_scratch *s, 
 		break;
 	case AF_INET6:
 		to[0] = AF_INET6;
-		__builtin_memcpy(to + 1, a->v6, 16);
-		*(__u16 *)(to + 17) = __builtin_bswap16(a->port6);
+		*(__u64 *)(to + 1) = a->words[1];
+		*(__u64 *)(to + 9) = a->words[2];
+		*(__u16 *)(to + 17) = __builtin_bswap16(a->port);
 		n = 19;
 		break;
 	case AF_UNIX:
 		to[0] = AF_UNIX;
-		n = 1 + unix_path(to + 1, a->path);
+		n = 1 + user_unix_path(to + 1, a);
 		break;
 	default:
 		n = 0;
@@ -97,11 +158,15 @@ static __always_inline struct sock *sock_of(__s32 fd)
 {
 	struct file *file = file_of(fd);
 	struct socket *socket;
+	struct inode *inode;
 
-	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if (!file)
 		return NULL;
-	socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
+	inode = FIELD(file, f_inode);
+	if ((FIELD(inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = PLAIN(FIELD(file, private_data), socket);
+	return FIELD(socket, sk);
 }
 
 struct inet_sock {
@@ -111,10 +176,10 @@ struct inet_sock {
 
 static __always_inline long tuple_v4(__u8 *to, struct sock *sk, bool out, struct address *peer)
 {
-	struct inet_sock *inet = (void *)sk;
-	__u32 local = BPF_CORE_READ(inet, inet_saddr), remote = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-	__u16 local_port = BPF_CORE_READ(inet, inet_sport);
-	__u16 remote_port = BPF_CORE_READ(sk, __sk_common.skc_dport);
+	struct inet_sock *inet = PLAIN(sk, inet_sock);
+	__u32 local = FIELD(inet, inet_saddr), remote = FIELD(sk, __sk_common.skc_daddr);
+	__u16 local_port = FIELD(inet, inet_sport);
+	__u16 remote_port = FIELD(sk, __sk_common.skc_dport);
 
 	/* A socket that is not connected knows no other end; the call does. */
 	if (!remote_port && peer->family == AF_INET) {
@@ -131,16 +196,17 @@ static __always_inline long tuple_v4(__u8 *to, struct sock *sk, bool out, struct
 
 static __always_inline long tuple_v6(__u8 *to, struct sock *sk, bool out, struct address *peer)
 {
-	struct inet_sock *inet = (void *)sk;
-	__u16 local_port = BPF_CORE_READ(inet, inet_sport);
-	__u16 remote_port = BPF_CORE_READ(sk, __sk_common.skc_dport);
+	struct inet_sock *inet = PLAIN(sk, inet_sock);
+	__u16 local_port = FIELD(inet, inet_sport);
+	__u16 remote_port = FIELD(sk, __sk_common.skc_dport);
 	__u32 local_at = out ? 1 : 19, remote_at = out ? 19 : 1;
 
 	to[0] = AF_INET6;
 	bpf_core_read(to + local_at, 16, &sk->__sk_common.skc_v6_rcv_saddr);
 	if (!remote_port && peer->family == AF_INET6) {
-		__builtin_memcpy(to + remote_at, peer->v6, 16);
-		remote_port = peer->port6;
+		*(__u64 *)(to + remote_at) = peer->words[1];
+		*(__u64 *)(to + remote_at + 8) = peer->words[2];
+		remote_port = peer->port;
 	} else {
 		bpf_core_read(to + remote_at, 16, &sk->__sk_common.skc_v6_daddr);
 	}
@@ -162,23 +228,21 @@ static __always_inline long tuple_unix(__u8 *to, struct sock *sk, bool out, stru
 	*(__u64 *)(to + 1) = out ? there : here;
 	*(__u64 *)(to + 9) = out ? here : there;
 	if (out && !other && peer->family == AF_UNIX)
-		return 17 + unix_path(to + 17, peer->path);
+		return 17 + user_unix_path(to + 17, peer);
 	/* sun_family comes first. */
 	return 17 + unix_path(to + 17, (char *)address + bpf_core_field_offset(address->name) + 2);
 }
 
-/* Both ends of a socket; `given` is the address that came with the call, or 0. */
-static __always_inline void put_tuple(struct out *o, struct event_scratch *s, __s32 fd, bool out,
-				      __u64 given, __u64 given_len)
+/* Both ends of a socket, beside the address that came with the call: see user_address(). */
+static __always_inline void put_ends(struct out *o, struct event_scratch *s, __s32 fd, bool out)
 {
-	struct address *peer = (void *)s->names;
+	struct address *peer = address_of(s);
 	struct sock *sk = sock_of(fd);
 	__u8 *to = o->buf + o->at;
 	long n = 0;
 
 	if (sk) {
-		user_address(peer, given, given_len);
-		switch (BPF_CORE_READ(sk, __sk_common.skc_family)) {
+		switch (FIELD(sk, __sk_common.skc_family)) {
 		case AF_INET:
 			n = tuple_v4(to, sk, out, peer);
 			break;
@@ -193,6 +257,14 @@ static __always_inline void put_tuple(struct out *o, struct event_scratch *s, __
 	}
 	put_len(o, n);
 	o->at += n;
+}
+
+/* Both ends of a socket; `given` is the address that came with the call, or 0. */
+static __always_inline void put_tuple(struct out *o, struct event_scratch *s, __s32 fd, bool out,
+				      __u64 given, __u64 given_len)
+{
+	user_address(s, given, given_len);
+	put_ends(o, s, fd, out);
 }
 
 /* --- gathered data --- */
@@ -249,7 +321,7 @@ static __always_inline bool put_gathered(struct out *o, struct event_scratch *s,
 /* Whether the record is there for the state only, which no payload changes. */
 static __always_inline bool state_only(struct event_scratch *s)
 {
-	return ((struct event_head *)s->bytes)->flags & FLAG_STATE_ONLY;
+	return pending_flags(s) & FLAG_STATE_ONLY;
 }
 
 /* Bytes of payload that are wanted of a call that moved `ret`, or wanted to move `size`. */

@@ -53,7 +53,7 @@ int nabe_signal(__u64 *ctx)
 
 	if (!hook_wanted(HOOK_SIGNAL, id >> 32))
 		return 0;
-	FIXED_BEGIN(o, EV_SIGNALDELIVER_E, 3, 17, 0);
+	FIXED_BEGIN(o, id, EV_SIGNALDELIVER_E, 3, 17, 0);
 	/* SEND_SIG_NOINFO (of every SIGKILL) and SEND_SIG_PRIV are no pointers. */
 	if ((__u64)info <= 2)
 		put_none(&o);
@@ -74,7 +74,7 @@ int nabe_switch(__u64 *ctx)
 
 	if (!hook_wanted(HOOK_SWITCH, FIELD(prev, tgid)))
 		return 0;
-	FIXED_BEGIN(o, EV_SCHEDSWITCH_6_E, 6, 36, 0);
+	FIXED_BEGIN(o, this_ids(), EV_SCHEDSWITCH_6_E, 6, 36, 0);
 	put_u64(&o, FIELD(next, pid));
 	put_u64(&o, FIELD(prev, maj_flt));
 	put_u64(&o, FIELD(prev, min_flt));
@@ -95,10 +95,11 @@ static __always_inline __u32 fault_bits(__u64 error)
 static __always_inline int fault(__u32 hook, __u64 *ctx)
 {
 	struct pt_regs *regs = (void *)ctx[1];
+	__u64 ids = this_ids();
 
-	if (!hook_wanted(hook, this_ids() >> 32))
+	if (!hook_wanted(hook, ids >> 32))
 		return 0;
-	FIXED_BEGIN(o, EV_PAGE_FAULT_E, 3, 20, 0);
+	FIXED_BEGIN(o, ids, EV_PAGE_FAULT_E, 3, 20, 0);
 	put_u64(&o, ctx[0]);
 	put_u64(&o, regs->ip);
 	put_u32(&o, fault_bits(ctx[2]));
@@ -145,19 +146,19 @@ int nabe_enter(__u64 *ctx)
 	__u64 nr = ctx[1];
 	__u16 event = 0;
 	struct out o = {};
-	__u32 tgid;
+	struct who by;
 
 	if (nr >= MAX_CALLS)
 		return 0;
 	BOUND(nr, MAX_CALLS - 1);
 	*(__u64 *)&call = *(volatile __u64 *)&control.calls[nr];
-	if (!(call.flags & CALL_ENTER) || call_is_32())
+	if (!(call.flags & CALL_ENTER))
 		return 0;
-	tgid = this_ids() >> 32;
-	if (tgid == control.own)
+	by = who();
+	if (by.is_32 || by.ids >> 32 == control.own)
 		return 0;
 	/* Not yet failed: what fails is known at the end. */
-	if (!picked(tgid, -1)) {
+	if (!picked(by.ids >> 32, -1)) {
 		count_up(filtered_hooks);
 		return 0;
 	}
@@ -188,12 +189,13 @@ int nabe_enter(__u64 *ctx)
 		EVENT(SYSCALL_CREAT_E), TEXT(0), V32(ARG1(regs) & 07777);
 		break;
 	case NR_connect:
-		EVENT(SOCKET_CONNECT_E), FD(0), put_address(&o, s, ARG1(regs), ARG2(regs));
+		user_address(s, ARG1(regs), ARG2(regs));
+		EVENT(SOCKET_CONNECT_E), FD(0), put_address(&o, s);
 		break;
 	default:
 		return 0;
 	}
-	put_head(o.buf, event, o.n, 0);
+	put_head(o.buf, by.ids, event, o.n, 0);
 	scratch_send(&o);
 	return 0;
 }

@@ -8,6 +8,17 @@
 
 #include "event_task.h"
 
+/* What the first program has left for those behind it. */
+static __always_inline __u64 pending_ids(struct event_scratch *s)
+{
+	return *(__u64 *)&((struct event_head *)s->bytes)->tid;
+}
+
+static __always_inline __u16 pending_flags(struct event_scratch *s)
+{
+	return ((struct event_head *)s->bytes)->flags;
+}
+
 /* What every such program begins with. */
 #define CALL_BEGIN(ctx)                                              \
 	struct event_scratch *s = scratch_of(SCRATCH_SYSCALL);       \
@@ -27,7 +38,7 @@
 		count_up(broken);                                    \
 		return 0;                                            \
 	}                                                            \
-	put_head(o.buf, event, o.n, ((struct event_head *)s->bytes)->flags); \
+	put_head(o.buf, pending_ids(s), event, o.n, pending_flags(s));       \
 	scratch_send(&o);                                            \
 	return 0
 

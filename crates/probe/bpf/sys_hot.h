@@ -18,28 +18,28 @@ enum {
 };
 
 /* A record of fixed size, written in the ring. */
-#define FIXED_BEGIN(o, event, count, size, flags)                                 \
+#define FIXED_BEGIN(o, ids, event, count, size, flags)                            \
 	struct out o = { .n = 0, .at = HEAD + 2 * (count) };                      \
 	o.buf = bpf_ringbuf_reserve(&ring, HEAD + 2 * (count) + (size), 0);       \
 	if (!o.buf) {                                                             \
 		count_up(ring_full);                                              \
 		return 0;                                                         \
 	}                                                                         \
-	put_head(o.buf, event, count, flags)
+	put_head(o.buf, ids, event, count, flags)
 #define FIXED_END(o) bpf_ringbuf_submit(o.buf, BPF_RB_NO_WAKEUP)
 
-static __always_inline int hot_generic(struct event_call call, __u32 nr, __u16 flags)
+static __always_inline int hot_generic(struct event_call call, __u64 ids, __u32 nr, __u16 flags)
 {
-	FIXED_BEGIN(o, EV_GENERIC_X, 2, 4, flags);
+	FIXED_BEGIN(o, ids, EV_GENERIC_X, 2, 4, flags);
 	put_u16(&o, call.code);
 	put_u16(&o, nr);
 	FIXED_END(o);
 	return 0;
 }
 
-static __always_inline int hot_close(struct pt_regs *regs, long ret, __u16 flags)
+static __always_inline int hot_close(struct pt_regs *regs, __u64 ids, long ret, __u16 flags)
 {
-	FIXED_BEGIN(o, EV_SYSCALL_CLOSE_X, 2, 16, flags);
+	FIXED_BEGIN(o, ids, EV_SYSCALL_CLOSE_X, 2, 16, flags);
 	put_u64(&o, ret);
 	put_u64(&o, (__s64)(__s32)ARG0(regs));
 	FIXED_END(o);
@@ -50,10 +50,10 @@ static __always_inline int hot_close(struct pt_regs *regs, long ret, __u16 flags
 #define DATA_FEW 16
 #define DATA_MANY 96
 
-static __always_inline int hot_data_of(struct pt_regs *regs, long ret, __u16 event, __u16 flags,
-				       __u64 wanted, __u64 room)
+static __always_inline int hot_data_of(struct pt_regs *regs, __u64 ids, long ret, __u16 event,
+				       __u16 flags, __u64 wanted, __u64 room)
 {
-	FIXED_BEGIN(o, event, 4, 20 + room, flags);
+	FIXED_BEGIN(o, ids, event, 4, 20 + room, flags);
 	put_u64(&o, ret);
 	asm volatile("" : "+r"(wanted));
 	if (wanted > room || bpf_probe_read_user(o.buf + o.at, wanted, (void *)ARG1(regs)))
@@ -67,13 +67,13 @@ static __always_inline int hot_data_of(struct pt_regs *regs, long ret, __u16 eve
 }
 
 /* read and write, with as much of the data as is wanted. */
-static __always_inline int hot_data(struct pt_regs *regs, long ret, __u16 event, __u16 flags)
+static __always_inline int hot_data(struct pt_regs *regs, __u64 ids, long ret, __u16 event, __u16 flags)
 {
 	__u64 snaplen = control.snaplen, wanted;
 	struct event_scratch *s;
 
 	if (!snaplen || ret <= 0) {
-		FIXED_BEGIN(o, event, 4, 20, flags);
+		FIXED_BEGIN(o, ids, event, 4, 20, flags);
 		put_u64(&o, ret);
 		put_none(&o);
 		put_u64(&o, (__s64)(__s32)ARG0(regs));
@@ -83,13 +83,13 @@ static __always_inline int hot_data(struct pt_regs *regs, long ret, __u16 event,
 	}
 	wanted = least(ret, snaplen);
 	if (wanted <= DATA_FEW)
-		return hot_data_of(regs, ret, event, flags, wanted, DATA_FEW);
+		return hot_data_of(regs, ids, ret, event, flags, wanted, DATA_FEW);
 	if (wanted <= DATA_MANY)
-		return hot_data_of(regs, ret, event, flags, wanted, DATA_MANY);
+		return hot_data_of(regs, ids, ret, event, flags, wanted, DATA_MANY);
 	s = scratch_of(SCRATCH_SYSCALL);
 	if (!s)
 		return 0;
-	SCRATCH_BEGIN(o, s, event, 4, flags);
+	SCRATCH_BEGIN(o, s, ids, event, 4, flags);
 	put_u64(&o, ret);
 	put_user_bytes(&o, (void *)ARG1(regs), wanted);
 	put_u64(&o, (__s64)(__s32)ARG0(regs));
@@ -98,7 +98,7 @@ static __always_inline int hot_data(struct pt_regs *regs, long ret, __u16 event,
 	return 0;
 }
 
-static __always_inline int hot_open(struct pt_regs *regs, long ret, __u32 nr, __u16 flags)
+static __always_inline int hot_open(struct pt_regs *regs, __u64 ids, long ret, __u32 nr, __u16 flags)
 {
 	bool at = nr == NR_openat;
 	struct event_scratch *s = scratch_of(SCRATCH_SYSCALL);
@@ -110,14 +110,14 @@ static __always_inline int hot_open(struct pt_regs *regs, long ret, __u32 nr, __
 	how = at ? ARG2(regs) : ARG1(regs);
 	mode = at ? ARG3(regs) : ARG2(regs);
 	if (at) {
-		SCRATCH_BEGIN(o, s, EV_SYSCALL_OPENAT_2_X, N_SYSCALL_OPENAT_2_X, flags);
+		SCRATCH_BEGIN(o, s, ids, EV_SYSCALL_OPENAT_2_X, N_SYSCALL_OPENAT_2_X, flags);
 		put_u64(&o, ret);
 		put_u64(&o, (__s64)(__s32)ARG0(regs));
 		put_user_text(&o, (void *)name, PATH_MAX);
 		put_opened(&o, ret, how, mode);
 		SCRATCH_END(o);
 	} else {
-		SCRATCH_BEGIN(o, s, EV_SYSCALL_OPEN_X, N_SYSCALL_OPEN_X, flags);
+		SCRATCH_BEGIN(o, s, ids, EV_SYSCALL_OPEN_X, N_SYSCALL_OPEN_X, flags);
 		put_u64(&o, ret);
 		put_user_text(&o, (void *)name, PATH_MAX);
 		put_opened(&o, ret, how, mode);
@@ -136,22 +136,62 @@ static __always_inline int call_flags(struct event_call call, __u32 tgid, long r
 	return -1;
 }
 
-/* For measuring: what being there costs, and a record of 64 bytes of which nothing is read. */
+/* For measuring: what being there costs. */
 SEC("?tp_btf/sys_exit")
 int nabe_floor_empty(__u64 *ctx)
 {
 	return 0;
 }
 
+/* A record of so many bytes, all of them written, none of them read from anywhere. */
+#define FLOOR(size)                                                       \
+	case size: {                                                      \
+		__u64 *buf = bpf_ringbuf_reserve(&ring, size, 0);         \
+									  \
+		if (!buf) {                                               \
+			count_up(ring_full);                              \
+			return 0;                                         \
+		}                                                         \
+		__builtin_memset(buf + 3, 0, size - HEAD);                \
+		put_head((void *)buf, this_ids(), EV_GENERIC_X, 2, 0);                \
+		bpf_ringbuf_submit(buf, BPF_RB_NO_WAKEUP);                \
+		return 0;                                                 \
+	}
+
+/* For measuring: the least that a record costs; its size is in control.floor. */
 SEC("?tp_btf/sys_exit")
 int nabe_floor_record(__u64 *ctx)
 {
-	FIXED_BEGIN(o, EV_GENERIC_X, 2, 36, 0);
-	put_u16(&o, 0);
-	put_u16(&o, 0);
-	FIXED_END(o);
+	switch (control.floor) {
+	FLOOR(32)
+	FLOOR(40)
+	FLOOR(48)
+	FLOOR(56)
+	FLOOR(64)
+	FLOOR(72)
+	FLOOR(80)
+	FLOOR(88)
+	FLOOR(96)
+	FLOOR(104)
+	FLOOR(112)
+	FLOOR(120)
+	FLOOR(128)
+	FLOOR(160)
+	FLOOR(192)
+	FLOOR(256)
+	}
+	count_up(broken);
 	return 0;
 }
+
+/*
+ * A call with its number as a constant is a jump; one with a number from memory
+ * would be an indirect one, which is slow where the processor needs guarding.
+ */
+#define GO_ON(handler)                                        \
+	case handler:                                         \
+		bpf_tail_call_static(ctx, &handlers, handler); \
+		break;
 
 SEC("?tp_btf/sys_exit")
 int nabe_exit(__u64 *ctx)
@@ -159,46 +199,59 @@ int nabe_exit(__u64 *ctx)
 	struct pt_regs *regs = (void *)ctx[0];
 	long ret = ctx[1];
 	__u64 nr = NR(regs);
+	struct event_scratch *s;
 	struct event_call call;
-	__u32 tgid;
+	struct who by;
 	int flags;
 
 	if (nr >= MAX_CALLS)
 		return 0;
 	BOUND(nr, MAX_CALLS - 1);
-	if (call_is_32())
+	*(__u64 *)&call = *(volatile __u64 *)&control.calls[nr];
+	if (!call.flags && !control.calls32[nr].flags)
+		return 0;
+	by = who();
+	if (by.is_32)
 		*(__u64 *)&call = *(volatile __u64 *)&control.calls32[nr];
-	else
-		*(__u64 *)&call = *(volatile __u64 *)&control.calls[nr];
-	if (!call.flags)
+	if (!call.flags || by.ids >> 32 == control.own)
 		return 0;
-	tgid = this_ids() >> 32;
-	if (tgid == control.own)
-		return 0;
-	flags = call_flags(call, tgid, ret);
+	flags = call_flags(call, by.ids >> 32, ret);
 	if (flags < 0) {
 		count_filtered();
 		return 0;
 	}
 	switch (call.handler) {
 	case HANDLE_GENERIC:
-		return hot_generic(call, nr, flags);
+		return hot_generic(call, by.ids, nr, flags);
 	case HANDLE_CLOSE:
-		return hot_close(regs, ret, flags);
+		return hot_close(regs, by.ids, ret, flags);
 	case HANDLE_DATA:
-		return hot_data(regs, ret, call.event, flags);
+		return hot_data(regs, by.ids, ret, call.event, flags);
 	case HANDLE_OPEN:
-		return hot_open(regs, ret, nr, flags);
+		return hot_open(regs, by.ids, ret, nr, flags);
 	}
-	{
-		struct event_scratch *s = scratch_of(SCRATCH_SYSCALL);
-
-		if (!s)
-			return 0;
-		((struct event_head *)s->bytes)->flags = flags;
-		bpf_tail_call(ctx, &handlers, call.handler);
-		count_up(broken);
+	s = scratch_of(SCRATCH_SYSCALL);
+	if (!s)
+		return 0;
+	*(__u64 *)&((struct event_head *)s->bytes)->tid = by.ids;
+	((struct event_head *)s->bytes)->flags = flags;
+	switch (call.handler) {
+	GO_ON(4)
+	GO_ON(5)
+	GO_ON(6)
+	GO_ON(7)
+	GO_ON(8)
+	GO_ON(9)
+	GO_ON(10)
+	GO_ON(11)
+	GO_ON(12)
+	GO_ON(13)
+	GO_ON(14)
+	GO_ON(15)
+	GO_ON(16)
+	GO_ON(17)
 	}
+	count_up(broken);
 	return 0;
 }
 

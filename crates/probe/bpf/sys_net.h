@@ -143,15 +143,17 @@ int nabe_socket(__u64 *ctx)
 		V32(fd_flags(ARG1(regs)));
 		break;
 	case NR_bind:
-		RESULT(SOCKET_BIND_X), put_address(&o, s, ARG1(regs), ARG2(regs)), FD(0);
+		user_address(s, ARG1(regs), ARG2(regs));
+		RESULT(SOCKET_BIND_X), put_address(&o, s), FD(0);
 		break;
 	case NR_connect:
+		user_address(s, ARG1(regs), ARG2(regs));
 		RESULT(SOCKET_CONNECT_X);
 		if (ret == 0 || ret == -EINPROGRESS)
-			put_tuple(&o, s, ARG0(regs), OUTBOUND, ARG1(regs), ARG2(regs));
+			put_ends(&o, s, ARG0(regs), OUTBOUND);
 		else
 			NONE();
-		FD(0), put_address(&o, s, ARG1(regs), ARG2(regs));
+		FD(0), put_address(&o, s);
 		break;
 	case NR_listen:
 		RESULT(SOCKET_LISTEN_X), FD(0), A32(1);
@@ -214,7 +216,7 @@ int nabe_send(__u64 *ctx)
 		RESULT(SOCKET_RECVFROM_X);
 		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(s, ret, 0));
 		if (ret >= 0)
-			put_tuple(&o, s, ARG0(regs), INBOUND, ARG4(regs), sizeof(struct address));
+			put_tuple(&o, s, ARG0(regs), INBOUND, ARG4(regs), ADDRESS_MAX);
 		else
 			NONE();
 		FD(0), A32(2);
@@ -338,7 +340,7 @@ int nabe_message(__u64 *ctx)
 		RESULT(SOCKET_RECVMSG_X), V32(ret > 0 ? ret : 0);
 		GATHER(m.iov, m.parts, wanted_bytes(s, ret, 0));
 		if (ret >= 0)
-			put_tuple(&o, s, ARG0(regs), INBOUND, m.name, sizeof(struct address));
+			put_tuple(&o, s, ARG0(regs), INBOUND, m.name, ADDRESS_MAX);
 		else
 			NONE();
 		n = ret >= 0 && m.control ? least(m.control_len, 4096) : 0;
@@ -377,10 +379,10 @@ static __always_inline int one_message(struct event_scratch *s, struct pt_regs *
 	SETTLE(&o);
 	if (!put_gathered(&o, s, m.iov, m.parts, least(control.snaplen, n)))
 		return -1;
-	put_tuple(&o, s, ARG0(regs), sent, m.name, sizeof(struct address));
+	put_tuple(&o, s, ARG0(regs), sent, m.name, ADDRESS_MAX);
 	if (!sent)
 		put_user_bytes(&o, (void *)m.control, m.control ? least(m.control_len, 4096) : 0);
-	put_head(o.buf, event, o.n, flags);
+	put_head(o.buf, pending_ids(s), event, o.n, flags);
 	scratch_send(&o);
 	return 0;
 }
@@ -408,7 +410,7 @@ int nabe_messages(__u64 *ctx)
 
 	if (!s)
 		return 0;
-	flags = ((struct event_head *)s->bytes)->flags;
+	flags = pending_flags(s);
 	sent = NR(regs) == NR_sendmmsg;
 	if (ret <= 0) {
 		o.buf = s->bytes;
@@ -419,7 +421,7 @@ int nabe_messages(__u64 *ctx)
 		FD(0), NONE(), NONE(), NONE();
 		if (!sent)
 			NONE();
-		put_head(o.buf, event, o.n, flags);
+		put_head(o.buf, pending_ids(s), event, o.n, flags);
 		scratch_send(&o);
 		return 0;
 	}

@@ -3,18 +3,13 @@
 #ifndef NABE_SYS_TASK_H
 #define NABE_SYS_TASK_H
 
-#include "event_task.h"
-
-static __always_inline __u16 pending_flags(struct event_scratch *s)
-{
-	return ((struct event_head *)s->bytes)->flags;
-}
+#include "sys_call.h"
 
 static __always_inline int send_clone(struct event_scratch *s, __u16 event, long ret, __u64 kernel)
 {
 	struct task_struct *task = this_task();
 
-	SCRATCH_BEGIN(o, s, event, N_SYSCALL_CLONE_20_X, pending_flags(s));
+	SCRATCH_BEGIN(o, s, pending_ids(s), event, N_SYSCALL_CLONE_20_X, pending_flags(s));
 	put_u64(&o, ret);
 	if (ret >= 0) {
 		put_arguments(&o, task);
@@ -86,7 +81,7 @@ int nabe_exec(__u64 *ctx)
 	}
 	mm = BPF_CORE_READ(task, mm);
 	file = BPF_CORE_READ(mm, exe_file);
-	SCRATCH_BEGIN(o, s, EV_SYSCALL_EXECVE_19_X, N_SYSCALL_EXECVE_19_X, flags);
+	SCRATCH_BEGIN(o, s, this_ids(), EV_SYSCALL_EXECVE_19_X, N_SYSCALL_EXECVE_19_X, flags);
 	put_u64(&o, 0);
 	put_arguments(&o, task);
 	put_ids(&o, task);
@@ -186,8 +181,8 @@ int nabe_exec_failed(__u64 *ctx)
 	file = BPF_CORE_READ(mm, exe_file);
 	/* The schema has no file name for execveat. */
 	count = at ? N_SYSCALL_EXECVEAT_X : N_SYSCALL_EXECVE_19_X;
-	SCRATCH_BEGIN(o, s, at ? EV_SYSCALL_EXECVEAT_X : EV_SYSCALL_EXECVE_19_X, count,
-		      pending_flags(s));
+	SCRATCH_BEGIN(o, s, pending_ids(s), at ? EV_SYSCALL_EXECVEAT_X : EV_SYSCALL_EXECVE_19_X,
+		      count, pending_flags(s));
 	put_u64(&o, ret);
 	put_failed_exe(&o, argv);
 	SETTLE(&o);
@@ -307,7 +302,7 @@ int nabe_leave(__u64 *ctx)
 		}
 		flags = FLAG_STATE_ONLY;
 	}
-	FIXED_BEGIN(o, EV_PROCEXIT_1_E, 5, 26, flags);
+	FIXED_BEGIN(o, this_ids(), EV_PROCEXIT_1_E, 5, 26, flags);
 	put_u64(&o, (__s64)(__s32)code);
 	put_u64(&o, code >> 8 & 0xff);
 	put_u8(&o, signal == 0x7f ? 0 : signal);

@@ -90,8 +90,24 @@ impl Default for Options {
 pub enum Floor {
     /// A program that returns at once.
     Empty,
-    /// A program that writes a record of 64 bytes without looking at anything.
-    Record,
+    /// A program that writes a record without looking at anything. Its bytes, of which 32 to 128 in
+    /// steps of 8, then 160, 192 and 256 can be had: others are rounded up.
+    Record(u32),
+}
+
+impl Floor {
+    /// The size of the record that is made for one of `bytes`; 0 for none.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Self::Empty => 0,
+            Self::Record(..32) => 32,
+            Self::Record(bytes @ ..=128) => bytes.next_multiple_of(8),
+            Self::Record(..=160) => 160,
+            Self::Record(..=192) => 192,
+            Self::Record(_) => 256,
+        }
+    }
 }
 
 /// Why there are no live events.

@@ -626,6 +626,58 @@ fn sockets_are_told_with_both_ends() {
 }
 
 #[test]
+fn addresses_are_told_as_far_as_they_are_given() {
+    if !works("addresses_are_told_as_far_as_they_are_given") {
+        return;
+    }
+    let unix = |path: &[u8]| [&[1, 0][..], path].concat();
+    let long = [b'l'; 108];
+    let mut six = vec![10, 0, 0, 9, 0, 0, 0, 0];
+    six.extend((1..=16).chain([0; 4]));
+    let given: Vec<Vec<u8>> = vec![
+        unix(b"/nowhere\0"),
+        // Without a NUL, with something behind it, at lengths around a word's.
+        unix(b"/no-nul"),
+        unix(b"/seven7\0behind"),
+        unix(b"/e"),
+        unix(b"\0abstract"),
+        unix(b""),
+        unix(&long),
+        six,
+        vec![2, 0, 0, 9, 127],
+        vec![1],
+        vec![77, 0, 1, 2, 3],
+    ];
+    let udp = (9_u16).to_le_bytes();
+    let expected: Vec<Vec<u8>> = vec![
+        b"\x01/nowhere\0".to_vec(),
+        b"\x01/no-nul\0".to_vec(),
+        b"\x01/seven7\0".to_vec(),
+        b"\x01/e\0".to_vec(),
+        b"\x01abstract\0".to_vec(),
+        b"\x01\0".to_vec(),
+        [&[1][..], &long[..107], &[0]].concat(),
+        [&[10][..], &(1..=16).collect::<Vec<u8>>(), &udp].concat(),
+        [&[2, 127, 0, 0, 0][..], &udp].concat(),
+        vec![],
+        vec![],
+    ];
+    let (seen, account, _) = run(&["connect"], || {
+        for address in &given {
+            // Bytes behind the address are not its own.
+            let mut place = [b'x'; 128];
+            place.iter_mut().zip(address).for_each(|(to, from)| *to = *from);
+            call(libc::SYS_connect, &[-1, pointer(&place), address.len() as i64]);
+        }
+        call(libc::SYS_connect, &[-1, 8, 16]);
+        call(libc::SYS_connect, &[-1, 0, 0]);
+    });
+    assert_eq!(account.lost(), 0);
+    let told: Vec<_> = seen.iter().map(|one| one.params[3].clone()).collect();
+    assert_eq!(told, [expected, vec![vec![], vec![]]].concat());
+}
+
+#[test]
 #[cfg(target_arch = "x86_64")]
 fn calls_by_the_32_bit_table_are_not_taken_for_others() {
     if !works("calls_by_the_32_bit_table_are_not_taken_for_others") {

@@ -21,6 +21,8 @@ const MAX_NAMES: usize = 16;
 const MAX_CALLS: usize = 512;
 /// Bytes before the users.
 const HEAD: usize = 32;
+/// Where `floor` stands.
+const FLOOR: usize = 28;
 
 /// Who fills in the event of a system call: a number of `sys_hot.h`, and the program behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -397,6 +399,13 @@ impl Control {
 }
 
 impl Control {
+    /// For measuring: the size of the bare record.
+    pub(crate) fn set_floor(&mut self, bytes: u32) {
+        if let Some(place) = self.bytes.get_mut(FLOOR..FLOOR + 4) {
+            place.copy_from_slice(&bytes.to_le_bytes());
+        }
+    }
+
     /// Tells the calls of a handler as generic, without their parameters.
     pub(crate) fn make_generic(&mut self, handler: u8) {
         let calls = self.bytes.len() - 2 * 8 * MAX_CALLS;

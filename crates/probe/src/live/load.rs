@@ -174,10 +174,11 @@ impl Programs {
             }
         }
         self.fill(control)?;
+        control.set_floor(self.floor.map_or(0, Floor::bytes));
         self.set(".data.control", &0_u32.to_le_bytes(), &control.bytes)?;
         let exit = match self.floor {
             Some(Floor::Empty) => Some("nabe_floor_empty"),
-            Some(Floor::Record) => Some("nabe_floor_record"),
+            Some(Floor::Record(_)) => Some("nabe_floor_record"),
             None => control.exits.then_some(EXIT),
         };
         let wanted: Vec<&'static str> = control.hooks.iter().copied().chain(exit).collect();
