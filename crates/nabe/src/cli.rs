@@ -15,7 +15,7 @@ mod ps;
 mod record;
 pub mod replay;
 mod rules;
-mod run;
+pub mod run;
 pub mod sandbox;
 mod sysdig;
 mod trace;

@@ -253,6 +253,138 @@ fn the_fake_network_answers() {
     assert!(notes.contains("fake network: tcp 198.51.100.23:4444 connected"), "{notes}");
 }
 
+/// Whom a specimen wants to reach is told whatever came of it.
+#[test]
+fn attempts_are_told_with_their_ends() {
+    let Some(bench) = Bench::new("sandbox::attempts") else { return };
+    let attempts = |report: &Value| -> Vec<String> {
+        let all = report["behaviour"]["network"].as_array().into_iter().flatten();
+        let word = |of: &Value| of.as_str().unwrap_or_default().to_owned();
+        all.map(|one| format!("{} {} {}", word(&one["kind"]), word(&one["endpoint"]), word(&one["result"])))
+            .collect()
+    };
+    let (_, report) = bench.run(&[], &["asks"]);
+    let told = attempts(&report);
+    for expected in ["dns c2.evil.test SUCCESS", "connect 198.51.100.23:443 ENETUNREACH"] {
+        assert!(told.iter().any(|line| line == expected), "{expected}: {told:?}");
+    }
+    let (_, report) = bench.run(&["--network", "fake"], &["asks"]);
+    let told = attempts(&report);
+    for expected in [
+        "dns c2.evil.test SUCCESS",
+        "connect 198.51.100.23:443 SUCCESS",
+        "connect 198.51.100.23:80 SUCCESS",
+        "connect 198.51.100.23:7 ECONNREFUSED",
+    ] {
+        assert!(told.iter().any(|line| line == expected), "{expected}: {told:?}");
+    }
+    let notes = report["notes"].to_string();
+    for expected in [
+        "fake network: dns c2.evil.test",
+        "fake network: tls 198.51.100.23:443 begins for c2.evil.test",
+        "fake network: tcp 198.51.100.23:80 sent \\\"GET /gate.php HTTP/1.1\\\" to c2.evil.test",
+    ] {
+        assert!(notes.contains(expected), "{expected}: {notes}");
+    }
+}
+
+/// Two network namespaces with a cable between them; gone on drop.
+struct Nets {
+    host: String,
+    remote: String,
+}
+
+impl Nets {
+    fn make() -> Option<Self> {
+        let (host, remote) =
+            (format!("nabe-h{}", std::process::id()), format!("nabe-r{}", std::process::id()));
+        let nets = Self { host, remote };
+        let (host, remote) = (&*nets.host, &*nets.remote);
+        for words in [
+            &["netns", "add", host][..],
+            &["netns", "add", remote],
+            &["-n", host, "link", "set", "lo", "up"],
+            &["-n", host, "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", remote],
+            &["-n", host, "addr", "add", "198.51.100.1/24", "dev", "near"],
+            &["-n", remote, "addr", "add", "198.51.100.23/24", "dev", "far"],
+            &["-n", host, "link", "set", "near", "up"],
+            &["-n", remote, "link", "set", "far", "up"],
+        ] {
+            let run = Run::of(support::command("ip").args(words));
+            if run.status != Some(0) {
+                skip("sandbox::bridge", &format!("ip {}: {}", words.join(" "), run.stderr));
+                return None;
+            }
+        }
+        Some(nets)
+    }
+
+    fn listen(&self, name: &str, port: u16) -> std::net::TcpListener {
+        let file = std::fs::File::open(format!("/run/netns/{name}")).unwrap();
+        let there = std::thread::spawn(move || {
+            use std::os::fd::AsFd as _;
+            let network = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(file.as_fd(), network).unwrap();
+            std::net::TcpListener::bind(("0.0.0.0", port)).unwrap()
+        });
+        there.join().unwrap()
+    }
+
+    fn state(&self) -> String {
+        let links = Run::of(support::command("ip").args(["-n", &self.host, "-o", "link"])).text();
+        let names: Vec<&str> = links.lines().filter_map(|line| line.split(": ").nth(1)).collect();
+        let tables = Run::of(support::command("nsenter").args([
+            &format!("--net=/run/netns/{}", self.host),
+            "nft",
+            "list",
+            "ruleset",
+        ]));
+        format!("{names:?}\n{}", tables.text())
+    }
+}
+
+impl Drop for Nets {
+    fn drop(&mut self) {
+        for name in [&self.host, &self.remote] {
+            Run::of(support::command("ip").args(["netns", "del", name]));
+        }
+    }
+}
+
+/// The real network: what is far is reached, the host and its neighbours are not, and nothing is left.
+#[test]
+fn the_bridge_leads_out_and_not_back() {
+    let needs = [Need::Program("nft"), Need::Program("ip"), Need::Program("nsenter")];
+    if !has("sandbox::bridge", &needs) {
+        return;
+    }
+    let Some(bench) = Bench::new("sandbox::bridge") else { return };
+    let Some(nets) = Nets::make() else { return };
+    let before = nets.state();
+    let (far, near) = (nets.listen(&nets.remote, 4444), nets.listen(&nets.host, 4444));
+    let run = |words: &[&str]| {
+        let mut command = support::command("nsenter");
+        command.arg(format!("--net=/run/netns/{}", nets.host)).arg(support::NABE);
+        command.args(["sandbox", "--json", "--timeout", "3", "--network", "bridge"]);
+        Run::of(command.arg(bench.specimen()).args(words))
+    };
+    let reached = run(&["reaches", "198.51.100.23", "4444"]);
+    assert!(reached.stderr.contains("warning: --network bridge"), "{}", reached.stderr);
+    assert!(reached.json()["notes"].to_string().contains("had the real network"), "{}", reached.text());
+    let (mut connection, from) = far.accept().unwrap();
+    assert_eq!(from.ip().to_string(), "198.51.100.1");
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut connection, &mut said).unwrap();
+    assert_eq!(said, "hello\n");
+    assert_eq!(nets.state(), before);
+    let report = run(&["reaches", "198.51.100.1", "4444"]).json();
+    assert_eq!(report["outcome"]["limit"], "time", "{report}");
+    assert_eq!(report["behaviour"]["network"][0]["endpoint"], "198.51.100.1:4444");
+    near.set_nonblocking(true).unwrap();
+    assert!(near.accept().is_err());
+    assert_eq!(nets.state(), before);
+}
+
 #[test]
 fn secrets_of_the_host_are_not_there() {
     let Some(bench) = Bench::new("sandbox::secrets") else { return };

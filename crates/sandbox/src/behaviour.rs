@@ -1,5 +1,6 @@
 //! What a specimen did, gathered from its events: processes, files, network, signs, system calls.
 
+pub(crate) mod dns;
 mod file;
 mod network;
 mod sign;
@@ -94,6 +95,8 @@ struct Index {
     processes: HashMap<i64, usize>,
     files: HashMap<String, usize>,
     network: HashMap<(String, String), usize>,
+    /// By thread, where the entry of its connect stands that has not ended.
+    pending: HashMap<i64, usize>,
     signs: HashMap<(String, String), usize>,
 }
 
@@ -143,6 +146,7 @@ impl Behaviour {
             count.failed += u64::from(failed);
         }
         if !ends {
+            self.connection(seen, &name, "");
             return;
         }
         self.file(seen, &name, failed);

@@ -20,6 +20,7 @@ mod report;
 mod rule;
 mod when;
 
+pub use behaviour::dns::{Question, question};
 pub use behaviour::{Behaviour, Dropped, FileChange, Network, ProcessNode, Sign};
 pub use judge::{Hit, Judge};
 pub use report::{Limits, MALICIOUS, Outcome, Report, Specimen, Verdict};

@@ -5,6 +5,7 @@
 //! does that (the *attendant*): it is this program again, told by an environment variable.
 
 pub mod copy;
+pub(crate) mod guest;
 pub mod stay;
 
 mod configuration;

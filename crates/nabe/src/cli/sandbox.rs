@@ -73,7 +73,7 @@ pub struct How {
     /// Run it in this image of the store instead of a copy of the host's programs
     #[arg(long, value_name = "IMAGE", conflicts_with = "replay")]
     pub image: Option<String>,
-    /// Network: none, or fake (answers DNS, HTTP and TCP itself, and logs it)
+    /// Network: none, fake (answers DNS, HTTP and TCP itself, and logs it), or bridge (the real one)
     #[arg(long, value_name = "KIND", default_value = "none", value_parser = ["none", "fake", "bridge"])]
     pub network: String,
     /// Show a file or folder of the host inside, read-only unless :rw

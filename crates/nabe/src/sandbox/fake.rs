@@ -155,14 +155,28 @@ impl Connection {
                 let first = self.bytes == 0;
                 self.bytes += size as u64;
                 self.since = Instant::now();
-                let text = String::from_utf8_lossy(bytes.get(..size).unwrap_or_default());
                 if !first {
                     return true;
                 }
+                let bytes = bytes.get(..size).unwrap_or_default();
+                if bytes.starts_with(&[0x16, 3]) {
+                    let name = server_name(bytes).map_or_else(String::new, |name| format!(" for {name}"));
+                    note(log, format!("tls {} begins{name}", self.to));
+                    // Nobody here has the key of a certificate: handshake_failure, so that it is told at once.
+                    let _ = self.stream.write_all(&[0x15, 3, 1, 0, 2, 2, 40]);
+                    return false;
+                }
+                let text = String::from_utf8_lossy(bytes);
                 let line: String = text.lines().next().unwrap_or_default().chars().take(200).collect();
-                let words: String = line.escape_default().collect();
-                note(log, format!("tcp {} sent \"{words}\"", self.to));
                 let is_http = ["GET ", "POST ", "HEAD ", "PUT "].iter().any(|verb| line.starts_with(verb));
+                let host = text.lines().skip(1).take_while(|line| !line.is_empty()).find_map(|line| {
+                    let (name, value) = line.split_once(':')?;
+                    name.eq_ignore_ascii_case("host")
+                        .then(|| value.trim().chars().take(200).collect::<String>())
+                });
+                let host = host.filter(|_| is_http).map(|host| format!(" to {}", host.escape_default()));
+                let (words, host) = (line.escape_default(), host.unwrap_or_default());
+                note(log, format!("tcp {} sent \"{words}\"{host}", self.to));
                 if is_http {
                     let reply = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\
                                  Connection: close\r\n\r\nok\n";
@@ -204,45 +218,62 @@ fn own_every_address(family: u8) -> io::Result<()> {
     }
 }
 
-/// The name that a question asks for, and the reply: [`ADDRESS`] for A, nothing for anything else.
-fn answer(question: &[u8]) -> Option<(String, Vec<u8>)> {
-    let mut name = String::new();
-    let mut at = 12;
-    loop {
-        let len = usize::from(*question.get(at)?);
-        at += 1;
-        if len == 0 {
-            break;
-        }
-        let label = question.get(at..at + len).filter(|_| len < 64)?;
-        if !name.is_empty() {
-            name.push('.');
-        }
-        name.extend(String::from_utf8_lossy(label).chars().flat_map(char::escape_default));
-        at += len;
-        if name.len() > 1024 {
-            return None;
-        }
+/// The name in a ClientHello, escaped (RFC 8446 4.1.2, RFC 6066 3): what the client wants to reach.
+fn server_name(record: &[u8]) -> Option<String> {
+    let word = |at: usize| Some(usize::from(u16::from_be_bytes(*record.get(at..)?.first_chunk()?)));
+    // Record header 5, handshake header 4, version 2, random 32.
+    if *record.get(5)? != 1 {
+        return None;
     }
-    let kind = u16::from_be_bytes(question.get(at..at + 2)?.try_into().ok()?);
-    let end = at + 4;
-    let mut reply = question.get(..2)?.to_vec();
-    let answers = u16::from(kind == 1);
+    let session = 43;
+    let suites = session + 1 + usize::from(*record.get(session)?);
+    let compression = suites + 2 + word(suites)?;
+    let mut at = compression + 1 + usize::from(*record.get(compression)?) + 2;
+    loop {
+        let (kind, length) = (word(at)?, word(at + 2)?);
+        if kind == 0 {
+            // One list, one entry: kind 0 is a host's name.
+            let name = record.get(at + 9..at + 9 + word(at + 7)?)?;
+            return Some(name.escape_ascii().to_string()).filter(|name| name.len() <= 512);
+        }
+        at += 4 + length;
+    }
+}
+
+/// The name that a question asks for, and the reply: [`ADDRESS`] for A, nothing for anything else.
+fn answer(message: &[u8]) -> Option<(String, Vec<u8>)> {
+    let asked = nabe_sandbox::question(message)?;
+    let mut reply = message.get(..2)?.to_vec();
+    let answers = u16::from(asked.kind == 1);
     // Response, recursion desired and available.
     reply.extend([0x81, 0x80, 0, 1]);
     reply.extend(answers.to_be_bytes());
     reply.extend([0; 4]);
-    reply.extend(question.get(12..end)?);
-    if kind == 1 {
+    reply.extend(message.get(12..asked.end)?);
+    if asked.kind == 1 {
         reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
         reply.extend(ADDRESS);
     }
-    Some((name, reply))
+    Some((asked.name, reply))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_say_whom_they_want() {
+        let name = b"c2.evil.test";
+        let mut hello = vec![0x16, 3, 1, 0, 0, 1, 0, 0, 0, 3, 3];
+        hello.extend([7; 32]);
+        // No session, one suite, no compression; an extension of another kind, then the name.
+        hello.extend([0, 0, 2, 0, 0x2f, 1, 0, 0, 0, 0, 23, 0, 0, 0, 0, 0, 17, 0, 15, 0, 0, 12]);
+        hello.extend(name);
+        assert_eq!(server_name(&hello).as_deref(), Some("c2.evil.test"));
+        for cut in 0..hello.len() {
+            assert_eq!(server_name(&hello[..cut]), None, "{cut}");
+        }
+    }
 
     #[test]
     fn names_have_one_address() {

@@ -1,4 +1,4 @@
-//! What a run leaves when nabe itself is killed: a container and an empty folder, which the next run, or
+//! What a run leaves when nabe itself is killed: a container, a folder, perhaps a network, which the next run, or
 //! `nabe prune`, removes. Mounts are gone with the mount namespace of the run.
 
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::Path;
 use nabe_runtime::Container;
 
 use super::spec::RUNNER;
+use crate::cli::run::guest::Guest;
 
 /// This process, in a way that outlives its number.
 pub fn runner(pid: &str) -> Option<String> {
@@ -30,6 +31,9 @@ pub fn sweep() -> Vec<String> {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.strip_prefix("nabe-sandbox-")) else { continue };
         if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
+            if let Err(error) = Guest::sweep(&entry.path()) {
+                error.report();
+            }
             for part in ["stage", "disk", ""] {
                 let _ = fs::remove_dir(entry.path().join(part));
             }

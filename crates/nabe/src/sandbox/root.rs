@@ -7,6 +7,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -71,6 +72,10 @@ fn fail(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CliError {
 }
 
 impl Staged {
+    /// The folder of the run, on the host.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
     /// The merged root.
     pub fn root(&self) -> PathBuf {
         self.base.join("stage/root")
@@ -122,6 +127,8 @@ pub struct Plan<'a> {
     pub layers: &'a [PathBuf],
     /// Bytes that may be written.
     pub disk: u64,
+    /// Name servers, where the specimen reaches some.
+    pub names: Option<Vec<Ipv4Addr>>,
 }
 
 /// Puts a root together. Leaves for a mount namespace of our own.
@@ -149,6 +156,10 @@ pub fn build(plan: &Plan<'_>) -> Result<Staged> {
     let layers = if plan.layers.is_empty() { &host } else { plan.layers };
     if plan.layers.is_empty() {
         hide(&front).map_err(fail("hide the host's files in", &front))?;
+    }
+    if let Some(names) = &plan.names {
+        let text: String = names.iter().map(|server| format!("nameserver {server}\n")).collect();
+        write(&front, "etc/resolv.conf", 0o644, &text).map_err(fail("write in", &front))?;
     }
     staged.program = place(plan, &front, &mut staged.notes)?;
     own(&front).map_err(fail("give away", &front))?;
@@ -239,15 +250,20 @@ fn hide(front: &Path) -> io::Result<()> {
         }
     }
     for (name, mode, text) in REPLACED {
-        let path = front.join(name);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        let _ = fs::remove_file(&path);
-        fs::write(&path, text)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
+        write(front, name, *mode, text)?;
     }
     Ok(())
+}
+
+/// Puts a file there instead of a lower layer's.
+fn write(front: &Path, name: &str, mode: u32, text: &str) -> io::Result<()> {
+    let path = front.join(name);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let _ = fs::remove_file(&path);
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode))
 }
 
 /// Hides what not everybody on the host may read: the specimen is root of its own.

@@ -29,6 +29,7 @@ use super::root::{self, PLACE, Plan, Staged};
 use super::spec::{self, Allowance};
 use super::specimen::{self, Inside};
 use super::yara::Scanner;
+use crate::cli::run::guest::{self, Guest};
 use crate::cli::sandbox::{Args, How};
 use crate::config;
 use crate::error::{CliError, Result};
@@ -70,6 +71,7 @@ pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop:
         entry: how.entry.as_deref(),
         layers: &layers,
         disk: how.disk as u64,
+        names: (how.network == "bridge").then(guest::name_servers),
     };
     let mut staged = root::build(&plan)?;
     let env = environment(how, image_env);
@@ -106,6 +108,11 @@ pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop:
     if missed > 0 {
         report.notes.push(format!("{missed} programs from memory were gone before they could be copied"));
     }
+    if how.network == "bridge" {
+        report
+            .notes
+            .push("the specimen had the real network, but neither the host nor its neighbours".into());
+    }
     report.notes.extend(staged.notes.iter().cloned());
     keep_log(&mut report, how, &log)?;
     Ok(report)
@@ -119,12 +126,6 @@ pub fn check(how: &How) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Err(CliError::failed("the sandbox needs root: to map ids, to mount, to see events")
             .hint("sudo nabe sandbox …"));
-    }
-    if how.network == "bridge" {
-        return Err(CliError::usage(
-            "--network bridge is not there: a specimen would reach the real network",
-        )
-        .hint("--network fake answers it instead"));
     }
     if !(how.timeout.is_finite() && how.timeout > 0.0 && how.timeout < 1e6) {
         return Err(CliError::usage(format_args!("--timeout {}: seconds above 0", how.timeout)));
@@ -259,6 +260,7 @@ struct Watch<'a> {
     staged: &'a Staged,
     ended: bool,
     responder: Option<Responder>,
+    guest: Option<Guest>,
     done: bool,
     /// Programs from memory that were gone before they could be copied.
     missed: Rc<Cell<u64>>,
@@ -291,7 +293,16 @@ impl<'a> Watch<'a> {
         let mut pipeline = Pipeline::new(Program::all(), Style::default());
         pipeline.set_live(true);
         pipeline.add(gate);
-        Ok(Self { container, pipeline, staged, ended: false, responder: None, done: false, missed })
+        Ok(Self {
+            container,
+            pipeline,
+            staged,
+            ended: false,
+            responder: None,
+            guest: None,
+            done: false,
+            missed,
+        })
     }
 
     /// Arms the probe, lets the specimen go, and watches until nothing of it is left.
@@ -312,8 +323,14 @@ impl<'a> Watch<'a> {
         let mut live = Live::open(&interest, &options)?;
         crate::output::notes(live.notes());
         let handle = live.handle();
-        if how.network == "fake" {
-            self.responder = Some(Responder::start(self.container.pid())?);
+        match &*how.network {
+            "fake" => self.responder = Some(Responder::start(self.container.pid())?),
+            "bridge" => {
+                eprintln!("nabe: warning: --network bridge: the specimen reaches the real network");
+                let guest = Guest::join(self.staged.base(), self.container.pid(), &guest::name_servers())?;
+                self.guest = Some(guest);
+            }
+            _ => {}
         }
         self.container.start()?;
         let started = Instant::now();
@@ -362,6 +379,9 @@ impl<'a> Watch<'a> {
     }
 
     fn remove(&mut self) {
+        if let Some(Err(error)) = self.guest.take().map(Guest::leave) {
+            error.report();
+        }
         if !std::mem::replace(&mut self.done, true)
             && let Err(error) = self.container.delete(true)
         {

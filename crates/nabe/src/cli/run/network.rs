@@ -115,6 +115,11 @@ impl Network {
         Self { directory: root.join("network"), name }
     }
 
+    /// The name of its bridge and of its table.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn lease_path(&self, id: &str) -> PathBuf {
         self.directory.join("leases").join(format!("{id}.json"))
     }
@@ -367,7 +372,8 @@ fn program(name: &str) -> Option<PathBuf> {
     places.map(|place| place.join(name)).find(|file| file.is_file())
 }
 
-fn nft(text: &str) -> io::Result<()> {
+/// Gives nft(8) a transaction.
+pub(super) fn nft(text: &str) -> io::Result<()> {
     let Some(nft) = program("nft") else { return Ok(()) };
     let mut child = Command::new(nft)
         .args(["-f", "-"])
