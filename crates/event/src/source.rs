@@ -191,7 +191,9 @@ pub struct EventInterest {
     /// `state` is wanted, marked as such.
     pub events: EventSet,
     /// Whether the reader keeps threads, descriptors and containers: then events that change them
-    /// are delivered even where they are not in `events` or do not pass the predicates below.
+    /// are delivered even where they are not in `events` or do not pass the predicates below. With
+    /// `pids`, only what changes more than the process itself is delivered of other processes:
+    /// births, executions, ends, groups and limits.
     pub state: bool,
     /// Bytes of payload of reads and writes; 0 for none. At most [`MAX_SNAPLEN`].
     pub snaplen: u32,

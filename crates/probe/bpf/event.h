@@ -32,6 +32,7 @@ enum {
 #define CALL_WANTED 1 /* handed out when the predicates hold */
 #define CALL_STATE 2 /* handed out in any case when it has succeeded, for the state */
 #define CALL_ENTER 4 /* its start is wanted, too */
+#define CALL_KIN 8 /* it may change what is known of other processes */
 
 /* Bits of event_control.select. */
 #define PICK_PID 1u /* one process */
@@ -268,18 +269,18 @@ static __always_inline bool picked_cgroup(struct task_struct *task)
 	return false;
 }
 
-/* Whether the predicates hold for the thread that runs. */
-static __always_inline bool picked(__u32 tgid, long ret)
+/* Whether the process is one of those that are looked at. */
+static __always_inline bool picked_process(__u32 select, __u32 tgid)
 {
-	__u32 select = control.select;
-
-	if (!select)
-		return true;
-	if ((select & PICK_FAILED) && ret >= 0)
-		return false;
 	if ((select & PICK_PID) && tgid != control.pid)
 		return false;
-	if ((select & PICK_PIDS) && !bpf_map_lookup_elem(&pids, &tgid))
+	return !(select & PICK_PIDS) || bpf_map_lookup_elem(&pids, &tgid);
+}
+
+/* Whether the other predicates hold for the thread that runs. */
+static __always_inline bool picked_thread(__u32 select, long ret)
+{
+	if ((select & PICK_FAILED) && ret >= 0)
 		return false;
 	if ((select & PICK_NAMES) && !picked_name())
 		return false;
@@ -288,6 +289,14 @@ static __always_inline bool picked(__u32 tgid, long ret)
 	if ((select & PICK_CGROUPS) && !picked_cgroup(this_task()))
 		return false;
 	return true;
+}
+
+/* Whether all predicates hold for the thread that runs. */
+static __always_inline bool picked(__u32 tgid, long ret)
+{
+	__u32 select = control.select;
+
+	return !select || (picked_process(select, tgid) && picked_thread(select, ret));
 }
 
 /* --- a record in the making --- */

@@ -129,11 +129,19 @@ static __always_inline int hot_open(struct pt_regs *regs, __u64 ids, long ret, _
 /* How a call is handed out: -1 not at all, otherwise the flags of its record. */
 static __always_inline int call_flags(struct event_call call, __u32 tgid, long ret)
 {
-	if ((call.flags & CALL_WANTED) && picked(tgid, ret))
+	__u32 select = control.select;
+	int state = -1;
+
+	if (select && !picked_process(select, tgid)) {
+		/* Descriptors are a process's own: of others only kin matters. */
+		if (!(call.flags & CALL_KIN))
+			return -1;
+	} else if ((call.flags & CALL_WANTED) && (!select || picked_thread(select, ret))) {
 		return 0;
+	}
 	if ((call.flags & CALL_STATE) && (ret >= 0 || ret == -EINPROGRESS))
-		return FLAG_STATE_ONLY;
-	return -1;
+		state = FLAG_STATE_ONLY;
+	return state;
 }
 
 /* For measuring: what being there costs. */

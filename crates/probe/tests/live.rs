@@ -485,6 +485,45 @@ fn predicates_are_decided_in_the_kernel() {
 }
 
 #[test]
+fn of_other_processes_only_kin_is_told() {
+    if !works("of_other_processes_only_kin_is_told") {
+        return;
+    }
+    let work = || {
+        for _ in 0..7 {
+            let fd = call(libc::SYS_openat, &[libc::AT_FDCWD.into(), pointer(c"/dev/null"), 0]);
+            act(libc::SYS_dup, &[fd]);
+        }
+        let born = call(libc::SYS_fork, &[]);
+        if born == 0 {
+            call(libc::SYS_exit_group, &[0]);
+        }
+        call(libc::SYS_wait4, &[born, 0, 0, 0]);
+    };
+    let (mut one, mut other) = (Child::new(|| {}, work), Child::new(|| {}, work));
+    let interest = EventInterest { state: true, ..of(named(&["getuid"]), &one) };
+    let mut live = Live::open(&interest, &options()).unwrap();
+    for child in [&mut one, &mut other] {
+        child.start();
+        child.wait();
+    }
+    let (seen, account) = drain(&mut live);
+    assert_eq!(account.lost(), 0);
+    let told = |child: &Child, id| {
+        seen.iter().filter(|event| event.id == id && event.tid == i64::from(child.pid)).count()
+    };
+    let ids = [
+        EventId::SYSCALL_OPENAT_2_X,
+        EventId::SYSCALL_DUP_1_X,
+        EventId::SYSCALL_FORK_20_X,
+        EventId::PROCEXIT_1_E,
+    ];
+    assert_eq!(ids.map(|id| told(&one, id)), [7, 7, 1, 1]);
+    assert_eq!(ids.map(|id| told(&other, id)), [0, 0, 1, 1]);
+    assert!(account.filtered >= 14, "{account:?}");
+}
+
+#[test]
 fn children_are_followed_and_both_sides_of_a_birth_are_told() {
     if !works("children_are_followed_and_both_sides_of_a_birth_are_told") {
         return;

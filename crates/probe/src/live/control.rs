@@ -15,6 +15,7 @@ const PICK_FAILED: u32 = 32;
 const WANTED: u8 = 1;
 const STATE: u8 = 2;
 const ENTER: u8 = 4;
+const KIN: u8 = 8;
 
 const MAX_EUIDS: usize = 16;
 const MAX_NAMES: usize = 16;
@@ -229,6 +230,16 @@ const STATEFUL: &[EventId] = &[
     EventId::SYSCALL_UNSHARE_X,
 ];
 
+/// What one process does to what is known of others: births, groups, limits.
+const KINDRED: &[EventId] = &[
+    EventId::SYSCALL_CLONE_20_X,
+    EventId::SYSCALL_CLONE3_X,
+    EventId::SYSCALL_FORK_20_X,
+    EventId::SYSCALL_VFORK_20_X,
+    EventId::SYSCALL_SETPGID_X,
+    EventId::SYSCALL_PRLIMIT_X,
+];
+
 /// Who fills in the event of `native`.
 pub(crate) fn handler(native: &Native) -> Handler {
     HANDLERS.iter().find(|(_, names)| names.contains(&native.name)).map_or(GENERIC, |(handler, _)| *handler)
@@ -246,7 +257,7 @@ const fn handler_has_enter(id: EventId) -> bool {
     )
 }
 
-/// What is wanted of an event: `WANTED`, `STATE`, `ENTER`.
+/// What is wanted of an event: `WANTED`, `STATE`, `ENTER`, `KIN`.
 fn wish(interest: &EventInterest, id: EventId) -> u8 {
     let mut bits = 0;
     if interest.events.contains(id) {
@@ -255,6 +266,9 @@ fn wish(interest: &EventInterest, id: EventId) -> u8 {
     let state = !id.is_enter() || !id.is_syscall();
     if interest.state && state && (id.row().flags.has(Flags::MODIFIES_STATE) || STATEFUL.contains(&id)) {
         bits |= STATE;
+        if KINDRED.contains(&id) {
+            bits |= KIN;
+        }
     }
     // The old starts of other calls are not made any more.
     let other = id.other_side();

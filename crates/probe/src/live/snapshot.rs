@@ -140,9 +140,9 @@ impl Snapshot {
         let mut out = Self { begin, end: now_ns(ClockId::Boottime), notes: report.notes, ..Self::default() };
         let facts = Facts::read(&records);
         out.add_threads(&records, &facts, epoch_ns);
-        descriptor::add(&records, &mut out);
         out.tids = out.threads.iter().map(|thread| thread.thread.tid).collect();
         out.tids.sort_unstable();
+        descriptor::add(&records, &mut out);
         out.interfaces = interface::all();
         user::add(&mut out);
         let uname = rustix::system::uname();

@@ -53,7 +53,9 @@ impl KeptDescriptor {
     }
 }
 
-/// Adds the descriptors of `records`.
+/// Adds the descriptors of `records` that belong to threads which are there. A process that was
+/// born between the walk over threads and the one over descriptors is told by its birth, which is
+/// an event, and has its parent's.
 pub(crate) fn add(records: &[u8], out: &mut Snapshot) {
     // Both ends of a unix connection know each other by inode; captures want their identities.
     let mut identities = HashMap::new();
@@ -69,7 +71,7 @@ pub(crate) fn add(records: &[u8], out: &mut Snapshot) {
     for record in Records::new(records).map_while(Result::ok).filter(|record| record.kind == Some(Kind::Fd)) {
         let fd = Fd::decode(record.body);
         // A socket without a descriptor is nobody's.
-        if fd.fd < 0 {
+        if fd.fd < 0 || out.tids.binary_search(&fd.pid.into()).is_err() {
             continue;
         }
         let (kept, text) = match socket_of(&record) {
@@ -175,6 +177,18 @@ mod tests {
         assert_eq!(open_flags(libc::O_RDONLY.cast_unsigned()), 1);
         assert_eq!(open_flags((libc::O_WRONLY | libc::O_CREAT).cast_unsigned()), 6);
         assert_eq!(open_flags((libc::O_RDWR | libc::O_CLOEXEC).cast_unsigned()), 3 | 1 << 12);
+    }
+
+    #[test]
+    fn descriptors_without_a_thread_are_left_out() {
+        let mut records = Vec::new();
+        for pid in [7, 8, 9] {
+            let fd = Fd { pid, fd: 3, fd_type: 1, path_len: 2, ..Fd::default() };
+            nabe_event::record::write(&mut records, Kind::Fd, 0, &fd, &[b"/x"]);
+        }
+        let mut out = Snapshot { tids: vec![7, 9], ..Snapshot::default() };
+        add(&records, &mut out);
+        assert_eq!(out.descriptors.iter().map(|kept| kept.tid).collect::<Vec<_>>(), [7, 9]);
     }
 
     #[test]
