@@ -34,6 +34,7 @@ mod path;
 mod render;
 mod scratch;
 mod seen;
+mod service;
 mod table;
 pub mod thread;
 mod time;
@@ -46,6 +47,7 @@ pub use descriptor::Descriptor;
 pub use exercise::exercise;
 pub use lineage::is_of_image;
 pub use seen::Seen;
+pub use service::Services;
 pub use thread::Thread;
 pub use time::Clock;
 
@@ -120,6 +122,8 @@ pub struct Stream {
     pub(crate) addresses: Vec<core::net::IpAddr>,
     /// Names of addresses, as far as somebody tells them.
     pub(crate) address_names: HashMap<core::net::IpAddr, Box<[u8]>>,
+    /// Names of ports, where they are to be shown.
+    pub(crate) services: Option<Services>,
     /// How often `util.cnt` was read.
     pub(crate) reads: AtomicU64,
     /// The name that the last event's descriptor had before, when the event touched it.
@@ -183,6 +187,7 @@ impl Stream {
             interfaces: Vec::new(),
             addresses: Vec::new(),
             address_names: HashMap::new(),
+            services: None,
             reads: AtomicU64::new(0),
             renamed: None,
             switches: Vec::new(),
@@ -217,6 +222,7 @@ impl Stream {
         *self = Self {
             style: self.style,
             address_names: core::mem::take(&mut self.address_names),
+            services: self.services.take(),
             reads: AtomicU64::new(*self.reads.get_mut()),
             prologue: true,
             number: self.number,
@@ -249,6 +255,11 @@ impl Stream {
         if self.address_names.len() < MAX_ACCOUNTS {
             self.address_names.insert(address, name.into());
         }
+    }
+
+    /// Shows ports under these names from here on: in names of descriptors and in parameters.
+    pub fn name_ports(&mut self, services: Services) {
+        self.services = Some(services);
     }
 
     /// A user.

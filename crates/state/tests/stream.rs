@@ -410,7 +410,7 @@ fn descriptors_come_with_messages() {
         .bytes("msgcontrol", &control)
         .then(&mut stream, &[]);
     let read = made(EventId::SYSCALL_READ_X, 10).number("res", 0).number("fd", 7);
-    assert_eq!(read.then(&mut stream, &[d::NAME, d::TYPECHAR]), ["", "?"]);
+    assert_eq!(read.then(&mut stream, &[d::NAME, d::TYPECHAR]), ["", "o"]);
 }
 
 #[test]
@@ -455,4 +455,83 @@ fn a_gap_is_doubted() {
     assert!(read(&mut stream), "it may have been closed in the gap");
     open(10, 3, "/b").then(&mut stream, &[]);
     assert!(!read(&mut stream));
+}
+
+/// A thread of process 10.
+fn spawn(tid: i64) -> Made {
+    fork(10, tid).number("flags", 1 << 13 | 1)
+}
+
+#[test]
+fn a_thread_that_unshares_its_descriptors_has_its_own() {
+    for unshares in [
+        made(EventId::SYSCALL_UNSHARE_X, 11).number("res", 0).number("flags", 1),
+        made(EventId::SYSCALL_CLOSE_RANGE_X, 11)
+            .number("res", 0)
+            .number("first", 90)
+            .number("last", 99)
+            .number("flags", 2),
+    ] {
+        let mut stream = machine();
+        spawn(11).then(&mut stream, &[]);
+        open(10, 3, "/shared").then(&mut stream, &[]);
+        let read = |tid| made(EventId::SYSCALL_READ_X, tid).number("res", 0).number("fd", 3);
+        assert_eq!(read(11).then(&mut stream, &[d::NAME]), ["/shared"]);
+        unshares.then(&mut stream, &[]);
+        open(11, 3, "/own").then(&mut stream, &[]);
+        assert_eq!(read(11).then(&mut stream, &[d::NAME]), ["/own"]);
+        assert_eq!(read(10).then(&mut stream, &[d::NAME]), ["/shared"]);
+    }
+}
+
+#[test]
+fn joining_a_mount_namespace_moves_to_its_root() {
+    for (kinds, file) in [(0, "/proc/7/ns/mnt"), (32, "/run/netns/x")] {
+        let mut stream = machine();
+        open(10, 3, file).then(&mut stream, &[]);
+        let setns =
+            made(EventId::SYSCALL_SETNS_X, 10).number("res", 0).number("fd", 3).number("nstype", kinds);
+        assert_eq!(setns.then(&mut stream, &[p::CWD]), ["/"], "{file}");
+    }
+    let mut stream = machine();
+    open(10, 3, "/proc/7/ns/net").then(&mut stream, &[]);
+    let failed = made(EventId::SYSCALL_SETNS_X, 10).number("res", -1).number("fd", 3).number("nstype", 32);
+    assert_eq!(failed.then(&mut stream, &[p::CWD]), ["/root/"]);
+    let setns = made(EventId::SYSCALL_SETNS_X, 10).number("res", 0).number("fd", 3).number("nstype", 0);
+    assert_eq!(setns.then(&mut stream, &[p::CWD]), ["/root/"]);
+}
+
+#[test]
+fn who_makes_a_user_namespace_may_do_everything_in_it() {
+    let mut stream = machine();
+    let unshare = made(EventId::SYSCALL_UNSHARE_X, 10).number("res", 0).number("flags", 1 << 20);
+    unshare.then(&mut stream, &[]);
+    let [permitted, inheritable, effective] = stream.thread(10).unwrap().capabilities;
+    assert_eq!((permitted, inheritable, effective), (Some((1 << 41) - 1), Some(0), Some((1 << 41) - 1)));
+}
+
+#[test]
+fn page_faults_happen_to_threads() {
+    let mut stream = machine();
+    made(EventId::SYSCALL_GETUID_X, 10).then(&mut stream, &[]);
+    assert_eq!(
+        made(EventId::PAGE_FAULT_E, 10).then(&mut stream, &[p::NAME, e::TYPE]),
+        ["bash", "page_fault"]
+    );
+    assert_eq!(made(EventId::PAGE_FAULT_E, 99).then(&mut stream, &[p::NAME]), ["-"]);
+}
+
+#[test]
+fn sockets_of_other_families_are_shown_as_such() {
+    let mut stream = machine();
+    let socket = |domain| {
+        made(EventId::SOCKET_SOCKET_X, 10)
+            .number("fd", 5)
+            .number("domain", domain)
+            .number("type", 3)
+            .number("proto", 0)
+    };
+    let said = socket(17).then(&mut stream, &[d::TYPECHAR, d::TYPE, e::ARGS]);
+    assert_eq!(said[..2], ["o", "-"]);
+    assert!(said[2].starts_with("fd=5(<o>) domain=17(AF_PACKET) "), "{}", said[2]);
 }

@@ -165,17 +165,15 @@ impl Stream {
         act
     }
 
-    /// What is no act of a thread; a sample (`procinfo`) is about one.
+    /// What is no act of a thread, but may have happened to one; a sample (`procinfo`) is about it.
     fn apart(&mut self, event: &Event<'_>, act: &Act) -> Taken {
-        let slot = match event.id {
-            EventId::PROCINFO_E => self.threads.find(event.tid),
-            EventId::SCHEDSWITCH_1_E => {
-                self.switched(event);
-                None
-            }
-            _ => None,
-        };
-        if let Some(thread) = slot.and_then(|slot| self.threads.at_mut(slot)) {
+        let slot = self.threads.find(event.tid);
+        if event.id == EventId::SCHEDSWITCH_1_E {
+            self.switched(event);
+        }
+        if event.id == EventId::PROCINFO_E
+            && let Some(thread) = slot.and_then(|slot| self.threads.at_mut(slot))
+        {
             thread.sample(event);
         }
         self.end(event, act, slot)

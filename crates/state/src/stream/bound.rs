@@ -220,6 +220,19 @@ impl Stream {
         self.open = self.open.saturating_sub(gone);
     }
 
+    /// Gives a thread a table of its own, with what it shared until now.
+    pub(crate) fn unshare_descriptors(&mut self, tid: i64) {
+        let Some(owner) = self.owner(tid).filter(|owner| owner.tid != tid) else { return };
+        let copy = owner.descriptors.clone();
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        let before = core::mem::replace(&mut thread.descriptors, copy).len();
+        thread.has_own_descriptors = true;
+        self.open = (self.open + thread.descriptors.len()).saturating_sub(before);
+        if self.open > MAX_DESCRIPTORS {
+            self.forget_descriptors();
+        }
+    }
+
     /// Whether what is counted is what is there; for tests.
     ///
     /// # Panics

@@ -252,7 +252,16 @@ pub(crate) fn id_of(cgroups: &[u8]) -> &[u8] {
         let is_hex = |word: &[u8]| word.len() == FULL && word.iter().all(u8::is_ascii_hexdigit);
         entry.split(|byte| !byte.is_ascii_alphanumeric()).rfind(|word| is_hex(word))
     });
-    id.and_then(|id| id.get(..SHORT)).unwrap_or_default()
+    // nabe's own containers are called as the user called them.
+    let own = || super::thread::list(cgroups).find_map(own_name);
+    id.and_then(|id| id.get(..SHORT)).or_else(own).unwrap_or_default()
+}
+
+/// The container in `memory=/nabe/NAME/…`.
+fn own_name(entry: &[u8]) -> Option<&[u8]> {
+    let path = entry.splitn(2, |byte| *byte == b'=').nth(1)?;
+    let name = path.strip_prefix(b"/nabe/")?.split(|byte| *byte == b'/').next()?;
+    (!name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]
@@ -269,6 +278,8 @@ mod tests {
             assert_eq!(id_of(cgroups.as_bytes()), b"9dbcbd0c435f", "{path}");
         }
         assert!(id_of(b"cpu=/user.slice\0").is_empty());
+        assert_eq!(id_of(b"cpu=/\0pids=/nabe/web-1/inner\0"), b"web-1");
+        assert!(id_of(b"cpu=/nabe\0pids=/nabe/\0memory=/x/nabe/web\0").is_empty());
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Kind {
     #[must_use]
     pub const fn letter(self) -> &'static str {
         match self {
-            Self::Unknown => "?",
+            Self::Unknown => "o",
             Self::File => "f",
             Self::Directory => "d",
             Self::Ipv4 | Self::Ipv4Server => "4",
@@ -45,7 +45,7 @@ impl Kind {
             Self::Fifo => "p",
             Self::Unix => "u",
             Self::Event => "e",
-            Self::Unsupported => "o",
+            Self::Unsupported => "X",
             Self::Signal => "s",
             Self::EventPoll => "l",
             Self::Inotify => "i",

@@ -10,7 +10,7 @@ use nabe_event::raw::Event;
 use nabe_event::symbol::Symbols;
 use nabe_event::table::{Format, Param, ParamType, syscall_name};
 
-use super::descriptor::{Descriptor, single, tuple};
+use super::descriptor::{Descriptor, Transport, single, tuple};
 use super::path::{is_printable, join};
 use super::{Stream, name, time};
 
@@ -86,8 +86,7 @@ impl Renderer<'_> {
             ParamType::CharBufArray | ParamType::CharBufPairArray => {
                 dots(bytes.strip_suffix(b"\0").unwrap_or(bytes), 0, &mut texts.plain);
             }
-            ParamType::SockAddr => socket_address(bytes, &mut texts.plain),
-            ParamType::SockTuple => socket_tuple(bytes, &mut texts.plain),
+            ParamType::SockAddr | ParamType::SockTuple => self.socket(ty, bytes, &mut texts.plain),
             ParamType::FdList => self.fd_list(bytes, &mut texts.plain),
             _ if bytes.is_empty() => texts.plain.extend_from_slice(b"<NA>"),
             _ => self.number(ty, format, param.symbols, bytes, texts),
@@ -176,8 +175,34 @@ impl Renderer<'_> {
         } else if fd < 0 {
             texts.resolved.extend_from_slice(name::error(fd).unwrap_or_default().as_bytes());
         } else if let Some(descriptor) = self.stream.descriptor(self.event.tid, fd) {
-            descriptor_text(descriptor, &mut texts.resolved);
+            self.descriptor(descriptor, &mut texts.resolved);
         }
+    }
+
+    fn descriptor(&self, descriptor: &Descriptor, out: &mut Vec<u8>) {
+        descriptor_letters(descriptor, out);
+        match self.stream.services.as_ref().and_then(|services| services.name_of(descriptor)) {
+            Some(name) => out.extend_from_slice(&name),
+            None => out.extend(descriptor.name.iter().copied().filter(|byte| is_printable(*byte))),
+        }
+    }
+
+    /// An address or both ends of a socket.
+    fn socket(&self, ty: ParamType, bytes: &[u8], out: &mut Vec<u8>) {
+        if let Some(services) = &self.stream.services {
+            let thread = self.stream.thread(self.event.tid);
+            let found = thread.and_then(|thread| self.stream.descriptor(thread.tid, thread.last_fd));
+            let transport = found.map_or(Transport::Unknown, |found| found.transport);
+            if let (ParamType::SockTuple, Some((_, source, destination))) = (ty, tuple(bytes)) {
+                return out.extend_from_slice(services.ends((source, destination), transport).as_bytes());
+            }
+            if let (ParamType::SockAddr, Some(address)) = (ty, single(bytes)) {
+                let mut text = String::new();
+                services.end(&mut text, address, transport);
+                return out.extend_from_slice(text.as_bytes());
+            }
+        }
+        if ty == ParamType::SockAddr { socket_address(bytes, out) } else { socket_tuple(bytes, out) }
     }
 
     fn path(&self, param: &Param, bytes: &[u8], texts: &mut Texts) {
@@ -211,13 +236,12 @@ impl Renderer<'_> {
     }
 }
 
-/// `<4t>127.0.0.1:1->127.0.0.1:2`
-pub(crate) fn descriptor_text(descriptor: &Descriptor, out: &mut Vec<u8>) {
+/// `<4t>`
+fn descriptor_letters(descriptor: &Descriptor, out: &mut Vec<u8>) {
     out.push(b'<');
     out.extend_from_slice(descriptor.kind.letter().as_bytes());
     out.extend_from_slice(descriptor.protocol().letter().as_bytes());
     out.push(b'>');
-    out.extend(descriptor.name.iter().copied().filter(|byte| is_printable(*byte)));
 }
 
 fn account(value: u64, name: Option<&Arc<[u8]>>, texts: &mut Texts) {

@@ -89,6 +89,8 @@ pub struct Thread {
     /// When the executable's content changed: nanoseconds since the epoch.
     pub exe_mtime_ns: Option<u64>,
     pub(crate) descriptors: Descriptors,
+    /// Whether it has left its process's table of descriptors.
+    pub(crate) has_own_descriptors: bool,
     /// Threads of the process beside the first; on the first.
     pub(crate) siblings: u64,
     /// Whether it has ended, but others of its process have not.
@@ -182,6 +184,7 @@ impl Thread {
             exe_ctime_ns: None,
             exe_mtime_ns: None,
             descriptors: Descriptors::default(),
+            has_own_descriptors: false,
             siblings: 0,
             has_ended: false,
             inverted: false,
@@ -267,7 +270,7 @@ impl Thread {
 
     /// Whether the descriptors are those of the first thread.
     pub(crate) fn shares_descriptors(&self) -> bool {
-        !self.is_main() && self.flags & (clone::FILES | clone::THREAD) != 0
+        !self.is_main() && !self.has_own_descriptors && self.flags & (clone::FILES | clone::THREAD) != 0
     }
 
     /// Sets the current directory, relative to the one before; returns whether it is another one.

@@ -6,6 +6,7 @@
 
 mod file;
 mod iterator;
+mod namespace;
 mod process;
 mod socket;
 
@@ -109,6 +110,7 @@ keys! {
     Msgcontrol = "msgcontrol",
     Name = "name",
     Newcur = "newcur",
+    Nstype = "nstype",
     OldFd = "oldfd",
     Option = "option",
     Path = "path",
@@ -185,6 +187,8 @@ transitions! {
     "procexit" => process::exit,
     "chroot" => process::chroot,
     "setpgid" => process::setpgid,
+    "setns" => namespace::setns,
+    "unshare" => namespace::unshare,
     "setuid" => process::setuid,
     "setgid" => process::setgid,
     "setresuid" => process::setresuid,

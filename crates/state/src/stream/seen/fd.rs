@@ -7,7 +7,7 @@ use nabe_event::{FieldId, Value};
 
 use super::{Seen, UNSET, word};
 use crate::stream::AT_FDCWD;
-use crate::stream::descriptor::{Descriptor, Kind, Role};
+use crate::stream::descriptor::{Descriptor, Kind, Role, Transport};
 use crate::stream::path::{is_printable, join};
 
 impl Seen<'_> {
@@ -32,9 +32,9 @@ impl Seen<'_> {
                     (_, tuple) => tuple,
                 }
             }
-            d::NAME | f::PATH => self.keep(printable(&found.name)),
+            d::NAME | f::PATH => self.keep(self.name_of(found)),
             d::NAMERAW => Value::Text(found.raw_name.as_ref().unwrap_or(&found.name)),
-            d::CONTAINERNAME => self.in_container(&printable(&found.name)),
+            d::CONTAINERNAME => self.in_container(&self.name_of(found)),
             d::DIRECTORY | d::CONTAINERDIRECTORY | d::FILENAME => self.part_of_path(field, found),
             d::L4PROTO => word(Some(found.protocol().word().unwrap_or("<NA>"))),
             d::SOCKFAMILY => word(match found.kind {
@@ -109,13 +109,25 @@ impl Seen<'_> {
             _ => None,
         };
         let Some(end) = end else { return UNSET };
-        self.end(field, end)
+        self.end(field, end, found.transport)
     }
 
-    fn end(&self, field: FieldId, end: SocketAddr) -> Value<'_> {
+    /// The name that a descriptor is shown under.
+    fn name_of(&self, found: &Descriptor) -> Vec<u8> {
+        let named = self.stream.services.as_ref().and_then(|services| services.name_of(found));
+        named.unwrap_or_else(|| printable(&found.name))
+    }
+
+    fn end(&self, field: FieldId, end: SocketAddr, transport: Transport) -> Value<'_> {
         match field {
             d::CPORT | d::SPORT | f::SRC_PORT | f::DST_PORT => Value::Uint(u64::from(end.port())),
-            d::CPROTO | d::SPROTO | d::LPROTO | d::RPROTO => self.keep(end.port().to_string()),
+            d::CPROTO | d::SPROTO | d::LPROTO | d::RPROTO => {
+                let services = self.stream.services.as_ref();
+                match services.and_then(|services| services.name(end.port(), transport)) {
+                    Some(name) => Value::Text(name.as_bytes()),
+                    None => self.keep(end.port().to_string()),
+                }
+            }
             _ => Value::Ip(end.ip()),
         }
     }
@@ -163,7 +175,7 @@ fn made_by(name: &str) -> Kind {
         "signalfd" | "signalfd4" => Kind::Signal,
         "timerfd_create" => Kind::Timer,
         "inotify_init" | "inotify_init1" => Kind::Inotify,
-        _ => Kind::Unsupported,
+        _ => Kind::Unknown,
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn close(stream: &mut Stream, step: &Step<'_>) {
 }
 
 pub(crate) fn close_range(stream: &mut Stream, step: &Step<'_>) {
+    const CLOSE_RANGE_UNSHARE: u32 = 2;
     /// Only marked, not closed.
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
     let (Some(_), Some(first), Some(last)) =
@@ -54,6 +55,9 @@ pub(crate) fn close_range(stream: &mut Stream, step: &Step<'_>) {
     else {
         return;
     };
+    if has_flags(step, CLOSE_RANGE_UNSHARE) {
+        stream.unshare_descriptors(step.event.tid);
+    }
     // Unsigned 32-bit numbers: the last one is often all ones.
     let last = if last < 0 { i64::MAX } else { last };
     if has_flags(step, CLOSE_RANGE_CLOEXEC) {

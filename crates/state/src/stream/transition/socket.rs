@@ -20,8 +20,8 @@ pub(crate) fn socket(stream: &mut Stream, step: &Step<'_>) {
         AF_INET => Kind::Ipv4,
         AF_INET6 => Kind::Ipv6,
         AF_NETLINK => Kind::Netlink,
-        // sysdig knows no others, and shows their numbers only.
-        _ => return,
+        // Others are sockets of a kind that nobody names.
+        _ => Kind::Unknown,
     };
     let transport = transport(ty & 0xff, step.number(Key::Proto).unwrap_or(0));
     keep(stream, step.event.tid, fd, Descriptor { kind, transport, ..Descriptor::default() });
