@@ -1,12 +1,12 @@
 //! Events in the formats of other tools: NDJSON for pipelines, Chrome's and Perfetto's traces for
-//! timelines, pcapng for Wireshark.
+//! timelines, pcapng for Wireshark, Parquet for databases (with the feature of that name).
 //!
 //! In: events with their fields, one by one. Out: bytes, appended to a buffer that the caller writes
 //! wherever they go.
 //!
 //! **Invariants.** No I/O. No event makes an exporter panic or keep more than its tables allow; what
 //! there was no room for is counted. Every output is whole after [`Export::finish`], and NDJSON and
-//! pcapng are whole after every event. Texts of traced programs are escaped as the format asks.
+//! pcapng are whole after every event; Parquet keeps at most one row group. Texts of traced programs are escaped as the format asks.
 //!
 //! **Not here.** Which events are exported (`filter`), sysdig's lines and JSON objects (`ui`),
 //! captures (`scap`).
@@ -17,6 +17,8 @@ mod chrome;
 mod field;
 mod json;
 mod ndjson;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod pcapng;
 mod perfetto;
 
@@ -34,17 +36,35 @@ pub enum Format {
     Perfetto,
     /// Packets made of what sockets read and wrote, for Wireshark.
     Pcapng,
+    /// A row for each event in typed columns.
+    Parquet,
 }
 
 /// Why nothing is exported.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No such format.
-    #[error("unknown export format `{name}`: one of ndjson, chrome, perfetto, pcapng")]
+    #[error("unknown export format `{name}`: one of ndjson, chrome, perfetto, pcapng, parquet")]
     Unknown {
         /// What was asked for.
         name: String,
+    },
+    /// The format was left out when this program was built.
+    #[error("{format} is not built in: this program was built without the feature `{feature}`")]
+    NotBuilt {
+        /// The format.
+        format: &'static str,
+        /// The cargo feature that has it.
+        feature: &'static str,
+    },
+    /// The format's library refuses.
+    #[error("cannot write {format}")]
+    Refused {
+        /// The format.
+        format: &'static str,
+        /// Why.
+        source: Box<dyn core::error::Error + Send + Sync>,
     },
 }
 
@@ -59,6 +79,7 @@ impl Format {
             "chrome" => Self::Chrome,
             "perfetto" => Self::Perfetto,
             "pcapng" | "pcap" => Self::Pcapng,
+            "parquet" => Self::Parquet,
             _ => return Err(Error::Unknown { name: name.to_owned() }),
         })
     }
@@ -71,19 +92,26 @@ impl Format {
             "json" => Self::Chrome,
             "pftrace" | "perfetto-trace" | "perfetto" => Self::Perfetto,
             "pcapng" | "pcap" => Self::Pcapng,
+            "parquet" => Self::Parquet,
             _ => return None,
         })
     }
 
     /// What writes it.
-    #[must_use]
-    pub fn exporter(self) -> Box<dyn Export> {
-        match self {
+    ///
+    /// # Errors
+    /// When the format was not built in, or its library refuses.
+    pub fn exporter(self) -> Result<Box<dyn Export>, Error> {
+        Ok(match self {
             Self::Ndjson => Box::new(ndjson::Ndjson::default()),
             Self::Chrome => Box::new(chrome::Chrome::default()),
             Self::Perfetto => Box::new(perfetto::Perfetto::default()),
             Self::Pcapng => Box::new(pcapng::Pcapng::default()),
-        }
+            #[cfg(feature = "parquet")]
+            Self::Parquet => Box::new(parquet::Parquet::new()?),
+            #[cfg(not(feature = "parquet"))]
+            Self::Parquet => return Err(Error::NotBuilt { format: "Parquet", feature: "parquet" }),
+        })
     }
 }
 

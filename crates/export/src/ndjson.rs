@@ -59,6 +59,7 @@ impl Export for Ndjson {
             }
             member(out, key, &value);
         }
+        out.extend_from_slice(b",\"args\":");
         arguments(event, fields, out);
         out.extend_from_slice(b"}\n");
         Ok(())
@@ -84,8 +85,9 @@ fn member(out: &mut Vec<u8>, key: &str, value: &Value<'_>) {
     }
 }
 
-fn arguments(event: &Event<'_>, fields: &dyn Fields, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"args\":{");
+/// The parameters as an object.
+pub(crate) fn arguments(event: &Event<'_>, fields: &dyn Fields, out: &mut Vec<u8>) {
+    out.push(b'{');
     let mut any = false;
     for (position, (param, bytes)) in event.described().enumerate() {
         if bytes.is_empty() {

@@ -30,7 +30,7 @@ use nabe_event::source::EventSet;
 use nabe_event::table::EventId;
 use nabe_event::{Item, Source};
 use nabe_filter::Program;
-use nabe_state::stream::{Losses, Seen, Stream, Style, Taken, Verdicts, is_of_image};
+use nabe_state::stream::{Losses, Seen, Services, Stream, Style, Taken, Verdicts, is_of_image};
 
 use crate::error::{CliError, Result};
 use record::compat::Codes;
@@ -157,6 +157,8 @@ pub struct Pipeline<'a> {
     possible: EventSet,
     /// Whether internal and hidden events are shown, too.
     hidden: bool,
+    /// Whether users and groups have no names.
+    excludes_users: bool,
     sinks: Vec<Box<dyn Sink + 'a>>,
     wants: Wants,
     limit: Option<u64>,
@@ -183,6 +185,7 @@ impl<'a> Pipeline<'a> {
             possible: program.events().clone(),
             program,
             hidden: false,
+            excludes_users: false,
             sinks: Vec::new(),
             wants: Wants::Selected,
             limit: None,
@@ -204,6 +207,16 @@ impl<'a> Pipeline<'a> {
     /// Shows internal and hidden events, too.
     pub fn show_hidden(&mut self, hidden: bool) {
         self.hidden = hidden;
+    }
+
+    /// Knows no names of users and groups; captures that are written have none.
+    pub fn exclude_users(&mut self, excludes: bool) {
+        self.excludes_users = excludes;
+    }
+
+    /// Shows ports under their names.
+    pub fn name_ports(&mut self, services: Services) {
+        self.stream.name_ports(services);
     }
 
     /// Says that the source is live: sinks hand on what they have after each batch.
@@ -235,6 +248,9 @@ impl<'a> Pipeline<'a> {
     #[inline]
     fn known(&mut self, item: &Item<'_>) -> Result<bool> {
         let Item::Event(event) = item else {
+            if self.excludes_users && matches!(item, Item::User(_) | Item::Group(_)) {
+                return Ok(true);
+            }
             self.stream.item(item);
             for sink in &mut self.sinks {
                 sink.item(item, &self.stream)?;

@@ -1,9 +1,11 @@
 //! Options that verbs about events share: the filter's language, what a line looks like, what is told
 //! at the end.
 
+use std::path::Path;
+
 use nabe_event::payload::Form;
 use nabe_filter::Program;
-use nabe_state::stream::{Clock, Style as Texts};
+use nabe_state::stream::{Clock, Services, Style as Texts};
 use nabe_ui::print::event::{self as preset, EventFormat, FormatError};
 
 use super::language::Language;
@@ -56,12 +58,21 @@ pub(super) struct Show {
     /// Show internal events, and those that are there for their effect on the state, too
     #[arg(short = 'D', long)]
     pub(super) debug: bool,
+    /// Ports under their names (services(5)): in names of descriptors and in parameters
+    #[arg(short = 'R', long)]
+    pub(super) resolve_ports: bool,
+    /// Without names of users and groups
+    #[arg(short = 'E', long)]
+    pub(super) exclude_users: bool,
     /// Style of lines: sysdig's format language, or strace's
     #[arg(long, value_enum, default_value_t, conflicts_with_all = ["print", "json"])]
     pub(super) style: Style,
-    /// Write events in another tool's format: ndjson, chrome, perfetto, pcapng or strace, then :FILE, if not stdout; or a file whose suffix tells; may be given several times
+    /// Write events in another tool's format: ndjson, chrome, perfetto, pcapng, parquet or strace, then :FILE, if not stdout; or a file whose suffix tells; may be given several times
     #[arg(long, value_name = "FORMAT[:FILE]", value_parser = wish)]
     pub(super) export: Vec<Wish>,
+    /// The file of an --export that names none
+    #[arg(short = 'o', long, value_name = "FILE", requires = "export")]
+    pub(super) output: Option<std::path::PathBuf>,
     /// Every line is written at once
     #[arg(long)]
     pub(super) unbuffered: bool,
@@ -179,6 +190,10 @@ impl Show {
         let mut pipeline = Pipeline::new(program, style);
         pipeline.limit(self.limit);
         pipeline.show_hidden(self.debug);
+        pipeline.exclude_users(self.exclude_users);
+        if self.resolve_ports {
+            pipeline.name_ports(services()?);
+        }
         if self.count {
             pipeline.add(Count::default());
         }
@@ -187,10 +202,16 @@ impl Show {
 
     /// Adds what prints lines, and the summary that follows them.
     pub(super) fn add_output(&self, pipeline: &mut Pipeline<'_>, format: EventFormat) -> Result<()> {
-        for wish in &self.export {
+        let open = self.export.iter().filter(|wish| wish.takes_stdout()).count();
+        if self.output.is_some() && open != 1 {
+            return Err(CliError::usage("-o is for one --export that names no file"));
+        }
+        let into = self.output.as_deref();
+        let exports: Vec<Wish> = self.export.iter().map(|wish| wish.or_into(into)).collect();
+        for wish in &exports {
             pipeline.add(Exports::new(wish)?);
         }
-        let taken = self.export.iter().any(Wish::takes_stdout);
+        let taken = exports.iter().any(Wish::takes_stdout);
         if !self.quiet && !self.count && !taken {
             match self.style {
                 Style::Sysdig => pipeline.add(Lines::new(format, self.json, self.unbuffered)),
@@ -202,6 +223,15 @@ impl Show {
         }
         Ok(())
     }
+}
+
+/// The names of ports on this machine.
+fn services() -> Result<Services> {
+    let path = Path::new("/etc/services");
+    // In some places it is no UTF-8.
+    let text =
+        std::fs::read(path).map_err(|error| CliError::file("read", path, &error).hint("-R asks for it"))?;
+    Ok(Services::parse(&String::from_utf8_lossy(&text)))
 }
 
 /// The numbers of a run, as sysdig's `-v` words them.

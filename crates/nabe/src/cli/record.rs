@@ -191,7 +191,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         interest = EventInterest { events: interest.events.union(&on.events), ..EventInterest::default() };
     }
     interest.snaplen = args.how.snaplen.unwrap_or(EventInterest::default().snaplen);
-    args.of.narrow(&mut interest, command.as_ref().map(Traced::pid), &program);
+    // Questions to a capture come later.
+    args.of.narrow(&mut interest, command.as_ref().map(Traced::pid), &program, true);
     let containers = Containers::new(config::engines()?);
     let mut source = Origin { args, stop: &stop, interest: &interest, containers: &containers };
     let options = args.how.options(&args.output, program.selects_all());

@@ -33,6 +33,8 @@ sysdig's flags, read by nabe:
   -t h|a|r|d|D         how time is shown
   -A, -b, -x, -X       payload as text, base64, hex, hex and text
   -j, -q, -S, -v, -P, -D, -n <num>, -M <seconds>, -s <bytes>, -U <comm>, --unbuffered
+  -R, -E               ports by name; no names of users and groups
+  --page-faults        page faults, too
   -c <view> [args]     run a view; -cl lists them, -i <view> describes one
   -l[v], -L            list fields, events
 `nabe trace --help` and `nabe replay --help` say more.
@@ -94,6 +96,8 @@ impl Line {
         let mut words = vec![if self.files.is_empty() { "trace" } else { "replay" }.to_owned()];
         words.append(&mut self.options);
         words.push("--lang=sysdig".to_owned());
+        // sysdig shows them unasked.
+        self.live.insert(0, "--switches".to_owned());
         words.append(if self.files.is_empty() { &mut self.live } else { &mut self.stored });
         let stored = !self.files.is_empty();
         words.append(&mut self.files);
@@ -178,10 +182,6 @@ fn short_flags<'a>(word: &'a str, rest: &mut impl Iterator<Item = &'a String>, l
             'h' => return Ok(Some(Wish::Print(HELP.to_owned()))),
             'P' => line.stored.push("--progress".to_owned()),
             'd' => {}
-            'E' => line.notes.push("-E: user and group names are read all the same".to_owned()),
-            'R' => {
-                line.notes.push("-R: ports are shown as numbers; fd.sproto and its kin have names".to_owned())
-            }
             'T' => line.notes.push("-T: there are no tracers any more".to_owned()),
             'B' => {
                 line.notes.push("-B: there is one probe, and it is built in".to_owned());
@@ -210,6 +210,8 @@ fn plain_flag(letter: char) -> Option<Option<&'static str>> {
         'v' => "-v",
         'D' => "-D",
         'F' => "-F",
+        'E' => "-E",
+        'R' => "-R",
         'z' => "--compress=gzip",
         _ => return None,
     }))
@@ -267,7 +269,11 @@ fn long_flag<'a>(word: &'a str, rest: &mut impl Iterator<Item = &'a String>, lin
         "list-markdown" => return Ok(Some(verb(&["fields"]))),
         "unbuffered" => line.options.push("--unbuffered".to_owned()),
         // A filtered capture holds related processes only unless more is asked for.
-        "filter-proclist" | "large-environment" | "page-faults" => {}
+        "filter-proclist" => {}
+        "page-faults" => line.live.push("--page-faults".to_owned()),
+        "large-environment" => {
+            line.notes.push("--large-environment: environments are read as they are".to_owned())
+        }
         "modern-bpf" => line.notes.push("--modern-bpf: there is one probe, and it is built in".to_owned()),
         "cpus-for-each-buffer" | "node-name" | "cri" | "cri-timeout" | "log-level" => {
             value(name, attached, rest)?;
@@ -378,10 +384,10 @@ mod tests {
 
     #[test]
     fn lines_become_ours() {
-        check(&[], &["trace", "--lang=sysdig"]);
+        check(&[], &["trace", "--lang=sysdig", "--switches"]);
         check(
             &["proc.name=cat", "and", "evt.type=open"],
-            &["trace", "--lang=sysdig", "proc.name=cat and evt.type=open"],
+            &["trace", "--lang=sysdig", "--switches", "proc.name=cat and evt.type=open"],
         );
         check(&["-r", "a", "-pc", "-tr"], &["replay", "--print=c", "-t", "r", "--lang=sysdig", "a", ""]);
         check(&["-qSr", "a", "evt.num>1"], &["replay", "-q", "-S", "--lang=sysdig", "a", "evt.num>1"]);
@@ -391,11 +397,26 @@ mod tests {
         );
         check(
             &["-w", "f", "-z", "-C", "1", "-W5"],
-            &["trace", "-w", "f", "-q", "--compress=gzip", "-C", "1", "-W", "5", "--lang=sysdig"],
+            &[
+                "trace",
+                "-w",
+                "f",
+                "-q",
+                "--compress=gzip",
+                "-C",
+                "1",
+                "-W",
+                "5",
+                "--lang=sysdig",
+                "--switches",
+            ],
         );
-        check(&["-U", "cat", "evt.num>1"], &["trace", "--lang=sysdig", "(evt.num>1) and proc.name != 'cat'"]);
-        check(&["--numevents=5", "--json"], &["trace", "-n", "5", "-j", "--lang=sysdig"]);
-        check(&["-M", "2"], &["trace", "--lang=sysdig", "-M", "2"]);
+        check(
+            &["-U", "cat", "evt.num>1"],
+            &["trace", "--lang=sysdig", "--switches", "(evt.num>1) and proc.name != 'cat'"],
+        );
+        check(&["--numevents=5", "--json"], &["trace", "-n", "5", "-j", "--lang=sysdig", "--switches"]);
+        check(&["-M", "2"], &["trace", "--lang=sysdig", "--switches", "-M", "2"]);
         check(&["-cl"], &["views"]);
         check(&["-i", "lsof"], &["views", "lsof"]);
         check(&["-l"], &["fields"]);
@@ -433,6 +454,117 @@ mod tests {
         }
         let Wish::Run(line) = read(&["-B".to_owned()]).unwrap() else { panic!("a run") };
         assert_eq!(line.notes.len(), 1);
+    }
+
+    /// What becomes of a flag.
+    enum Becomes {
+        /// These of our own words.
+        Words(&'static [&'static str]),
+        /// Nothing, since it is so anyhow.
+        Nothing,
+        /// A sentence about why it changes nothing.
+        Note(&'static str),
+        /// An error.
+        Refused(&'static str),
+        /// A verb, or a text.
+        Other,
+    }
+
+    /// Every flag that sysdig 0.29.3 and its successors know.
+    const FLAGS: &[(&[&str], Becomes)] = {
+        use Becomes::{Note, Nothing, Other, Refused, Words};
+        &[
+            (&["-A"], Words(&["-A"])),
+            (&["--print-ascii"], Words(&["-A"])),
+            (&["-b"], Words(&["-b"])),
+            (&["-x"], Words(&["-x"])),
+            (&["-X"], Words(&["-X"])),
+            (&["-B"], Note("one probe")),
+            (&["--modern-bpf"], Note("one probe")),
+            (&["--cpus-for-each-buffer", "2"], Note("no meaning")),
+            (&["-c", "lsof"], Words(&["--view", "lsof"])),
+            (&["-c", "lsof", "-c", "ps"], Refused("one view at a time")),
+            (&["-cl"], Other),
+            (&["-i", "lsof"], Other),
+            (&["-C", "3"], Words(&["-C", "3"])),
+            (&["-G", "3"], Words(&["-G", "3"])),
+            (&["-W", "3"], Words(&["-W", "3"])),
+            (&["-e", "3"], Words(&["-e", "3"])),
+            (&["--cri", "/run/x.sock"], Note("no meaning")),
+            (&["--cri-timeout", "100"], Note("no meaning")),
+            (&["-d"], Nothing),
+            (&["-D"], Words(&["-D"])),
+            (&["--log-level", "debug"], Note("no meaning")),
+            (&["-E"], Words(&["-E"])),
+            (&["-F"], Words(&["-F"])),
+            (&["--filter-proclist"], Nothing),
+            (&["-g", "x"], Refused("gVisor")),
+            (&["--gvisor-config", "x"], Refused("gVisor")),
+            (&["-H", "x"], Refused("plugins")),
+            (&["-I", "x"], Refused("plugins")),
+            (&["-Il"], Refused("plugins")),
+            (&["--plugin-info", "x"], Refused("plugins")),
+            (&["--plugin-config-file", "x"], Refused("plugins")),
+            (&["-j"], Words(&["-j"])),
+            (&["-k", "http://x"], Note("container engines")),
+            (&["-K", "x"], Note("container engines")),
+            (&["--node-name", "x"], Note("no meaning")),
+            (&["-m", "http://x"], Note("container engines")),
+            (&["-l"], Other),
+            (&["-lv"], Other),
+            (&["--list-markdown"], Other),
+            (&["-L"], Other),
+            (&["--large-environment"], Note("environments")),
+            (&["-M", "3"], Words(&["-M", "3"])),
+            (&["-n", "3"], Words(&["-n", "3"])),
+            (&["--page-faults"], Words(&["--page-faults"])),
+            (&["-P", "-r", "f"], Words(&["--progress"])),
+            (&["-p", "%evt.num"], Words(&["--print=%evt.num"])),
+            (&["-pc"], Words(&["--print=c"])),
+            (&["-pk"], Words(&["--print=k"])),
+            (&["-pm"], Note("Mesos")),
+            (&["-q"], Words(&["-q"])),
+            (&["-S"], Words(&["-S"])),
+            (&["-v"], Words(&["-v"])),
+            (&["-r", "f"], Words(&["replay", "f"])),
+            (&["-w", "f"], Words(&["-w", "f"])),
+            (&["-z"], Words(&["--compress=gzip"])),
+            (&["-R"], Words(&["-R"])),
+            (&["-s", "3"], Words(&["-s", "3"])),
+            (&["-t", "a"], Words(&["-t", "a"])),
+            (&["-T"], Note("tracers")),
+            (&["-U", "cat"], Words(&["proc.name != 'cat'"])),
+            (&["--unbuffered"], Words(&["--unbuffered"])),
+            (&["--version"], Other),
+            (&["--libs-version"], Other),
+            (&["-h"], Other),
+        ]
+    };
+
+    #[test]
+    fn every_flag_of_sysdigs_takes_effect_or_says_why_not() {
+        let plain: Vec<String> = words(&[]);
+        for (flag, becomes) in FLAGS {
+            let line: Vec<String> = flag.iter().map(|word| (*word).to_owned()).collect();
+            match (read(&line), becomes) {
+                (Ok(Wish::Run(line)), Becomes::Words(expect)) => {
+                    assert_eq!(line.notes, Vec::<String>::new(), "{flag:?}");
+                    let words = line.words();
+                    let found = words.windows(expect.len()).any(|some| some == *expect);
+                    let apart = expect.iter().all(|word| words.iter().any(|known| known == word));
+                    assert!(found || apart, "{flag:?}: {words:?}");
+                }
+                (Ok(Wish::Run(line)), Becomes::Nothing) => assert_eq!(line.words(), plain, "{flag:?}"),
+                (Ok(Wish::Run(line)), Becomes::Note(says)) => {
+                    assert!(line.notes.iter().any(|note| note.contains(says)), "{flag:?}: {:?}", line.notes);
+                }
+                (Err(error), Becomes::Refused(says)) => {
+                    assert!(error.to_string().contains(says), "{flag:?}: {error}");
+                }
+                (Ok(Wish::Verb(_) | Wish::Print(_)), Becomes::Other) => {}
+                (became, _) => panic!("{flag:?} became {became:?}"),
+            }
+        }
     }
 
     #[test]

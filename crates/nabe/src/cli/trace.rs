@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use nabe_event::FieldId;
 use nabe_event::source::EventInterest;
+use nabe_event::table::EventId;
 use nabe_filter::{Lang, Program};
 
 use super::events::{Show, tell_numbers};
@@ -44,6 +46,9 @@ pub struct Args {
     show: Show,
     #[command(flatten)]
     pub(super) of: Of,
+    /// Switches of processors from thread to thread, too; views, captures and filters that name them ask for them as well
+    #[arg(long, help_heading = "Of whom")]
+    switches: bool,
     /// Stop behind so many seconds
     #[arg(short = 'M', long = "duration", value_name = "SECONDS")]
     duration: Option<f64>,
@@ -75,6 +80,9 @@ pub(super) struct Of {
     /// The starts of open, openat, openat2, creat and connect, too, before another thread may change what they name
     #[arg(long, help_heading = "Of whom")]
     enters: bool,
+    /// Page faults, too; a filter that names them asks for them as well
+    #[arg(long, help_heading = "Of whom")]
+    pub(super) page_faults: bool,
     /// nabe's own events, too
     #[arg(long, help_heading = "Of whom")]
     pub(super) own: bool,
@@ -93,8 +101,24 @@ impl Of {
         Ok(program.both(&Program::compile_of_events(&of, Lang::Cel)?))
     }
 
-    /// Narrows what the probe collects for `program`.
-    pub(super) fn narrow(&self, interest: &mut EventInterest, command: Option<u32>, program: &Program) {
+    /// Narrows what the probe collects for `program`; `switches` when switches of processors are
+    /// wanted whatever it says.
+    pub(super) fn narrow(
+        &self,
+        interest: &mut EventInterest,
+        command: Option<u32>,
+        program: &Program,
+        switches: bool,
+    ) {
+        // Who says nothing of types does not mean these: there are more of them than of all others.
+        if interest.events.contains(EventId::GENERIC_X) {
+            if !self.page_faults {
+                interest.events.remove(EventId::PAGE_FAULT_E);
+            }
+            if !switches && !program.fields().into_iter().any(is_processor_time) {
+                interest.events.remove(EventId::SCHEDSWITCH_6_E);
+            }
+        }
         // Ends say all that starts say; both are shown only to who asks which is which.
         if !self.enters && !program.fields().contains(&nabe_event::field::event::DIR) {
             interest.events = interest.events.ends();
@@ -107,6 +131,12 @@ impl Of {
             interest.follow = self.follow;
         }
     }
+}
+
+/// Whether only switches tell of a field.
+fn is_processor_time(field: FieldId) -> bool {
+    use nabe_event::field::thread as t;
+    [t::EXECTIME, t::TOTEXECTIME].contains(&field)
 }
 
 /// Runs the verb.
@@ -137,7 +167,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if writes && command.is_none() {
         stop.listen_rotate()?;
     }
-    args.of.narrow(&mut interest, command.as_ref().map(Traced::pid), &program);
+    let switches =
+        args.switches || args.show.view.is_some() || writes || format.fields().any(is_processor_time);
+    args.of.narrow(&mut interest, command.as_ref().map(Traced::pid), &program, switches);
     let all = program.selects_all() && interest.pids.is_none();
     let mut pipeline = args.show.pipeline(program)?;
     pipeline.set_live(true);

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use nabe_export::{Export, Format};
+use nabe_export::{Error, Export, Format};
 use nabe_state::stream::{Seen, Stream};
 
 use super::Sink;
@@ -66,9 +66,34 @@ impl FromStr for Wish {
 }
 
 impl Wish {
+    /// The same, into `path` unless a file was named already.
+    #[must_use]
+    pub fn or_into(&self, path: Option<&Path>) -> Self {
+        let path = path.filter(|path| *path != Path::new("-"));
+        Self { format: self.format, path: self.path.clone().or_else(|| path.map(Path::to_path_buf)) }
+    }
+
     /// Whether stdout is taken.
     pub fn takes_stdout(&self) -> bool {
         self.path.is_none()
+    }
+}
+
+fn refused(error: Error) -> CliError {
+    match &error {
+        Error::NotBuilt { feature, .. } => CliError::usage(&error).hint(format_args!(
+            "`cargo build --release --package nabe --features {feature}` builds one that has it"
+        )),
+        _ => told(error),
+    }
+}
+
+/// An error with its cause.
+fn told(error: Error) -> CliError {
+    let failed = CliError::failed(&error);
+    match std::error::Error::source(&error) {
+        Some(cause) => failed.because(cause),
+        None => failed,
     }
 }
 
@@ -90,7 +115,7 @@ impl Exports {
     pub fn new(wish: &Wish) -> Result<Self> {
         let exporter = match wish.format {
             Kind::Strace => Exporter::Strace(Strace::new(false, true)),
-            Kind::Of(format) => Exporter::Format(format.exporter()),
+            Kind::Of(format) => Exporter::Format(format.exporter().map_err(refused)?),
         };
         let (out, name): (Box<dyn Write>, _) = match &wish.path {
             None => (Box::new(io::stdout()), "stdout".to_owned()),
@@ -121,7 +146,7 @@ impl Sink for Exports {
         match &mut self.exporter {
             Exporter::Strace(strace) => strace.print(seen, &mut self.buffer),
             Exporter::Format(format) => {
-                format.event(seen.event(), seen, &mut self.buffer).map_err(CliError::failed)?;
+                format.event(seen.event(), seen, &mut self.buffer).map_err(told)?;
             }
         }
         if self.buffer.len() >= CHUNK { self.flush() } else { Ok(()) }
@@ -140,7 +165,7 @@ impl Sink for Exports {
 
     fn finish(&mut self, _: &Stream) -> Result<()> {
         if let Exporter::Format(format) = &mut self.exporter {
-            format.finish(&mut self.buffer).map_err(CliError::failed)?;
+            format.finish(&mut self.buffer).map_err(told)?;
             if format.left_out() > 0 {
                 eprintln!("nabe: warning: {}: no room for {} events", self.name, format.left_out());
             }
