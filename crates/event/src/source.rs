@@ -138,6 +138,13 @@ impl EventSet {
         self
     }
 
+    /// Takes one out.
+    pub fn remove(&mut self, id: EventId) {
+        if let Some(word) = self.0.get_mut(usize::from(id.number() / 64)) {
+            *word &= !(1 << (id.number() % 64));
+        }
+    }
+
     /// Those that both have.
     #[must_use]
     pub fn intersection(mut self, other: &Self) -> Self {
