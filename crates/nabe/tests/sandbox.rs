@@ -73,24 +73,73 @@ impl Bench {
 #[derive(PartialEq, Eq, Debug)]
 struct Host {
     mounts: usize,
-    settings: Vec<String>,
-    files: Vec<Option<String>>,
+    settings: Vec<(PathBuf, String)>,
+    files: Vec<(PathBuf, Option<u64>)>,
+    folders: Vec<(PathBuf, BTreeSet<PathBuf>)>,
+    /// Where the clock stands beside the one that nobody can set, in tens of seconds.
+    clock: i64,
 }
 
 fn text(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
+fn listed(path: &Path) -> BTreeSet<PathBuf> {
+    std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn sum(path: &Path) -> Option<u64> {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hash = DefaultHasher::new();
+    std::fs::read(path).ok()?.hash(&mut hash);
+    Some(hash.finish())
+}
+
 impl Host {
     fn now() -> Self {
-        let settings = ["hostname", "core_pattern", "randomize_va_space"];
-        let files =
-            ["/etc/crontab", "/etc/passwd", "/root/.ssh/authorized_keys", "/etc/cron.d/x", "/tmp/storm"];
-        assert!(Path::new("/usr/bin/env").exists() && Path::new("/etc/passwd").exists());
+        // Settings that stand still by themselves, and programs that the kernel would start for a specimen.
+        let mut settings: Vec<PathBuf> = [
+            "hostname",
+            "domainname",
+            "core_pattern",
+            "core_uses_pid",
+            "randomize_va_space",
+            "modprobe",
+            "sysrq",
+            "hotplug",
+            "kptr_restrict",
+            "dmesg_restrict",
+            "unprivileged_bpf_disabled",
+            "modules_disabled",
+        ]
+        .map(|name| Path::new("/proc/sys/kernel").join(name))
+        .to_vec();
+        settings
+            .extend(["/proc/sys/net/ipv4/ip_forward", "/proc/sys/vm/overcommit_memory"].map(PathBuf::from));
+        settings.push("/sys/kernel/uevent_helper".into());
+        settings
+            .extend(listed(Path::new("/sys/fs/cgroup")).into_iter().map(|path| path.join("release_agent")));
+        let files = [
+            "/etc/crontab",
+            "/etc/passwd",
+            "/etc/shadow",
+            "/etc/hosts",
+            "/etc/ld.so.preload",
+            "/root/.ssh/authorized_keys",
+            "/root/.bashrc",
+            "/tmp/storm",
+            "/tmp/disk",
+            "/bin/sh",
+            support::NABE,
+        ];
+        let folders = ["/", "/etc", "/etc/cron.d", "/root/.ssh", "/usr/bin", "/etc/systemd/system"];
+        let clock = |id| rustix::time::clock_gettime(id).tv_sec;
         Self {
             mounts: text("/proc/self/mountinfo").lines().filter(|line| line.contains("nabe-sandbox")).count(),
-            settings: settings.map(|name| text(format!("/proc/sys/kernel/{name}"))).to_vec(),
-            files: files.iter().map(|path| std::fs::read_to_string(path).ok()).collect(),
+            settings: settings.into_iter().map(|path| (path.clone(), text(path))).collect(),
+            files: files.map(PathBuf::from).map(|path| (path.clone(), sum(&path))).to_vec(),
+            folders: folders.map(PathBuf::from).map(|path| (path.clone(), listed(&path))).to_vec(),
+            clock: (clock(rustix::time::ClockId::Realtime) - clock(rustix::time::ClockId::Boottime)) / 10,
         }
     }
 }
@@ -100,15 +149,14 @@ fn remains(pid: u32) -> BTreeSet<PathBuf> {
     let name = format!("sandbox-{pid}");
     let mut found = BTreeSet::new();
     find(Path::new("/sys/fs/cgroup"), &mut found, 0);
-    let listed =
-        |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    found.extend(listed("/run").chain(listed("/run/nabe")));
+    found.extend(listed(Path::new("/run")));
+    found.extend(listed(Path::new("/run/nabe")));
     found.retain(|path| path.file_name().is_some_and(|last| last.to_string_lossy().ends_with(&name)));
     // An orphan that has ended is there until the machine's own init looks.
     let lives = |path: &PathBuf| {
         text(path.join("cgroup")).contains(&name) && !text(path.join("status")).contains("State:\tZ")
     };
-    found.extend(listed("/proc").filter(lives));
+    found.extend(listed(Path::new("/proc")).into_iter().filter(|path| lives(path)));
     found
 }
 
@@ -128,31 +176,50 @@ fn rules(report: &Value) -> Vec<&str> {
 #[test]
 fn what_behaves_badly_is_contained_and_judged() {
     let Some(bench) = Bench::new("sandbox::bad") else { return };
-    for (words, rule, verdict, limit) in [
-        (&["wipe"][..], "Wipes files", 20, None),
-        (&["bomb"], "Fork bomb", 20, Some("pids")),
-        (&["hog"], "Takes all memory", 20, Some("memory")),
-        (&["renames"], "Renames in a storm", 20, None),
-        (&["storm"], "Writes in a storm", 10, Some("disk")),
-        (&["clocks"], "Turns the clock", 20, None),
-        (&["self"], "Deletes itself", 20, None),
-        (&["memory"], "Runs a program from memory", 20, None),
-        (&["reverse"], "Reverse shell", 20, None),
-        (&["persists"], "Makes itself at home", 20, None),
-        (&["escapes", "release_agent"], "Tries to leave its container", 20, None),
-        (&["escapes", "proc_sys"], "Tries to leave its container", 20, None),
-        (&["escapes", "core_pattern"], "Tries to leave its container", 20, None),
-        (&["escapes", "mknod"], "Tries to leave its container", 20, None),
-        (&["escapes", "mount"], "Tries to leave its container", 20, None),
-        (&["escapes", "setns"], "Tries to leave its container", 20, None),
-        (&["escapes", "exe"], "Tries to leave its container", 20, None),
+    let escape = "Tries to leave its container";
+    for (words, rule, technique, verdict, limit) in [
+        (&["wipe", "/etc"][..], "Wipes files", "T1485", 20, None),
+        (&["bomb"], "Fork bomb", "T1499.001", 20, Some("pids")),
+        (&["hog"], "Takes all memory", "T1499.004", 20, Some("memory")),
+        (&["renames"], "Renames in a storm", "T1486", 20, None),
+        (&["storm"], "Writes in a storm", "T1499.004", 10, Some("disk")),
+        (&["clocks"], "Turns the clock", "T1070.006", 20, None),
+        (&["self"], "Deletes itself", "T1070.004", 20, None),
+        (&["memory"], "Runs a program from memory", "T1620", 20, None),
+        (&["reverse"], "Reverse shell", "T1059.004", 20, None),
+        (&["persists"], "Makes itself at home", "T1053.003", 20, None),
+        (&["persists"], "Makes itself at home", "T1098.004", 20, None),
+        (&["escapes", "release_agent"], escape, "T1611", 20, None),
+        (&["escapes", "proc_sys"], escape, "T1611", 20, None),
+        (&["escapes", "core_pattern"], escape, "T1611", 20, None),
+        (&["escapes", "mknod"], escape, "T1611", 20, None),
+        (&["escapes", "mount"], escape, "T1611", 20, None),
+        (&["escapes", "setns"], escape, "T1611", 20, None),
+        (&["escapes", "exe"], escape, "T1611", 20, None),
+        (&["escapes", "sockets"], escape, "T1611", 20, None),
+        (&["escapes", "namespaces"], "Asks for more privileges", "T1068", 10, None),
+        (&["escapes", "modules"], "Asks for more privileges", "T1068", 10, None),
     ] {
         let (run, report) = bench.run(&[], words);
         assert!(rules(&report).contains(&rule), "{words:?}: {}\n{}", run.text(), run.stderr);
+        let named = report["attack"][technique].as_array().into_iter().flatten();
+        assert!(named.clone().any(|name| name == rule), "{words:?}: {}", report["attack"]);
+        let hit = report["hits"].as_array().unwrap().iter().find(|hit| hit["rule"] == rule).unwrap();
+        assert!(!hit["events"].as_array().unwrap().is_empty(), "{words:?}: {hit}");
         assert_eq!(run.status, Some(verdict), "{words:?}: {}", run.stderr);
         assert_eq!(report["outcome"]["limit"].as_str(), limit, "{words:?}");
         assert_eq!(report["outcome"]["lost"], 0, "{words:?}");
     }
+}
+
+/// The whole tree takes its time; how far it comes is not what counts.
+#[test]
+fn the_root_tree_is_the_specimens_own() {
+    let Some(bench) = Bench::new("sandbox::root") else { return };
+    let (run, report) = bench.run(&["--timeout", "5"], &["wipe", "/"]);
+    assert_eq!(run.status, Some(20), "{}", run.stderr);
+    assert!(rules(&report).contains(&"Wipes files"), "{:?}", rules(&report));
+    assert_eq!(report["outcome"]["lost"], 0);
 }
 
 #[test]
@@ -170,6 +237,13 @@ fn time_ends_what_does_not_end() {
     }
 }
 
+/// A web server that is somebody else's, asked ten times; none where there is none.
+const SERVER: &str = "cd /tmp; echo hello > index.html; \
+    if command -v busybox > /dev/null && busybox httpd --help 2>&1 | grep -q listen; then busybox httpd -p 8000; \
+    elif command -v python3 > /dev/null; then python3 -m http.server 8000 2> /dev/null & sleep 2; else exit 0; fi; \
+    for i in 1 2 3 4 5 6 7 8 9 10; do busybox wget -q -O - http://127.0.0.1:8000/index.html || exit 0; done; \
+    kill $(pidof busybox python3) 2> /dev/null; exit 0";
+
 #[test]
 fn ordinary_programs_are_clean() {
     let Some(bench) = Bench::new("sandbox::clean") else { return };
@@ -181,6 +255,7 @@ fn ordinary_programs_are_clean() {
         (hello, &[]),
         (bench.specimen(), &["serve"]),
         (bench.specimen(), &["daemonises"]),
+        (PathBuf::from("/bin/sh"), &["-c", SERVER]),
     ] {
         let run = Run::of(nabe_command(["sandbox", "--json"]).arg(&specimen).args(words));
         let report = run.json();
@@ -432,6 +507,27 @@ fn archives_and_folders() {
     let wrong = nabe(["sandbox", archive.to_str().unwrap()]);
     assert_eq!(wrong.status, Some(2));
     assert!(wrong.stderr.contains("--entry"), "{}", wrong.stderr);
+}
+
+/// Nothing that a specimen names is markup, steers a terminal, or keeps the report from being made.
+#[test]
+fn hostile_names_are_only_names() {
+    let Some(bench) = Bench::new("sandbox::names") else { return };
+    let keep = bench.folder.path().join("keep");
+    let (run, report) = bench.run(&["--keep", keep.to_str().unwrap()], &["hides"]);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    let page = std::fs::read_to_string(keep.join("report.html")).unwrap();
+    assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<script"), "{page}");
+    assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("url("), "{page}");
+    let capture = keep.join("capture.scap");
+    let text = nabe(["sandbox", "--replay", capture.to_str().unwrap()]).text() + &page;
+    let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!text.contains(steers), "{text:?}");
+    let dropped = report["dropped"].as_array().unwrap();
+    let paths: Vec<&str> = dropped.iter().filter_map(|file| file["path"].as_str()).collect();
+    assert!(paths.contains(&"/tmp/link -> /etc/shadow") && paths.contains(&"/tmp/pipe"), "{paths:?}");
+    // 40 folders of 200 bytes are more than a path has room for.
+    assert!(report["notes"].to_string().contains("could not be looked at"), "{}", report["notes"]);
 }
 
 /// What cannot be run is told in a sentence, before anything is made.

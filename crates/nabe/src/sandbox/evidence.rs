@@ -46,72 +46,80 @@ pub struct Gatherer<'a> {
     pub found: Vec<Dropped>,
     /// Files beyond the limit.
     pub more: u64,
+    /// What could not be looked at, and why the first of it could not.
+    pub failed: (u64, Option<String>),
 }
 
 impl Gatherer<'_> {
     /// Hashes, scans and keeps one file.
-    pub fn file(&mut self, file: &Path, shown: String, change: &str, kept: &Path) -> Result<()> {
+    pub fn file(&mut self, file: &Path, shown: String, change: &str, kept: &Path) -> io::Result<()> {
         if self.found.len() >= MAX_FILES {
             self.more += 1;
             return Ok(());
         }
-        let fail = |error: io::Error| CliError::file("keep", file, &error);
-        let source = File::open(file).map_err(fail)?;
+        let source = File::open(file)?;
         let target = match self.keep {
             None => None,
             Some(folder) => {
                 let path = folder.join(kept);
                 if let Some(parent) = path.parent() {
-                    fs::create_dir_all(parent).map_err(fail)?;
+                    fs::create_dir_all(parent)?;
                 }
                 // Nobody is to start it by mistake.
-                Some(
-                    File::options()
-                        .write(true)
-                        .create(true)
-                        .truncate(true)
-                        .mode(0o600)
-                        .open(path)
-                        .map_err(fail)?,
-                )
+                Some(File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?)
             }
         };
         let (sha256, size) = match &target {
             Some(target) => digest(source, target),
             None => digest(source, io::sink()),
-        }
-        .map_err(fail)?;
+        }?;
         let yara = self.scanner.scan_file(file)?;
         let kept = target.map(|_| kept.to_string_lossy().into_owned());
         self.found.push(Dropped { path: shown, change: change.into(), size, sha256, kept, yara });
         Ok(())
     }
 
-    /// Looks at everything in a folder of the upper layer.
-    pub fn folder(&mut self, upper: &Path) -> Result<()> {
+    /// Looks at everything in a folder of the upper layer. What a specimen made so that it cannot be looked
+    /// at (paths that are too long, say) is counted: it does not get away with no report.
+    pub fn folder(&mut self, upper: &Path) {
         let mut folders = vec![PathBuf::new()];
         while let Some(folder) = folders.pop() {
-            let path = upper.join(&folder);
-            let entries = fs::read_dir(&path).map_err(|error| CliError::file("read", &path, &error))?;
+            let entries = match fs::read_dir(upper.join(&folder)) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    self.fail(&folder, &error);
+                    continue;
+                }
+            };
             let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
             names.sort();
             let mut below = Vec::new();
             for name in names {
                 let inner = folder.join(name);
-                if self.entry(upper, &inner)? {
-                    below.push(inner);
+                match self.entry(upper, &inner) {
+                    Ok(true) => below.push(inner),
+                    Ok(false) => {}
+                    Err(error) => self.fail(&inner, &error),
                 }
             }
             folders.extend(below.into_iter().rev());
         }
         self.found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(())
+    }
+
+    fn fail(&mut self, inner: &Path, error: &dyn std::fmt::Display) {
+        let (number, first) = &mut self.failed;
+        *number += 1;
+        first.get_or_insert_with(|| {
+            let shown: String = inner.to_string_lossy().chars().take(100).collect();
+            format!("/{shown}: {error}")
+        });
     }
 
     /// Looks at one entry; whether it is a folder.
-    fn entry(&mut self, upper: &Path, inner: &Path) -> Result<bool> {
+    fn entry(&mut self, upper: &Path, inner: &Path) -> io::Result<bool> {
         let path = upper.join(inner);
-        let Ok(metadata) = fs::symlink_metadata(&path) else { return Ok(false) };
+        let metadata = fs::symlink_metadata(&path)?;
         let shown = format!("/{}", inner.display());
         let was = fs::symlink_metadata(self.before.join(inner)).is_ok();
         let change = if was { "changed" } else { "created" };

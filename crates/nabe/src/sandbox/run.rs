@@ -144,7 +144,7 @@ fn describe(name: &Path, file: Option<&Path>, args: &Args, scanner: &Scanner) ->
     };
     if let Some(file) = file {
         (about.sha256, about.size) = evidence::sum(file)?;
-        about.yara = scanner.scan_file(file)?;
+        about.yara = scanner.scan_file(file).map_err(|error| CliError::file("read", file, &error))?;
     }
     Ok(about)
 }
@@ -186,19 +186,31 @@ fn limits(how: &How) -> Limits {
 /// Hashes and keeps what the specimen left.
 fn gather(report: &mut Report, staged: &Staged, how: &How, scanner: &Scanner) -> Result<()> {
     let before = staged.before();
-    let mut gatherer =
-        Gatherer { before: &before, keep: how.keep.as_deref(), scanner, found: Vec::new(), more: 0 };
-    gatherer.folder(&staged.upper())?;
+    let mut gatherer = Gatherer {
+        before: &before,
+        keep: how.keep.as_deref(),
+        scanner,
+        found: Vec::new(),
+        more: 0,
+        failed: (0, None),
+    };
+    gatherer.folder(&staged.upper());
     let memory = staged.own().join("memory");
     for at in 0..gate::MAX_MEMORY.0 {
         let file = memory.join(at.to_string());
         if file.is_file() {
             let shown = fs::read_to_string(file.with_extension("name")).unwrap_or_default();
-            gatherer.file(&file, shown, "memory", &Path::new("memory").join(at.to_string()))?;
+            let kept = Path::new("memory").join(at.to_string());
+            gatherer
+                .file(&file, shown, "memory", &kept)
+                .map_err(|error| CliError::file("keep", &file, &error))?;
         }
     }
     if gatherer.more > 0 {
         report.notes.push(format!("{} more files were left", gatherer.more));
+    }
+    if let (number, Some(first)) = &gatherer.failed {
+        report.notes.push(format!("{number} files or folders could not be looked at, the first {first}"));
     }
     report.dropped = gatherer.found;
     for name in ["stdout", "stderr"] {

@@ -58,12 +58,11 @@ impl Scanner {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn scan_file(&self, path: &Path) -> Result<Vec<String>> {
-        let fail = |error: std::io::Error| CliError::file("read", path, &error);
-        if !self.has_rules() || std::fs::metadata(path).map_err(fail)?.len() > MAX_SCANNED {
+    pub fn scan_file(&self, path: &Path) -> std::io::Result<Vec<String>> {
+        if !self.has_rules() || std::fs::metadata(path)?.len() > MAX_SCANNED {
             return Ok(Vec::new());
         }
-        Ok(self.scan(&std::fs::read(path).map_err(fail)?))
+        Ok(self.scan(&std::fs::read(path)?))
     }
 
     /// Names of the rules that match these bytes, in order.

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,10 +46,28 @@ static int removes(const char *path, const struct stat *st, int kind, struct FTW
     return 0;
 }
 
-static void wipe(void)
+static void wipe(const char *where)
 {
-    nftw("/etc", removes, 16, FTW_DEPTH | FTW_PHYS);
-    nftw("/usr/bin", removes, 16, FTW_DEPTH | FTW_PHYS);
+    nftw(where, removes, 64, FTW_DEPTH | FTW_PHYS);
+}
+
+// Files that nobody can name, and names that are something else to whoever shows them.
+static void hides(void)
+{
+    static char name[201];
+    writes("/tmp/<script>alert(1)<\\script>&\"'", "x\n");
+    writes("/tmp/\033[2J\033]0;owned\007\xe2\x80\xae", "x\n");
+    writes("/tmp/\xff\xfe\n", "x\n");
+    mkfifo("/tmp/pipe", 0600);
+    symlink("/etc/shadow", "/tmp/link");
+    memset(name, 'd', 200);
+    chdir("/tmp");
+    for (int i = 0; i < 40; i++) {
+        mkdir(name, 0700);
+        if (chdir(name))
+            return;
+    }
+    writes("deep", "x\n");
 }
 
 static void bomb(void)
@@ -202,6 +222,15 @@ static void escapes(const char *which)
     else if (!strcmp(which, "setns")) {
         int fd = open("/proc/1/ns/mnt", O_RDONLY);
         say("setns", setns(fd, 0));
+    } else if (!strcmp(which, "namespaces")) {
+        say("unshare", unshare(CLONE_NEWUSER));
+        say("clone", syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0));
+    } else if (!strcmp(which, "modules")) {
+        say("init_module", syscall(SYS_init_module, "x", 1, ""));
+        say("bpf", syscall(SYS_bpf, 5, "x", 1));
+    } else if (!strcmp(which, "sockets")) {
+        struct sockaddr_un to = {.sun_family = AF_UNIX, .sun_path = "/var/run/docker.sock"};
+        say("connect", connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&to, sizeof to));
     } else if (!strcmp(which, "exe")) {
         int fd = open("/proc/1/exe", O_RDWR);
         say("exe", fd < 0 ? -1 : write(fd, "x", 1));
@@ -258,7 +287,9 @@ int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
     if (!strcmp(what, "wipe"))
-        wipe();
+        wipe(argc > 2 ? argv[2] : "/");
+    else if (!strcmp(what, "hides"))
+        hides();
     else if (!strcmp(what, "bomb"))
         bomb();
     else if (!strcmp(what, "hog"))
