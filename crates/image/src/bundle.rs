@@ -211,7 +211,6 @@ pub fn config_of(image: &Image, rootfs: &Path) -> Result<Spec> {
                 "inheritable": [],
                 "ambient": [],
             },
-            "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024 }],
         },
         "mounts": mounts(),
         "annotations": annotations,

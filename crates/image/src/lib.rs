@@ -43,7 +43,7 @@ pub use error::{Error, Result};
 pub use progress::Progress;
 pub use pull::{Options, Pulled, pull};
 pub use reference::{DEFAULT_REGISTRY, Reference};
-pub use rootless::enter_user_namespace;
+pub use rootless::{become_root, enter_user_namespace};
 pub use settings::{Limits, Settings};
 pub use store::{IdMaps, Image, ImageId, Lease, LeftOut, Pruned, Removed, Store};
 

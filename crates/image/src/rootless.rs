@@ -57,6 +57,30 @@ pub fn enter_user_namespace() -> Result<bool> {
     Ok(true)
 }
 
+/// Makes this process root of a new user namespace with the ids of /etc/subuid, or with its own alone; root
+/// stays as he is. Must be called before any thread is started.
+///
+/// # Errors
+/// [`Error::Setting`] where user namespaces are not for everybody.
+pub fn become_root() -> Result<()> {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if uid == 0 || enter_user_namespace()? {
+        return Ok(());
+    }
+    unshare(CloneFlags::CLONE_NEWUSER).map_err(|error| Error::Setting {
+        key: "user namespace".into(),
+        reason: format!("the kernel lets an ordinary user make none ({})", error.desc()),
+    })?;
+    // Without the right to drop groups, one may take ids of one's own.
+    for (file, text) in
+        [("setgroups", "deny".into()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
+    {
+        let path = Path::new("/proc/self").join(file);
+        fs::write(&path, text).map_err(Error::file("write", &path))?;
+    }
+    Ok(())
+}
+
 fn there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())

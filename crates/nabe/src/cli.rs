@@ -94,6 +94,8 @@ enum Verb {
     Stop(run::stay::StopArgs),
     /// Remove containers that were made from images
     Rm(run::stay::RemoveArgs),
+    /// List, make and remove named volumes
+    Volume(run::volume::Args),
     #[command(flatten)]
     Oci(oci::Verb),
     /// List the fields, constants and presets of expressions and columns
@@ -150,6 +152,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         Verb::Cp(args) => run::copy::run(&args),
         Verb::Stop(args) => run::stay::stop(&args),
         Verb::Rm(args) => run::stay::remove(&args),
+        Verb::Volume(args) => run::volume::run(&args),
         Verb::Oci(verb) => oci::run(verb),
         Verb::Fields(args) => fields::run(&args),
         Verb::Doctor(args) => doctor::run(&args),

@@ -221,7 +221,6 @@ fn files_and_variables() {
     assert_eq!(ship.says(&["-v", &volume], "cat /data/in; echo out > /data/out"), "in");
     assert_eq!(std::fs::read_to_string(source.join("out")).expect("written"), "out\n");
     assert_ne!(ship.run(&["-v", &format!("{volume}:ro")], "touch /data/x").status, Some(0));
-    assert_eq!(ship.run(&["-v", "named:/data"], "true").status, Some(125));
     assert_ne!(ship.run(&["--read-only"], "touch /x").status, Some(0));
     ship.run(&["--read-only", "--tmpfs", "/tmp"], "touch /tmp/x").ok();
     let file = ship.write("env", "# a comment\nA=1\nB=two words\n");
@@ -238,6 +237,258 @@ fn files_and_variables() {
     // Nothing of one run is seen by the next.
     ship.run(&[], "touch /bin/new").ok();
     assert_ne!(ship.run(&[], "test -e /bin/new").status, Some(0));
+}
+
+#[test]
+fn volumes_have_names_and_stay() {
+    let Some(ship) = Ship::new("run::volumes") else { return };
+    let listed = || ship.call(&["volume", "ls", "-q"]).ok().text();
+    assert_eq!(ship.says(&["-v", "data:/data"], "echo one > /data/f; ls /data"), "f");
+    assert_eq!(ship.says(&["--mount", "source=data,target=/elsewhere,readonly"], "cat /elsewhere/f"), "one");
+    assert_ne!(ship.run(&["-v", "data:/data:ro"], "touch /data/x").status, Some(0));
+    assert_eq!(listed(), "data\n");
+    // What the image has there comes with a new one, owners and links, too.
+    let filled = ship.says(&["-v", "users:/etc"], "stat -c %u:%a /etc/passwd; wc -l < /etc/passwd");
+    assert_eq!(filled, "0:644\n2");
+    assert_eq!(ship.says(&["-v", "none:/etc:nocopy"], "test -e /etc/passwd || echo empty"), "empty");
+    assert!(!ship.store().join("volumes/none/data/passwd").exists());
+    // One that a container has stays, also when that has ended.
+    let name = ship.detached(&["--network", "none", "-v", "data:/data"], "exec sleep 1000");
+    let refused = ship.call(&["volume", "rm", "data"]);
+    assert_eq!(refused.status, Some(1));
+    assert!(refused.stderr.contains(&format!("in use by {name}")), "{}", refused.stderr);
+    let shown = ship.call(&["volume", "ls", "--json"]).ok().json();
+    assert_eq!((&shown[0]["name"], &shown[0]["containers"][0]), (&"data".into(), &name.clone().into()));
+    ship.call(&["stop", "-t", "0", &name]).ok();
+    assert_eq!(ship.call(&["volume", "prune"]).ok().text(), "Deleted: none\nDeleted: users\n");
+    ship.call(&["rm", &name]).ok();
+    assert_eq!(ship.call(&["volume", "rm", "data", "nothing"]).status, Some(1), "nothing is not there");
+    assert_eq!(listed(), "");
+    for wrong in ["/nowhere/at/all:/x", "a b:/x", "data:x", "data:/x:shared", "data"] {
+        assert_eq!(ship.run(&["-v", wrong], "true").status, Some(125), "{wrong}");
+    }
+    assert_eq!(ship.run(&["-v", "a:/x", "--tmpfs", "/x"], "true").status, Some(125), "two at one place");
+    // Parents come first, whatever the order of the words.
+    let inner = ["--mount", "type=tmpfs,target=/t/in", "--tmpfs", "/t:size=1m"];
+    assert_eq!(ship.says(&inner, "grep -c ' /t' /proc/mounts; mkdir /t/x /t/in/y"), "2");
+}
+
+#[test]
+fn what_docker_users_type() {
+    let Some(ship) = Ship::new("run::options") else { return };
+    let files = ship.says(&[], "ulimit -n; ulimit -Hn");
+    let (soft, hard) = files.split_once('\n').expect("two lines");
+    assert!(soft == hard && soft.parse::<u64>().is_ok_and(|most| most <= 1 << 20), "{files}");
+    let ours = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    assert!(soft.parse::<u64>().is_ok_and(|most| most >= ours.min(1 << 20)), "{files}, {ours}");
+    let limits = ["--ulimit", "nofile=100:200", "--ulimit", "core=0"];
+    assert_eq!(ship.says(&limits, "ulimit -n; ulimit -Hn; ulimit -c"), "100\n200\n0");
+    assert_eq!(ship.says(&["--group-add", "logs", "--group-add", "77"], "id -G"), "0 50 77");
+    assert_eq!(ship.says(&["--shm-size", "1m"], "df /dev/shm | tail -1 | awk '{print $2}'"), "1024");
+    assert_eq!(ship.says(&["--sysctl", "net.ipv4.ip_forward=1"], "cat /proc/sys/net/ipv4/ip_forward"), "1");
+    assert_eq!(
+        ship.says(
+            &["--add-host", "db:10.0.0.7", "--dns", "9.9.9.9", "--dns-search", "lan"],
+            "grep db /etc/hosts; cat /etc/resolv.conf"
+        ),
+        "10.0.0.7\tdb\nnameserver 9.9.9.9\nsearch lan"
+    );
+    assert_eq!(ship.says(&["--oom-score-adj", "500"], "cat /proc/self/oom_score_adj"), "500");
+    let device = ["--device", "/dev/null:/dev/nothing:rw"];
+    assert_eq!(
+        ship.says(&device, "stat -c %F,%t,%T /dev/nothing; echo x > /dev/nothing"),
+        "character special file,1,3"
+    );
+    let host = |kind: &str| {
+        let path = format!("/proc/self/ns/{kind}");
+        Run::of(ship.there("readlink").arg(path)).ok().text().trim().to_owned()
+    };
+    for kind in ["pid", "ipc", "uts"] {
+        let option = format!("--{kind}");
+        let inside = |options: &[&str]| ship.says(options, &format!("readlink /proc/self/ns/{kind}"));
+        assert_eq!(inside(&[&option, "host"]), host(kind));
+        assert_ne!(inside(&[]), host(kind));
+    }
+    assert_eq!(ship.run(&["--uts", "host", "--hostname", "x"], "true").status, Some(125));
+    // A file with its name, which must be new.
+    let file = ship.directory.path().join("cid").display().to_string();
+    let name = ship.detached(
+        &[
+            "--network",
+            "none",
+            "--cidfile",
+            &file,
+            "-l",
+            "team=blue",
+            "--stop-signal",
+            "USR1",
+            "--stop-timeout",
+            "60",
+        ],
+        "trap 'exit 4' USR1; echo up; while :; do sleep 0.05; done",
+    );
+    assert_eq!(std::fs::read_to_string(&file).expect("written"), name);
+    assert_eq!(ship.run(&["--cidfile", &file], "true").status, Some(125));
+    let seen = rows([format!("container.name == \"{name}\"").as_str(), "-o", "container.labels"]);
+    assert_eq!(seen[0]["container.labels"]["team"], "blue");
+    wait_until("up", || ship.call(&["logs", &name]).ok().text() == "up\n");
+    ship.call(&["stop", &name]).ok();
+    let code = std::fs::read_to_string(ship.store().join("containers").join(&name).join("exit"));
+    assert_eq!(code.expect("an exit status"), "4\n");
+    // Images are not pulled when that is forbidden.
+    let never = ship.call(&["run", "--rm", "--pull", "never", "--network", "none", "127.0.0.1:1/x", "true"]);
+    assert!(never.status == Some(125) && never.stderr.contains("no such image"), "{}", never.stderr);
+    let other = ship.run(&["--pull", "never", "--platform", "linux/s390x"], "true");
+    assert!(other.status == Some(125) && other.stderr.contains("is for linux/"), "{}", other.stderr);
+    for (options, words) in [
+        (&["--restart", "always"][..], "--restart is not there"),
+        (&["--gpus", "all"], "--gpus is not there"),
+        (&["--link", "x"], "--link is not there"),
+        (&["-P"], "--publish-all is not there"),
+        (&["--ulimit", "files=1"], "--ulimit files=1: there are as, core"),
+        (&["--device", "/etc/passwd"], "it is no device"),
+        (&["--stop-signal", "NOPE"], "is no signal"),
+        (&["--group-add", "nobody-there"], "no group"),
+        (&["--sysctl", "x"], "NAME=VALUE"),
+        (&["--add-host", "x"], "NAME:IP"),
+    ] {
+        let run = ship.run(options, "true");
+        assert_eq!(run.status, Some(125), "{options:?}");
+        assert!(run.stderr.contains(words), "{options:?}: {}", run.stderr);
+    }
+    ship.run(&["--restart", "no", "--log-driver", "json-file"], "true").ok();
+}
+
+/// A user without privileges: `more` are lines of sh that change what he finds, in a mount namespace of its own.
+struct Ordinary<'a> {
+    ship: &'a Ship,
+    home: PathBuf,
+    more: String,
+}
+
+impl Ordinary<'_> {
+    fn call(&self, arguments: &[&str]) -> Run {
+        let script = format!(
+            "mount --make-rprivate /; {}\nexec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"",
+            self.more
+        );
+        let mut run = self.ship.there("unshare");
+        run.args(["-m", "sh", "-ec", &script, "sh", NABE]).args(arguments);
+        run.env_remove("NABE_ROOT").env("HOME", &self.home).env("XDG_RUNTIME_DIR", self.home.join("run"));
+        Run::of(run.current_dir(&self.home))
+    }
+
+    /// Runs, looks, copies and removes; the words say what `id` and the id map are inside.
+    #[track_caller]
+    fn uses(&self, identity: &str, map: &str, note: &str) {
+        let tar = self.ship.directory.path().join("rootfs.tar").display().to_string();
+        self.call(&["import", "-q", &tar, "bb:1"]).ok();
+        let script = "id -u; cat /proc/self/uid_map; hostname; touch /x /tmp/y; exit 3";
+        let run = self.call(&["run", "--rm", "--hostname", "mine", "bb:1", "sh", "-c", script]);
+        let words: Vec<String> = run.text().split_whitespace().map(str::to_owned).collect();
+        assert_eq!((run.status, words.join(" ")), (Some(3), format!("0 {map} mine")), "{}", run.stderr);
+        assert!(run.stderr.contains("no network") && run.stderr.contains(note), "{}", run.stderr);
+        let web = self.call(&["run", "--rm", "--network", "none", "-u", "web", "bb:1", "id"]);
+        match identity {
+            "" => assert!(web.status == Some(125) && web.stderr.contains("/etc/subuid"), "{}", web.stderr),
+            _ => assert_eq!(web.ok().text().trim(), identity),
+        }
+        let script = "echo kept > /kept; echo up; exec sleep 1000";
+        let started = self
+            .call(&["run", "-d", "-q", "--name", "box", "-v", "vol:/etc", "bb:1", "sh", "-c", script])
+            .ok();
+        assert_eq!(started.text(), "box\n");
+        wait_until("up", || self.call(&["logs", "box"]).ok().text() == "up\n");
+        let inside = self.call(&["exec", "box", "sh", "-c", "id -u; cat /kept; head -n 1 /etc/passwd"]).ok();
+        assert_eq!(
+            (inside.text().as_str(), inside.stderr.as_str()),
+            ("0\nkept\nroot:x:0:0::/root:/bin/sh\n", "")
+        );
+        assert_eq!(self.call(&["list", "-q"]).ok().text(), "box\n");
+        self.call(&["cp", "box:/kept", "one"]).ok();
+        self.call(&["stop", "-t", "0", "box"]).ok();
+        self.call(&["cp", "box:/kept", "two"]).ok();
+        for name in ["one", "two"] {
+            assert_eq!(std::fs::read_to_string(self.home.join(name)).expect("copied"), "kept\n");
+        }
+        self.call(&["rm", "box"]).ok();
+        assert_eq!(self.call(&["volume", "prune"]).ok().text(), "Deleted: vol\n");
+        self.call(&["prune", "--all"]).ok();
+        let left = |path: &str| std::fs::read_dir(self.home.join(path)).map_or(0, Iterator::count);
+        let parts = [".local/share/nabe/containers", ".local/share/nabe/images/layers", "run/nabe"];
+        assert_eq!(parts.map(left), [0, 0, 0]);
+    }
+}
+
+#[test]
+fn an_ordinary_user_runs_images() {
+    let test = "run::ordinary";
+    let Some(ship) = Ship::new(test) else { return };
+    if !has(test, &["setpriv", "newuidmap"].map(Need::Program)) {
+        return;
+    }
+    let make = |name: &str, more: &str| {
+        let home = ship.directory.path().join(name);
+        std::fs::create_dir_all(home.join("run")).expect("directories");
+        Run::of(command("chown").args(["-R", "65534:65534"]).arg(&home)).ok();
+        Ordinary { ship: &ship, more: more.replace("HERE", &home.display().to_string()), home }
+    };
+    let alone = make("alone", "");
+    if alone.call(&["features"]).status != Some(0) {
+        return skip(test, "the program is where only root may go");
+    }
+    if alone.call(&["import", "-q", "/nonexistent", "x"]).status != Some(1) {
+        return skip(test, "no user namespace for ordinary users here");
+    }
+    let has_ids = ["/etc/subuid", "/etc/subgid"].iter().any(|path| {
+        std::fs::read_to_string(path).is_ok_and(|text| {
+            text.lines().any(|line| line.starts_with("nobody:") || line.starts_with("65534:"))
+        })
+    });
+    match has_ids {
+        true => skip(test, "nobody has ids of his own here"),
+        false => alone.uses("", "0 65534 1", ""),
+    }
+    for (options, words) in [
+        (&["--network", "bridge"][..], "a bridge network needs root"),
+        (&["-p", "1:1"], "--publish needs --network bridge"),
+        (&["--memory", "64m"], "memory"),
+    ] {
+        let tar = ship.directory.path().join("rootfs.tar").display().to_string();
+        alone.call(&["import", "-q", &tar, "bb:1"]).ok();
+        let run = alone.call(&[&["run", "--rm"], options, &["bb:1", "true"]].concat());
+        assert_eq!(run.status, Some(125), "{options:?}: {}", run.stderr);
+        assert!(run.stderr.contains(words), "{options:?}: {}", run.stderr);
+    }
+    let host =
+        alone.call(&["run", "--rm", "--network", "host", "bb:1", "readlink", "/proc/self/ns/net"]).ok();
+    assert_eq!(host.text(), Run::of(ship.there("readlink").arg("/proc/self/ns/net")).ok().text());
+    // Ids of his own.
+    if Path::new("/etc/subuid").exists() && Path::new("/etc/subgid").exists() {
+        let ids = ship.write("ids", "65534:100000:65536\n");
+        let bind = format!("mount --bind {ids} /etc/subuid; mount --bind {ids} /etc/subgid");
+        make("many", &bind).uses("uid=33(web) gid=44 groups=50(logs)", "0 65534 1 1 100000 65536", "");
+    }
+    // Where overlayfs takes nothing from above: his home is one already. What is put there goes with the mounts.
+    let over = "mount -t tmpfs over HERE; cd HERE; mkdir lower upper work home; chown 65534 upper;
+        mount -t overlay over home -o lowerdir=lower,upperdir=upper,workdir=work; cd home; export HOME=$PWD/;
+        mkdir run; chown 65534 . run; export XDG_RUNTIME_DIR=$PWD/run;
+        as() { setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"; }; n=$1";
+    let tar = ship.directory.path().join("rootfs.tar");
+    let script = format!(
+        "{over}; as $n import -q {} bb:1; as $n run --network none --name k bb:1 sh -c 'echo in > /z; ls /bin/busybox';
+        as $n cp k:/z out; cat out; as $n rm k; ls .local/share/nabe/containers",
+        tar.display()
+    );
+    let nested = make("nested", &script);
+    let run = nested.call(&["version"]);
+    assert!(
+        run.stderr.contains("the image is copied, since overlayfs cannot be mounted here"),
+        "{}",
+        run.stderr
+    );
+    let lines = run.lines();
+    assert_eq!(lines.get(1..4), Some(&["/bin/busybox", "in", "k"].map(str::to_owned)[..]), "{lines:?}");
 }
 
 #[test]
@@ -383,6 +634,44 @@ fn the_bridge_leads_in_and_out_and_goes() {
     assert!(taken.stderr.contains("port 18080"), "{}", taken.stderr);
     ship.call(&["stop", "-t", "0", &web]).ok();
     assert!(!ship.rules().contains("18080") && ship.rules().contains("18081"));
+    ship.call(&["rm", "-f", &web, &other]).ok();
+    ship.is_clean();
+}
+
+#[test]
+fn the_bridge_has_ipv6_ranges_and_udp() {
+    let test = "run::bridge6";
+    let Some(ship) = Ship::new(test) else { return };
+    if !has(test, &[Need::Program("nft")]) {
+        return;
+    }
+    let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").unwrap_or_default();
+    let six = disabled.trim() == "0";
+    let serve = "mkdir /www; hostname > /www/index.html; httpd -p 80 -h /www; httpd -p 81 -h /www; exec sleep 1000";
+    let options = ["-p", "18090-18091:80-81", "-p", "18053:53/udp", "--add-host", "here:host-gateway"];
+    let web = ship.detached(&options, serve);
+    let get = |url: &str| Run::of(ship.there("busybox").args(["wget", "-qO-", url])).text();
+    for port in [18090, 18091] {
+        wait_until("served", || get(&format!("http://127.0.0.1:{port}/")) == format!("{web}\n"));
+    }
+    assert!(ship.rules().contains("udp dport 18053 dnat to"), "{}", ship.rules());
+    let hosts = ship.call(&["exec", &web, "cat", "/etc/hosts"]).ok().text();
+    assert!(hosts.lines().any(|line| line.starts_with("10.89.") && line.ends_with(".1\there")), "{hosts}");
+    if !six {
+        return skip(test, "the kernel has no IPv6");
+    }
+    let shown = ship.call(&["exec", &web, "sh", "-c", "ip -6 -o addr show eth0 scope global"]).ok().text();
+    let address = shown.split_whitespace().find_map(|word| word.strip_suffix("/64")).expect("an address");
+    assert!(address.starts_with("fd") && hosts.contains(&format!("{address}\t{web}")), "{shown}{hosts}");
+    wait_until("served by IPv6", || get(&format!("http://[{address}]/")) == format!("{web}\n"));
+    let other = ship.detached(&[], "exec sleep 1000");
+    let from_other = ship.call(&["exec", &other, "wget", "-qO-", &format!("http://[{address}]/")]).ok();
+    assert_eq!(from_other.text(), format!("{web}\n"));
+    // A published port, by an address of the host's that is not its loopback.
+    let added = Run::of(ship.there("ip").args(["-6", "addr", "add", "fd99::1/128", "dev", "lo"]));
+    added.ok();
+    wait_until("led in by IPv6", || get("http://[fd99::1]:18090/") == format!("{web}\n"));
+    assert_eq!(ship.call(&["run", "--rm", "-p", "[::1]:1:1", "bb:1", "true"]).status, Some(2));
     ship.call(&["rm", "-f", &web, &other]).ok();
     ship.is_clean();
 }

@@ -129,6 +129,11 @@ impl Fetch {
         Ok(Options { platform, no_unpack })
     }
 
+    /// Whether progress is to be shown.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// The image of this name or id, pulled when that is needed; layers stay packed.
     pub fn image(&self, store: &Store, text: &str, policy: PullPolicy) -> Result<Image> {
         let options = self.options(true)?;
@@ -196,7 +201,7 @@ fn platform(image: &Image) -> String {
 }
 
 /// Prints a JSON value on lines of its own.
-fn print_json(value: &Value) -> Result<()> {
+pub(in crate::cli) fn print_json(value: &Value) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|error| CliError::failed(&error))?;
     text.push(b'\n');
     crate::output::write(&text)

@@ -7,19 +7,21 @@
 pub mod copy;
 pub(crate) mod guest;
 pub mod stay;
+pub mod volume;
 
+mod arguments;
 mod configuration;
 mod netlink;
 mod network;
 mod place;
+mod resource;
 mod seccomp;
 
 use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use nabe_image::{Image, Store};
@@ -29,10 +31,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::PidfdFlags;
 
 use super::image;
-use super::oci::arguments;
 use crate::error::{CliError, Result};
 use configuration::Wishes;
-use network::Port;
+
+pub use arguments::Args;
+use arguments::NetworkMode;
 use place::Place;
 
 pub(in crate::cli) use place::sweep;
@@ -42,116 +45,6 @@ const ATTENDANT: &str = "_NABE_ATTENDS";
 
 /// What the attendant says then.
 const STARTED: &[u8; 8] = b"started\n";
-
-/// What a container sees of the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum NetworkMode {
-    /// Nothing but itself
-    None,
-    /// What the host sees
-    Host,
-    /// A subnet of nabe's, with ways out
-    Bridge,
-}
-
-/// Run an image, or a bundle with --bundle.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  nabe run -it --rm busybox sh
-  nabe run -d --name web -p 8080:80 -v ./site:/srv:ro nginx
-  nabe run --rm --network none --read-only --tmpfs /tmp --memory 64m --cpus 0.5 --pids-limit 20 mine
-  nabe run --bundle DIR ID           the OCI runtime's own run: `nabe run --bundle DIR --help`
-
-An image that is not in the store is pulled. Without options a container may as little as Docker's:
-14 capabilities, its seccomp profile, masked paths. `nabe logs`, `exec`, `cp`, `stop` and `rm` take the name.
-
-Exit status: the program's; 125 nabe failed, 126 the program cannot be executed, 127 it is not there.")]
-pub struct Args {
-    /// Keep standard input open
-    #[arg(short, long)]
-    interactive: bool,
-    /// Give it a terminal
-    #[arg(short, long)]
-    tty: bool,
-    /// Do not wait for it; print its name
-    #[arg(short, long)]
-    detach: bool,
-    /// Remove it when it has ended
-    #[arg(long)]
-    rm: bool,
-    /// Show a directory or file of the host inside
-    #[arg(short, long, value_name = "SRC:DST[:ro]")]
-    volume: Vec<String>,
-    /// Set a variable, or hand ours on
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
-    env: Vec<String>,
-    /// Set the variables of a file
-    #[arg(long, value_name = "FILE")]
-    env_file: Vec<PathBuf>,
-    /// Working directory
-    #[arg(short, long, value_name = "DIR")]
-    workdir: Option<String>,
-    /// As whom: names or numbers of the image
-    #[arg(short, long, value_name = "USER[:GROUP]")]
-    user: Option<String>,
-    /// The container's name
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// Its host name [default: its name]
-    #[arg(long, value_name = "NAME")]
-    hostname: Option<String>,
-    /// At most so much memory: 256m, 1g
-    #[arg(short, long, value_name = "BYTES", value_parser = arguments::bytes)]
-    memory: Option<i64>,
-    /// At most so many processors: 1.5
-    #[arg(long, value_name = "N")]
-    cpus: Option<f64>,
-    /// At most so many processes and threads
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    pids_limit: Option<i64>,
-    /// Leave it one more capability, or ALL
-    #[arg(long, value_name = "CAP")]
-    cap_add: Vec<String>,
-    /// Take a capability away, or ALL
-    #[arg(long, value_name = "CAP")]
-    cap_drop: Vec<String>,
-    /// no-new-privileges, seccomp=FILE or seccomp=unconfined
-    #[arg(long, value_name = "OPTION")]
-    security_opt: Vec<String>,
-    /// Make the root file system read-only
-    #[arg(long)]
-    read_only: bool,
-    /// An empty file system in memory
-    #[arg(long, value_name = "PATH[:OPTIONS]")]
-    tmpfs: Vec<String>,
-    /// What it sees of the network
-    #[arg(long, value_name = "MODE", value_enum, default_value_t = NetworkMode::Bridge)]
-    network: NetworkMode,
-    /// Lead a port of the host into the container
-    #[arg(short, long, value_name = "[IP:]HOST:CONTAINER[/udp]")]
-    publish: Vec<Port>,
-    /// Name server
-    #[arg(long, value_name = "IP")]
-    dns: Vec<IpAddr>,
-    /// Run this instead of the image's program
-    #[arg(long, value_name = "PROGRAM")]
-    entrypoint: Option<String>,
-    /// Put an init before the program, which reaps zombies and hands signals on
-    #[arg(long)]
-    init: bool,
-    /// All capabilities and devices, no seccomp filter, nothing masked
-    #[arg(long)]
-    privileged: bool,
-    /// When the image is pulled
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = image::PullPolicy::Missing)]
-    pull: image::PullPolicy,
-    #[command(flatten)]
-    fetch: image::Fetch,
-    /// The image, then the program and its arguments
-    #[arg(value_name = "IMAGE [CMD]", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    words: Vec<String>,
-}
 
 /// What went wrong, by the exit status that it gives.
 enum Failure {
@@ -195,35 +88,43 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn perform(args: &Args) -> Result<u8, Failure> {
     nabe_runtime::protect()?;
     let wishes = Wishes::of(args)?;
-    check(args)?;
+    args.check()?;
     let root = args.fetch.place.root();
-    let store = args.fetch.place.store()?;
+    let store = args.fetch.place.own_store()?;
     let text = args.words.first().map(String::as_str).unwrap_or_default();
-    let found = args.fetch.image(&store, text, args.pull)?;
-    if let Ok(name) = std::env::var(ATTENDANT) {
+    let attends = std::env::var(ATTENDANT).ok();
+    // Pulled already by whoever started the attendant.
+    let policy = if attends.is_some() { image::PullPolicy::Missing } else { args.pull };
+    let found = args.fetch.image(&store, text, policy)?;
+    if let Some(name) = attends {
         return attendant(args, &wishes, &Place::of(&root, &name)?, &found);
     }
     let name = args.name.clone().map_or_else(new_name, Ok)?;
     let place = Place::of(&root, &name)?;
-    if args.detach {
-        return detach(&place);
+    if let Some(path) = &args.cidfile {
+        let file = File::options().create_new(true).write(true).open(path);
+        let written = file.and_then(|mut file| file.write_all(name.as_bytes()));
+        written.map_err(|error| CliError::file("write", path, &error))?;
     }
+    if place::is_ordinary() && args.network.is_none() && !args.fetch.is_quiet() {
+        eprintln!(
+            "nabe: note: no network: an ordinary user makes no bridge; --network host takes the host's"
+        );
+    }
+    let ran = if args.detach { detach(&place) } else { before_it(args, &wishes, &place, &found) };
+    if let Some(path) = args.cidfile.as_ref().filter(|_| !place.path.exists() && ran.is_err()) {
+        std::fs::remove_file(path).ok();
+    }
+    ran
+}
+
+/// Stands before it in the foreground.
+fn before_it(args: &Args, wishes: &Wishes, place: &Place, image: &Image) -> Result<u8, Failure> {
     if !args.interactive {
         let nothing = File::open("/dev/null").and_then(|file| Ok(rustix::stdio::dup2_stdin(&file)?));
         nothing.map_err(|error| CliError::file("open", Path::new("/dev/null"), &error))?;
     }
-    stand(args, &wishes, &place, &found, || {})
-}
-
-fn check(args: &Args) -> Result<()> {
-    if !rustix::process::geteuid().is_root() || std::env::var_os("NABE_ROOTLESS").is_some() {
-        return Err(CliError::failed("running an image needs root (CAP_SYS_ADMIN: it mounts the layers)")
-            .hint("an ordinary user unpacks it (`nabe unpack IMAGE DIR`) and runs the bundle (`nabe run --bundle`)"));
-    }
-    if !args.publish.is_empty() && args.network != NetworkMode::Bridge {
-        return Err(CliError::usage("--publish needs --network bridge"));
-    }
-    Ok(())
+    stand(args, wishes, place, image, || {})
 }
 
 /// Twelve hexadecimal digits.
@@ -351,13 +252,14 @@ fn make(args: &Args, wishes: &Wishes, place: &Place, image: &Image) -> Result<Cr
     }
     place.note("image", &image.id.manifest.to_string())?;
     image.store().lease(image, &place.id).map_err(CliError::from)?;
+    place::become_root()?;
     nabe_runtime::stage::private()?;
     place.mount(image)?;
-    let lease = match args.network {
-        NetworkMode::Bridge => Some(place.network().reserve(&place.id, &args.publish, |id| place.alive(id))?),
+    let lease = match args.network() {
+        NetworkMode::Bridge => Some(place.network().reserve(&place.id, &args.ports(), |id| place.alive(id))?),
         _ => None,
     };
-    let spec = configuration::spec(args, wishes, image, place, lease.as_ref().map(|lease| lease.address))?;
+    let spec = configuration::spec(args, wishes, image, place, lease.as_ref())?;
     if args.detach {
         let path = place.path.join("log");
         let log = File::options().create(true).append(true).open(&path);
@@ -365,7 +267,7 @@ fn make(args: &Args, wishes: &Wishes, place: &Place, image: &Image) -> Result<Cr
             log.and_then(|log| Ok((rustix::stdio::dup2_stdout(&log)?, rustix::stdio::dup2_stderr(&log)?)));
         log.map_err(|error| CliError::file("open", &path, &error))?;
     }
-    let options = Options { detach: false, init: args.init, ..Options::default() };
+    let options = Options { root: place::states(), detach: false, init: args.init, ..Options::default() };
     let created = Container::create(&place.id, &Bundle::of(&place.path, spec)?, &options)?;
     if let Some(lease) = &lease {
         place.network().plug(&place.id, lease, created.container.pid())?;

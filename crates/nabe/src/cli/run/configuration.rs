@@ -1,7 +1,6 @@
 //! The container's configuration: the image's wishes, the options', and Docker's strictness.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -9,15 +8,23 @@ use nabe_image::Image;
 use nabe_runtime::spec::{Capabilities, DeviceRule, Mount, NamespaceKind, Process, Seccomp, Spec};
 use serde_json::Value;
 
-use super::{Args, NetworkMode, place::Place, seccomp};
+use super::arguments::{Args, NetworkMode};
+use super::network::Lease;
+use super::place::{self, Place};
+use super::{resource, seccomp, volume};
 use crate::error::{CliError, Result};
+
+/// How many seconds `nabe stop` waits, in the annotations.
+pub(super) const STOP_TIMEOUT: &str = "org.nabe.stop-timeout";
 
 /// Options that were understood before anything is made.
 #[derive(Debug)]
 pub(super) struct Wishes {
-    volumes: Vec<Mount>,
+    volumes: Vec<volume::Wish>,
     env: Vec<(String, String)>,
-    cpu_quota: Option<i64>,
+    resources: resource::Wishes,
+    labels: Vec<(String, String)>,
+    hosts: Vec<(String, String)>,
     add: Vec<String>,
     drop: Vec<String>,
     no_new_privileges: bool,
@@ -36,16 +43,17 @@ impl Wishes {
     /// Understands the options.
     pub(super) fn of(args: &Args) -> Result<Self> {
         let mut wishes = Self {
-            volumes: args.volume.iter().map(|text| volume(text)).collect::<Result<_>>()?,
+            volumes: volumes(args)?,
             env: environment(args)?,
-            cpu_quota: args.cpus.map(quota).transpose()?,
+            resources: resource::Wishes::of(args)?,
+            labels: args.label.iter().map(|text| label(text)).collect::<Result<_>>()?,
+            hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_>>()?,
             add: args.cap_add.iter().map(|name| capability(name)).collect::<Result<_>>()?,
             drop: args.cap_drop.iter().map(|name| capability(name)).collect::<Result<_>>()?,
             no_new_privileges: false,
             seccomp: if args.privileged { Filter::None } else { Filter::Default },
             hostname: args.hostname.clone(),
         };
-        wishes.volumes.extend(args.tmpfs.iter().map(|text| tmpfs(text)).collect::<Result<Vec<_>>>()?);
         for option in &args.security_opt {
             match option.split_once(['=', ':']) {
                 None if option == "no-new-privileges" => wishes.no_new_privileges = true,
@@ -70,50 +78,42 @@ impl Wishes {
     }
 }
 
-/// `SRC:DST[:ro]`.
-fn volume(text: &str) -> Result<Mount> {
-    let wrong = |why: &str| CliError::usage(format_args!("-v {text}: {why}"));
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, destination, words) = match parts.as_slice() {
-        [source, destination] => (*source, *destination, ""),
-        [source, destination, words] => (*source, *destination, *words),
-        _ => return Err(wrong("it is not of the form SRC:DST[:ro]")),
-    };
-    if !destination.starts_with('/') {
-        return Err(wrong("the container's path must be absolute"));
-    }
-    if !source.contains('/') && source != "." {
-        return Err(wrong("there are no named volumes; a directory of the host has a / in it"));
-    }
-    let path = Path::new(source);
-    let path = path.canonicalize().map_err(|error| CliError::file("find", path, &error))?;
-    let mut options: Vec<String> = vec!["rbind".into(), "rprivate".into()];
-    for word in words.split(',').filter(|word| !word.is_empty()) {
-        match word {
-            "ro" => options.push("rro".into()),
-            "rw" => {}
-            _ => return Err(wrong(&format!("{word:?} is none of ro, rw"))),
+/// What is mounted, parents before what is below them.
+fn volumes(args: &Args) -> Result<Vec<volume::Wish>> {
+    let short = args.volume.iter().map(|text| volume::volume(text));
+    let long = args.mount.iter().map(|text| volume::mount(text));
+    let memory = args.tmpfs.iter().map(|text| volume::tmpfs(text));
+    let mut all = short.chain(long).chain(memory).collect::<Result<Vec<_>>>()?;
+    all.sort_by_key(|wish| wish.destination().components().count());
+    for (at, wish) in all.iter().enumerate() {
+        let same = |other: &&volume::Wish| other.destination() == wish.destination();
+        if all.iter().take(at).find(same).is_some() {
+            let path = wish.destination().display();
+            return Err(CliError::usage(format_args!("two mounts at {path}")));
         }
     }
-    Ok(Mount {
-        destination: destination.into(),
-        kind: "bind".into(),
-        source: Some(path),
-        options,
-        ..Mount::default()
-    })
+    Ok(all)
 }
 
-/// `PATH[:OPTIONS]`.
-fn tmpfs(text: &str) -> Result<Mount> {
-    let (path, more) = text.split_once(':').unwrap_or((text, ""));
-    if !path.starts_with('/') {
-        return Err(CliError::usage(format_args!("--tmpfs {text}: the path must be absolute")));
+/// `KEY[=VALUE]`.
+fn label(text: &str) -> Result<(String, String)> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() {
+        return Err(CliError::usage(format_args!("--label {text}: it has no key")));
     }
-    let mut options: Vec<String> = ["nosuid", "nodev", "noexec"].map(str::to_owned).into();
-    options.extend(more.split(',').filter(|word| !word.is_empty()).map(str::to_owned));
-    let (kind, source) = ("tmpfs".to_owned(), Some("tmpfs".into()));
-    Ok(Mount { destination: path.into(), kind, source, options, ..Mount::default() })
+    Ok((key.into(), value.into()))
+}
+
+/// `NAME:IP` or `NAME=IP`; the address may be `host-gateway`.
+fn host(text: &str) -> Result<(String, String)> {
+    let wrong = || CliError::usage(format_args!("--add-host {text}: it is not of the form NAME:IP"));
+    let (name, address) = text.split_once(['=', ':']).ok_or_else(wrong)?;
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    let known = bare == "host-gateway" || bare.parse::<std::net::IpAddr>().is_ok();
+    if name.is_empty() || name.contains(char::is_whitespace) || !known {
+        return Err(wrong());
+    }
+    Ok((name.into(), bare.into()))
 }
 
 /// Variables of the files, then of the options. One without a value has ours, if there is one.
@@ -136,14 +136,6 @@ fn environment(args: &Args) -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-/// Microseconds of processor in 100 ms.
-fn quota(cpus: f64) -> Result<i64> {
-    if !(0.01..=10_000.0).contains(&cpus) {
-        return Err(CliError::usage(format_args!("--cpus {cpus}: it must be between 0.01 and 10000")));
-    }
-    Ok((cpus * 100_000.0).round() as i64)
-}
-
 /// A capability's full name, or `ALL`.
 fn capability(text: &str) -> Result<String> {
     let upper = text.to_ascii_uppercase();
@@ -163,12 +155,16 @@ pub(super) fn spec(
     wishes: &Wishes,
     image: &Image,
     place: &Place,
-    address: Option<Ipv4Addr>,
+    addresses: Option<&Lease>,
 ) -> Result<Spec> {
     let mut image = image.clone();
     let execution = image.config.config.get_or_insert_default();
     if let Some(user) = &args.user {
         execution.user = Some(user.clone());
+    }
+    if let Some(signal) = &args.stop_signal {
+        crate::cli::oci::arguments::signal(signal).map_err(CliError::usage)?;
+        execution.stop_signal = Some(signal.clone());
     }
     if let Some(directory) = &args.workdir {
         execution.working_dir = Some(directory.clone());
@@ -192,28 +188,37 @@ pub(super) fn spec(
     let mut spec =
         spec.map_err(|error| CliError::failed("the image's configuration makes no sense").because(&error))?;
     let root = spec.root.get_or_insert_default();
-    (root.path, root.readonly) = (rootfs, args.read_only);
+    (root.path, root.readonly) = (rootfs.clone(), args.read_only);
     spec.hostname = wishes.hostname.clone().unwrap_or_else(|| place.id.chars().take(63).collect());
     spec.annotations.insert("org.nabe.name".into(), place.id.clone());
     spec.annotations.insert("org.opencontainers.image.ref.name".into(), image.title());
+    spec.annotations.extend(wishes.labels.iter().cloned());
+    if let Some(seconds) = args.stop_timeout {
+        spec.annotations.insert(STOP_TIMEOUT.into(), seconds.to_string());
+    }
     let mut process = spec.process.take().unwrap_or_default();
     shape(&mut process, args, wishes, &spec.hostname);
-    limits(&mut spec, args, wishes);
-    spec.mounts.extend(files(args, &spec.hostname, place, address)?);
-    spec.mounts.extend(wishes.volumes.iter().cloned());
-    if args.network == NetworkMode::Host {
+    process.user.additional_gids.extend(groups(args, &rootfs)?);
+    spec.process = Some(process);
+    spec.mounts.extend(files(args, wishes, &spec.hostname, place, addresses)?);
+    resource::apply(&mut spec, args, &wishes.resources)?;
+    spec.mounts.extend(volume::mounts(&wishes.volumes, place, &rootfs)?);
+    if args.network() == NetworkMode::Host {
         spec.linux.namespaces.retain(|namespace| namespace.kind != NamespaceKind::Network);
     }
     if args.privileged {
         lay_open(&mut spec);
     }
-    let bounding = process.capabilities.as_ref().map(|sets| sets.bounding.clone()).unwrap_or_default();
+    if place::is_ordinary() {
+        allow_for_ordinary(&mut spec, args.network())?;
+    }
+    let sets = spec.process.as_ref().and_then(|process| process.capabilities.as_ref());
+    let bounding = sets.map(|sets| sets.bounding.clone()).unwrap_or_default();
     spec.linux.seccomp = match &wishes.seccomp {
         Filter::None => None,
         Filter::Default => Some(seccomp::profile(&bounding)),
         Filter::File(path, value) => Some(profile(path, value.clone(), &bounding)?),
     };
-    spec.process = Some(process);
     Ok(spec)
 }
 
@@ -247,16 +252,6 @@ fn shape(process: &mut Process, args: &Args, wishes: &Wishes, hostname: &str) {
     *sets = Capabilities { permitted: effective.clone(), effective, bounding, ..Capabilities::default() };
 }
 
-fn limits(spec: &mut Spec, args: &Args, wishes: &Wishes) {
-    let resources = &mut spec.linux.resources;
-    resources.memory.limit = args.memory.filter(|bytes| *bytes > 0);
-    resources.pids.limit = args.pids_limit;
-    if let Some(quota) = wishes.cpu_quota {
-        resources.cpu.quota = Some(quota);
-        resources.cpu.period = Some(100_000);
-    }
-}
-
 fn lay_open(spec: &mut Spec) {
     for mount in &mut spec.mounts {
         if mount.destination.starts_with("/sys") {
@@ -269,14 +264,71 @@ fn lay_open(spec: &mut Spec) {
     spec.linux.resources.devices = vec![everything];
 }
 
+/// Takes away what an ordinary user's namespaces do not allow.
+fn allow_for_ordinary(spec: &mut Spec, network: NetworkMode) -> Result<()> {
+    let map = fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    let alone = map.split_whitespace().nth(2) == Some("1");
+    for mount in &mut spec.mounts {
+        if mount.kind == "devpts" && alone {
+            // There is no group 5.
+            mount.options.retain(|word| !word.starts_with("gid="));
+        }
+        if mount.kind == "sysfs" && network == NetworkMode::Host {
+            // A new one may be mounted only by who owns the network.
+            mount.kind = "bind".into();
+            mount.source = Some("/sys".into());
+            mount.options = ["rbind", "nosuid", "noexec", "nodev", "rro"].map(str::to_owned).into();
+        }
+    }
+    if network == NetworkMode::Host {
+        // Those of the host come with /sys.
+        spec.mounts.retain(|mount| mount.kind != "cgroup");
+    }
+    let user = spec.process.as_ref().map(|process| process.user.clone()).unwrap_or_default();
+    for (file, id) in [("uid_map", user.uid), ("gid_map", user.gid)] {
+        if !is_mapped(&fs::read_to_string(Path::new("/proc/self").join(file)).unwrap_or_default(), id) {
+            let what = format_args!("the program is to run as {}:{}", user.uid, user.gid);
+            return Err(CliError::failed(format_args!("{what}, of which an ordinary user has not both"))
+                .hint("give the user ids in /etc/subuid and /etc/subgid, or take --user 0"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a user namespace has this id.
+fn is_mapped(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().filter_map(|word| word.parse::<u32>().ok());
+        let (first, count) = (numbers.next(), numbers.nth(1));
+        first.zip(count).is_some_and(|(first, count)| id.checked_sub(first).is_some_and(|at| at < count))
+    })
+}
+
+/// Numbers of --group-add's groups, by the image's own names.
+fn groups(args: &Args, rootfs: &Path) -> Result<Vec<u32>> {
+    let number = |name: &String| Ok(nabe_image::user_of(rootfs, &format!("0:{name}"))?.gid);
+    args.group_add.iter().map(number).collect()
+}
+
 /// /etc/hosts, /etc/hostname and /etc/resolv.conf, written for this container.
-fn files(args: &Args, hostname: &str, place: &Place, address: Option<Ipv4Addr>) -> Result<Vec<Mount>> {
-    let mut hosts = match args.network {
+fn files(
+    args: &Args,
+    wishes: &Wishes,
+    hostname: &str,
+    place: &Place,
+    lease: Option<&Lease>,
+) -> Result<Vec<Mount>> {
+    let mut hosts = match args.network() {
         NetworkMode::Host => fs::read_to_string("/etc/hosts").unwrap_or_default(),
         _ => "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned(),
     };
-    let own = address.map_or_else(|| "127.0.1.1".to_owned(), |address| address.to_string());
-    hosts.push_str(&format!("{own}\t{hostname}\n"));
+    let own = lease.map_or_else(|| vec!["127.0.1.1".to_owned()], Lease::addresses);
+    own.iter().for_each(|address| hosts.push_str(&format!("{address}\t{hostname}\n")));
+    for (name, address) in &wishes.hosts {
+        let gateway = || lease.map_or_else(|| "127.0.0.1".to_owned(), Lease::gateway);
+        let address = if address == "host-gateway" { gateway() } else { address.clone() };
+        hosts.push_str(&format!("{address}\t{name}\n"));
+    }
     let mut mounts = Vec::new();
     for (name, text) in
         [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", name_servers(args))]
@@ -299,11 +351,25 @@ fn files(args: &Args, hostname: &str, place: &Place, address: Option<Ipv4Addr>) 
 }
 
 fn name_servers(args: &Args) -> String {
+    let search = match args.dns_search.as_slice() {
+        [] => String::new(),
+        domains => format!("search {}\n", domains.join(" ")),
+    };
     if !args.dns.is_empty() {
-        return args.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
+        let servers = args.dns.iter().map(|server| format!("nameserver {server}\n"));
+        return servers.chain([search]).collect();
     }
+    if !search.is_empty() {
+        let usual = usual_servers(args.network());
+        let kept = usual.lines().filter(|line| !line.starts_with("search") && !line.starts_with("domain"));
+        return kept.map(|line| format!("{line}\n")).chain([search]).collect();
+    }
+    usual_servers(args.network())
+}
+
+fn usual_servers(network: NetworkMode) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    match args.network {
+    match network {
         NetworkMode::None => String::new(),
         NetworkMode::Host => read("/etc/resolv.conf"),
         // A resolver on the host's loopback cannot be reached from inside; systemd's own servers can.
@@ -365,15 +431,6 @@ mod tests {
         assert_eq!(capability("net_admin").expect("known"), "CAP_NET_ADMIN");
         assert_eq!(capability("all").expect("known"), "ALL");
         assert!(capability("CAP_NONSENSE").is_err());
-    }
-
-    #[test]
-    fn volumes_are_directories_of_the_host() {
-        let mount = volume("/:/host:ro").expect("it is");
-        assert!(mount.options.contains(&"rro".to_owned()));
-        for wrong in ["data:/data", "/", "/:data", "/:/a:zz", "/nowhere/at/all:/x"] {
-            assert!(volume(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]

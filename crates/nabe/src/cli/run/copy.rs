@@ -12,8 +12,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::place::Place;
+use super::place::{self, Place};
 use crate::cli::image;
 use crate::error::{CliError, Result};
 
@@ -57,10 +58,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             text.split_once(':').filter(|(name, _)| !name.is_empty() && !name.contains('/'))?;
         Some((name.to_owned(), path.to_owned()))
     };
+    let root = args.place.root();
     let end = |text: &str| -> Result<End> {
         match split(text) {
             None => Ok(End { root: None, path: text.to_owned() }),
-            Some((name, path)) => Ok(End { root: Some(root_of(args, &name)?), path }),
+            Some((name, path)) => Ok(End { root: Some(root_of(&root, &name)?), path }),
         }
     };
     if split(&args.from).is_some() == split(&args.to).is_some() {
@@ -84,19 +86,30 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The root of a container as its processes see it, or of one that has ended.
-fn root_of(args: &Args, name: &str) -> Result<OwnedFd> {
-    let root = args.place.root();
-    let place = Place::find(&root, name)?;
+fn root_of(root: &Path, name: &str) -> Result<OwnedFd> {
+    let found = Place::find(root, name)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let path = match place.container().filter(|_| place.is_alive()) {
-        Some(container) => Path::new("/proc").join(container.pid().to_string()).join("root"),
+    let path = match found.container().filter(|_| found.is_alive()) {
+        Some(container) => {
+            let process = Path::new("/proc").join(container.pid().to_string());
+            if place::is_ordinary() {
+                // As root of the container's ids, who may read and own what is in it.
+                let path = process.join("ns/user");
+                let entered = File::open(&path).and_then(|user| {
+                    Ok(move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User))?)
+                });
+                entered.map_err(|error| CliError::file("enter", &path, &error))?;
+            }
+            process.join("root")
+        }
         None => {
+            place::become_root()?;
             let here =
                 std::env::current_dir().map_err(|error| CliError::file("read", Path::new("."), &error))?;
-            let store = nabe_image::Store::open(&root)?;
-            let image = super::image_of(&place, &store)?;
+            let store = nabe_image::Store::open(root)?;
+            let image = super::image_of(&found, &store)?;
             nabe_runtime::stage::private().map_err(|error| super::told(&error))?;
-            let mounted = place.mount(&image)?;
+            let mounted = found.mount(&image)?;
             std::env::set_current_dir(&here).map_err(|error| CliError::file("enter", &here, &error))?;
             mounted
         }
@@ -189,14 +202,33 @@ fn directory(
         Err(error) => return Err(error.into()),
     }
     let target = rustix::fs::openat(to, as_name, flags, Mode::empty())?;
-    for found in Dir::read_from(&source)? {
+    content(source.as_fd(), target.as_fd(), depth)?;
+    attributes(target.as_fd(), stat)
+}
+
+fn content(source: BorrowedFd<'_>, target: BorrowedFd<'_>, depth: u32) -> io::Result<()> {
+    for found in Dir::read_from(source)? {
         let found = found?;
         let inner = OsStr::from_bytes(found.file_name().to_bytes());
         if inner != "." && inner != ".." {
-            entry(source.as_fd(), inner, target.as_fd(), inner, depth - 1)?;
+            entry(source, inner, target, inner, depth - 1)?;
         }
     }
-    attributes(target.as_fd(), stat)
+    Ok(())
+}
+
+/// Copies what is in a directory of a tree, its path resolved as below that tree, with the directory's own
+/// attributes. One that is not there has nothing.
+pub(super) fn below(tree: &Path, path: &Path, into: &Path) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let tree = rustix::fs::open(tree, flags, Mode::empty())?;
+    let source = match rustix::fs::openat2(&tree, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(()),
+        source => source?,
+    };
+    let target = rustix::fs::open(into, flags, Mode::empty())?;
+    content(source.as_fd(), target.as_fd(), DEPTH)?;
+    attributes(target.as_fd(), &rustix::fs::fstat(&source)?)
 }
 
 fn attributes(fd: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {

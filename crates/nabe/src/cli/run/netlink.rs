@@ -5,7 +5,7 @@
 //! byte order; addresses in the network's (linux/netlink.h, linux/rtnetlink.h, linux/if_link.h).
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -28,6 +28,9 @@ const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
 const UP: u32 = 1;
 const INET: u8 = 2;
+const INET6: u8 = 10;
+/// `IFA_F_NODAD`.
+const NO_DUPLICATES: u8 = 2;
 
 /// A socket to the kernel's routing tables, in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -150,10 +153,11 @@ impl Netlink {
     }
 
     /// Gives a link an address, unless it has it.
-    pub(super) fn address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
-        let mut head = vec![INET, prefix, 0, 0];
+    pub(super) fn address(&mut self, index: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
+        let (family, octets) = bytes(address);
+        // Nobody else can have an IPv6 address of ours: it need not be asked for.
+        let mut head = vec![family, prefix, NO_DUPLICATES, 0];
         head.extend(index.to_ne_bytes());
-        let octets = address.octets();
         let body = Body(head).attribute(1, &octets).attribute(2, &octets);
         match self.call(NEW_ADDRESS, CREATE | EXCLUSIVE, &body) {
             Err(error) if error.raw_os_error() == Some(17) => Ok(()),
@@ -162,11 +166,20 @@ impl Netlink {
     }
 
     /// Sends everything else to a gateway.
-    pub(super) fn default_route(&mut self, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
+    pub(super) fn default_route(&mut self, index: u32, gateway: IpAddr) -> io::Result<()> {
+        let (family, octets) = bytes(gateway);
         // Table main, made by an administrator, scope universe, unicast.
-        let head = Body(vec![INET, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]);
-        let body = head.attribute(5, &gateway.octets()).number(4, index);
+        let head = Body(vec![family, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]);
+        let body = head.attribute(5, &octets).number(4, index);
         self.call(NEW_ROUTE, CREATE | EXCLUSIVE, &body).map(drop)
+    }
+}
+
+/// The family of an address, and the address.
+fn bytes(address: IpAddr) -> (u8, Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => (INET, address.octets().into()),
+        IpAddr::V6(address) => (INET6, address.octets().into()),
     }
 }
 

@@ -4,19 +4,22 @@
 //! ```text
 //! <root>/network/lock             flocked while anything below or the rules change
 //! <root>/network/subnet           its first three numbers
+//! <root>/network/subnet6          its IPv6 prefix, where the kernel has IPv6
 //! <root>/network/leases/ID.json   a container's address and ports
 //! ```
 //!
 //! The rules are written whole, in one transaction, from the leases of containers that are there. So
 //! whatever a killed process left is gone with the next change, or with `nabe prune`.
 
+mod port;
+mod rules;
+
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
-use std::net::Ipv4Addr;
+use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
@@ -24,74 +27,35 @@ use sha2::{Digest as _, Sha256};
 
 use super::netlink::Netlink;
 use crate::error::{CliError, Result};
-
-/// A port of the host that leads into a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Port {
-    /// Only at this address of the host.
-    pub(super) at: Option<Ipv4Addr>,
-    /// Of the host.
-    pub(super) host: u16,
-    /// Of the container.
-    pub(super) container: u16,
-    /// UDP instead of TCP.
-    pub(super) udp: bool,
-}
-
-impl std::str::FromStr for Port {
-    type Err = String;
-
-    /// `[IP:]HOST:CONTAINER[/tcp|/udp]`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not of the form [IP:]HOST:CONTAINER[/tcp|/udp]");
-        let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let udp = match protocol {
-            "tcp" => false,
-            "udp" => true,
-            _ => return Err(wrong()),
-        };
-        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong);
-        let parts: Vec<&str> = ports.split(':').collect();
-        match parts.as_slice() {
-            [host, container] => Ok(Self { at: None, host: port(host)?, container: port(container)?, udp }),
-            [at, host, container] => {
-                let at = Some(at.parse().map_err(|_| wrong())?);
-                Ok(Self { at, host: port(host)?, container: port(container)?, udp })
-            }
-            _ => Err(wrong()),
-        }
-    }
-}
-
-impl Port {
-    fn protocol(&self) -> &'static str {
-        if self.udp { "udp" } else { "tcp" }
-    }
-
-    fn taken(&self, other: &Self) -> bool {
-        let same = self.at.is_none() || other.at.is_none() || self.at == other.at;
-        same && self.udp == other.udp && self.host == other.host
-    }
-
-    /// Whether a program of the host has it.
-    fn is_busy(&self) -> bool {
-        let place = (self.at.unwrap_or(Ipv4Addr::UNSPECIFIED), self.host);
-        let bound = if self.udp {
-            std::net::UdpSocket::bind(place).err()
-        } else {
-            std::net::TcpListener::bind(place).err()
-        };
-        bound.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
-    }
-}
+pub(super) use port::{Port, Ports};
 
 /// What a container has of the network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Lease {
     /// Its address.
-    pub(super) address: Ipv4Addr,
+    address: Ipv4Addr,
+    /// Its IPv6 address, where there is IPv6.
+    #[serde(default)]
+    address6: Option<Ipv6Addr>,
     /// Its ports.
     ports: Vec<Port>,
+}
+
+impl Lease {
+    fn address_of(&self, six: bool) -> Option<IpAddr> {
+        if six { self.address6.map(IpAddr::V6) } else { Some(IpAddr::V4(self.address)) }
+    }
+
+    /// Its addresses, for people.
+    pub(super) fn addresses(&self) -> Vec<String> {
+        [false, true].into_iter().filter_map(|six| Some(self.address_of(six)?.to_string())).collect()
+    }
+
+    /// The host's address on its bridge.
+    pub(super) fn gateway(&self) -> String {
+        let [a, b, c, _] = self.address.octets();
+        Ipv4Addr::new(a, b, c, 1).to_string()
+    }
 }
 
 /// The network of one store.
@@ -164,16 +128,40 @@ impl Network {
         Ok([a, b, c])
     }
 
+    /// Its IPv6 prefix of 64 bits: unique local, chosen once by chance (RFC 4193); nothing without IPv6.
+    fn subnet6(&self) -> io::Result<Option<Ipv6Addr>> {
+        let disabled = fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+        if disabled.map_or(true, |text| text.trim() != "0") {
+            return Ok(None);
+        }
+        let path = self.directory.join("subnet6");
+        let read = fs::read_to_string(&path).unwrap_or_default();
+        if let Ok(prefix) = read.trim().parse::<Ipv6Addr>() {
+            return Ok(Some(prefix));
+        }
+        let mut octets = [0; 16];
+        if let Some(chance) = octets.get_mut(1..8) {
+            File::open("/dev/urandom")?.read_exact(chance)?;
+        }
+        octets[0] = 0xfd;
+        let prefix = Ipv6Addr::from(octets);
+        fs::write(&path, format!("{prefix}\n"))?;
+        Ok(Some(prefix))
+    }
+
     /// Notes an address and ports for a container.
     pub(super) fn reserve(&self, id: &str, ports: &[Port], alive: impl Fn(&str) -> bool) -> Result<Lease> {
-        if program("nft").is_none() {
+        if rules::program("nft").is_none() {
             return Err(CliError::failed("the bridge network needs the program nft, which is not here")
                 .hint("install nftables, or take --network none or --network host"));
         }
         let _lock = self.lock().map_err(|error| self.failed("lock", &error))?;
         self.forget(&alive).map_err(|error| self.failed("clean", &error))?;
         let leases = self.leases().map_err(|error| self.failed("read", &error))?;
-        for port in ports {
+        for (at, port) in ports.iter().enumerate() {
+            if ports.iter().take(at).any(|other| other.taken(port)) {
+                return Err(CliError::usage(format_args!("port {} is published twice", port.host)));
+            }
             let holder = leases.iter().find(|(_, lease)| lease.ports.iter().any(|other| other.taken(port)));
             if let Some((holder, _)) = holder {
                 return Err(CliError::failed(format_args!("port {} is container {holder}'s", port.host)));
@@ -183,11 +171,16 @@ impl Network {
             }
         }
         let [a, b, c] = self.subnet().map_err(|error| self.failed("choose a subnet for", &error))?;
-        let address = (2..=254)
-            .map(|last| Ipv4Addr::new(a, b, c, last))
-            .find(|address| leases.iter().all(|(_, lease)| lease.address != *address))
+        let last = (2..=254)
+            .find(|last| leases.iter().all(|(_, lease)| lease.address.octets()[3] != *last))
             .ok_or_else(|| CliError::failed("every address of the bridge network is in use"))?;
-        let lease = Lease { address, ports: ports.to_vec() };
+        let address = Ipv4Addr::new(a, b, c, last);
+        let prefix = self.subnet6().map_err(|error| self.failed("choose a prefix for", &error))?;
+        let address6 = prefix.map(|prefix| nth(prefix, last));
+        if let Some(port) = ports.iter().find(|port| !port.is_of(false) && address6.is_none()) {
+            return Err(CliError::failed(format_args!("port {}: there is no IPv6 here", port.host)));
+        }
+        let lease = Lease { address, address6, ports: ports.to_vec() };
         let text = serde_json::to_vec(&lease).unwrap_or_default();
         let path = self.lease_path(id);
         fs::write(&path, text).map_err(|error| CliError::file("write", &path, &error))?;
@@ -199,17 +192,23 @@ impl Network {
         let _lock = self.lock().map_err(|error| self.failed("lock", &error))?;
         let [a, b, c] = self.subnet().map_err(|error| self.failed("read", &error))?;
         let gateway = Ipv4Addr::new(a, b, c, 1);
-        self.outside(id, gateway, pid).map_err(|error| self.failed("set up", &error))?;
-        inside(pid, lease.address, gateway).map_err(|error| self.failed("set up", &error))?;
+        let prefix = self.subnet6().map_err(|error| self.failed("read", &error))?;
+        let six = lease.address6.zip(prefix).map(|(address, prefix)| (address, nth(prefix, 1)));
+        self.outside(id, gateway, six.map(|(_, gateway)| gateway), pid)
+            .map_err(|error| self.failed("set up", &error))?;
+        inside(pid, (lease.address, gateway), six).map_err(|error| self.failed("set up", &error))?;
         self.write_rules().map_err(|error| self.failed("write the rules of", &error))
     }
 
-    fn outside(&self, id: &str, gateway: Ipv4Addr, pid: i32) -> io::Result<()> {
+    fn outside(&self, id: &str, gateway: Ipv4Addr, six: Option<Ipv6Addr>, pid: i32) -> io::Result<()> {
         let mut netlink = Netlink::open()?;
         netlink.bridge(&self.name)?;
         let bridge = netlink.index(&self.name)?;
-        netlink.address(bridge, gateway, 24)?;
+        netlink.address(bridge, gateway.into(), 24)?;
         netlink.up(bridge)?;
+        if let Some(gateway) = six {
+            netlink.address(bridge, gateway.into(), 64)?;
+        }
         netlink.cable(&cable(id), bridge, pid)?;
         // Packets are handed on; those of the host's own loopback address may go to published ports.
         let forward = Path::new("/proc/sys/net/ipv4/ip_forward");
@@ -265,14 +264,23 @@ impl Network {
     fn write_rules(&self) -> io::Result<()> {
         let leases = self.leases()?;
         let name = &self.name;
-        // Made first so that it can be removed.
-        let mut text = format!("table ip {name}\ndelete table ip {name}\n");
         if leases.is_empty() {
             Netlink::open()?.remove(name)?;
-        } else {
-            text.push_str(&rules(name, self.subnet()?, leases.iter().map(|(_, lease)| lease)));
         }
-        nft(&text)
+        let [a, b, c] = self.subnet()?;
+        let all = leases.iter().map(|(_, lease)| lease);
+        rules::load(&rules::table(name, false, &format!("{a}.{b}.{c}.0/24"), all.clone()))?;
+        let Some(prefix) = self.subnet6()? else { return Ok(()) };
+        match rules::load(&rules::table(name, true, &format!("{prefix}/64"), all)) {
+            // A kernel without these rules for IPv6 still has the rest.
+            Err(error)
+                if leases.iter().all(|(_, lease)| lease.ports.iter().all(|port| port.is_of(false))) =>
+            {
+                eprintln!("nabe: note: IPv6 of the bridge has no rules: {error}");
+                Ok(())
+            }
+            loaded => loaded,
+        }
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> CliError {
@@ -285,16 +293,28 @@ impl Network {
     }
 }
 
-/// The container's side, by a thread that enters its namespace and ends there.
-fn inside(pid: i32, address: Ipv4Addr, gateway: Ipv4Addr) -> io::Result<()> {
+/// The address with this number below a prefix.
+fn nth(prefix: Ipv6Addr, last: u8) -> Ipv6Addr {
+    Ipv6Addr::from(u128::from(prefix) | u128::from(last))
+}
+
+/// The container's side, by a thread that enters its namespace and ends there: address and gateway.
+fn inside(pid: i32, four: (Ipv4Addr, Ipv4Addr), six: Option<(Ipv6Addr, Ipv6Addr)>) -> io::Result<()> {
     let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
     let work = move || -> io::Result<()> {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         let mut netlink = Netlink::open()?;
         let link = netlink.index("eth0")?;
-        netlink.address(link, address, 24)?;
+        netlink.address(link, four.0.into(), 24)?;
         netlink.up(link)?;
-        netlink.default_route(link, gateway)
+        netlink.default_route(link, four.1.into())?;
+        // Who takes IPv6 away from the container by --sysctl means it.
+        let disabled = fs::read("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").unwrap_or_default();
+        if let Some((address, gateway)) = six.filter(|_| disabled.first() == Some(&b'0')) {
+            netlink.address(link, address.into(), 64)?;
+            netlink.default_route(link, gateway.into())?;
+        }
+        Ok(())
     };
     let joined = std::thread::Builder::new().name("network".into()).spawn(work)?.join();
     joined.unwrap_or_else(|_| Err(io::Error::other("the thread in the container's network ended")))
@@ -329,81 +349,14 @@ fn is_routed(routes: &str, [a, b, c]: [u8; 3]) -> bool {
     })
 }
 
-fn rules<'a>(name: &str, [a, b, c]: [u8; 3], leases: impl Iterator<Item = &'a Lease>) -> String {
-    let subnet = format!("{a}.{b}.{c}.0/24");
-    let mut published = String::new();
-    for lease in leases {
-        for port in &lease.ports {
-            let at = port.at.map_or_else(|| "fib daddr type local".to_owned(), |at| format!("ip daddr {at}"));
-            let (protocol, host) = (port.protocol(), port.host);
-            let to = format!("{}:{}", lease.address, port.container);
-            published.push_str(&format!("    {at} {protocol} dport {host} dnat to {to}\n"));
-        }
-    }
-    format!(
-        "table ip {name} {{
-  chain postrouting {{
-    type nat hook postrouting priority 100; policy accept;
-    ip saddr {subnet} oifname != \"{name}\" masquerade
-    ip saddr 127.0.0.0/8 oifname \"{name}\" masquerade
-    ip saddr {subnet} oifname \"{name}\" ct status dnat masquerade
-  }}
-  chain prerouting {{
-    type nat hook prerouting priority -100; policy accept;
-{published}  }}
-  chain output {{
-    type nat hook output priority -100; policy accept;
-{published}  }}
-  chain forward {{
-    type filter hook forward priority 0; policy accept;
-    iifname \"{name}\" accept
-    oifname \"{name}\" ct state established,related accept
-    oifname \"{name}\" ct status dnat accept
-    oifname \"{name}\" drop
-  }}
-}}
-"
-    )
-}
-
-fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    places.map(|place| place.join(name)).find(|file| file.is_file())
-}
-
 /// Gives nft(8) a transaction.
 pub(super) fn nft(text: &str) -> io::Result<()> {
-    let Some(nft) = program("nft") else { return Ok(()) };
-    let mut child = Command::new(nft)
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let sent = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(text.as_bytes()));
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        return sent;
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("nft: {}", said.lines().next().unwrap_or("no word"))))
+    rules::load(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports_are_read() {
-        let port = |text: &str| text.parse::<Port>();
-        assert_eq!(port("8080:80"), Ok(Port { at: None, host: 8080, container: 80, udp: false }));
-        let at = Some(Ipv4Addr::LOCALHOST);
-        assert_eq!(port("127.0.0.1:53:53/udp"), Ok(Port { at, host: 53, container: 53, udp: true }));
-        for wrong in ["80", "0:80", "a:80", "1:2:3:4", "80:80/icmp", "70000:1", ""] {
-            assert!(port(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn routes_take_subnets() {

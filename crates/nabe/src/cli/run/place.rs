@@ -4,6 +4,7 @@
 //! <root>/containers/<id>/lock         flocked by whoever makes it and stands before it
 //!                       /upper, work  what it changed of the image: overlayfs' directories
 //!                       /rootfs       where the overlay is mounted, in a mount namespace of the container's
+//!                       /copied       there when no overlay could be mounted: /rootfs is the image's copy
 //!                       /etc          hosts, hostname, resolv.conf
 //!                       /image        the manifest's digest
 //!                       /made         there when its program was started
@@ -19,9 +20,10 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use nabe_image::{Image, Store};
+use nabe_image::{Image, Settings, Store};
 use nabe_runtime::{Container, Status};
 use rustix::fs::{FlockOperation, flock};
 use rustix::mount::MountFlags;
@@ -31,6 +33,26 @@ use crate::error::{CliError, Result};
 
 /// How long whoever stands before a container may take to leave it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the runtime keeps states: as it was when first asked, before we became root of a user namespace.
+pub(super) fn states() -> PathBuf {
+    static STATES: OnceLock<PathBuf> = OnceLock::new();
+    STATES.get_or_init(nabe_runtime::default_root).clone()
+}
+
+/// Whether we are an ordinary user, as it was when first asked.
+pub(super) fn is_ordinary() -> bool {
+    static ORDINARY: OnceLock<bool> = OnceLock::new();
+    *ORDINARY.get_or_init(|| !rustix::process::geteuid().is_root())
+}
+
+/// An ordinary user becomes root of a user namespace, where he may mount, and change files of all his ids.
+/// Must be called before any thread is started.
+pub(super) fn become_root() -> Result<()> {
+    // Before they change.
+    (states(), is_ordinary());
+    Ok(nabe_image::become_root()?)
+}
 
 /// A container's place.
 #[derive(Debug)]
@@ -50,6 +72,11 @@ impl Place {
             return Err(CliError::usage(format_args!("{id:?} is no name of a container: {rule}")));
         }
         Ok(Self { root: root.into(), id: id.into(), path: root.join("containers").join(id) })
+    }
+
+    /// Where nabe keeps images and containers.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The place of a container that there must be.
@@ -104,12 +131,28 @@ impl Place {
         fs::write(&path, text).map_err(|error| CliError::file("write", &path, &error))
     }
 
-    /// Mounts the image's layers with what the container changed, in this mount namespace.
+    /// Mounts the image's layers with what the container changed, in this mount namespace. Where an
+    /// ordinary user may not, the image is copied.
     pub(super) fn mount(&self, image: &Image) -> Result<PathBuf> {
         let target = self.path.join("rootfs");
+        if self.path.join("copied").exists() {
+            return Ok(target);
+        }
+        match self.overlay(image, &target)? {
+            Err(error) if image.user_xattr() => {
+                eprintln!("nabe: note: the image is copied, since overlayfs cannot be mounted here: {error}");
+                image.unpack(&target, &Settings::default(), &None)?;
+                self.note("copied", "")?;
+            }
+            mounted => {
+                mounted.map_err(|error| CliError::file("mount an overlay on", &target, &error))?;
+            }
+        }
+        Ok(target)
+    }
+
+    fn overlay(&self, image: &Image, target: &Path) -> Result<io::Result<()>> {
         let layers = image.store().path("layers");
-        // Relative paths, because the kernel takes one page of options.
-        std::env::set_current_dir(&layers).map_err(|error| CliError::file("enter", &layers, &error))?;
         let text = |path: &Path| {
             path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
         };
@@ -117,17 +160,22 @@ impl Place {
         let lower: Vec<String> =
             lower.iter().map(|path| text(path.strip_prefix(&layers).unwrap_or(path))).collect();
         let (upper, work) = (text(&self.path.join("upper")), text(&self.path.join("work")));
-        let options = format!("lowerdir={},upperdir={upper},workdir={work}", lower.join(":"));
+        let mut options = format!("lowerdir={},upperdir={upper},workdir={work}", lower.join(":"));
+        if image.user_xattr() {
+            options.push_str(",userxattr");
+        }
         let options = std::ffi::CString::new(options).map_err(|error| CliError::failed(error.to_string()))?;
-        rustix::mount::mount("overlay", &target, "overlay", MountFlags::empty(), Some(options.as_c_str()))
-            .map_err(|error| CliError::file("mount an overlay on", &target, &error.into()))?;
+        // Relative paths, because the kernel takes one page of options.
+        std::env::set_current_dir(&layers).map_err(|error| CliError::file("enter", &layers, &error))?;
+        let mounted =
+            rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), Some(options.as_c_str()));
         std::env::set_current_dir("/").map_err(|error| CliError::file("enter", Path::new("/"), &error))?;
-        Ok(target)
+        Ok(mounted.map_err(io::Error::from))
     }
 
     /// What the runtime knows of it.
     pub(super) fn container(&self) -> Option<Container> {
-        Container::load(&nabe_runtime::default_root(), &self.id).ok()
+        Container::load(&states(), &self.id).ok()
     }
 
     /// What it is doing, if the runtime knows it.
@@ -160,7 +208,7 @@ impl Place {
 
     /// Removes it and everything of it. `ours` says that the lock is held by the caller.
     pub(super) fn remove(&self, force: bool, ours: bool) -> Result<()> {
-        let states = nabe_runtime::default_root();
+        let states = states();
         match Container::load(&states, &self.id) {
             Ok(container) if !force && !matches!(container.status(), Status::Stopped) => {
                 let status = container.status();
@@ -226,6 +274,7 @@ pub(super) fn lock(file: &File) -> io::Result<()> {
 /// Removes what killed processes left below this root: cables, addresses and rules of containers that are
 /// gone, containers that were never whole, and ended ones that should have gone by themselves. Names them.
 pub(in crate::cli) fn sweep(root: &Path) -> Result<Vec<String>> {
+    become_root()?;
     let alive = |id: &str| Place::of(root, id).is_ok_and(|place| place.is_alive());
     let mut removed = Vec::new();
     for entry in fs::read_dir(root.join("containers")).into_iter().flatten().flatten() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nabe_runtime::Status;
 
+use super::configuration::STOP_TIMEOUT;
 use super::place::{self, Place};
 use crate::cli::image;
 use crate::cli::oci::arguments;
@@ -74,9 +75,9 @@ The image says which signal; it is SIGTERM otherwise.
 
 Exit status: 0 done, 1 failed, 2 wrong usage.")]
 pub struct StopArgs {
-    /// Seconds until it is killed
-    #[arg(short, long, value_name = "SECONDS", default_value_t = 10)]
-    time: u32,
+    /// Seconds until it is killed [default: its --stop-timeout, or 10]
+    #[arg(short, long, value_name = "SECONDS", visible_alias = "timeout")]
+    time: Option<u32>,
     /// Names of containers
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
@@ -88,18 +89,20 @@ pub struct StopArgs {
 pub fn stop(args: &StopArgs) -> Result<ExitCode> {
     for name in &args.names {
         let place = Place::find(&args.place.root(), name)?;
-        end(&place, Duration::from_secs(args.time.into()))?;
+        end(&place, args.time)?;
         crate::output::write(format!("{name}\n").as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn end(place: &Place, patience: Duration) -> Result<()> {
+fn end(place: &Place, seconds: Option<u32>) -> Result<()> {
     let Some(container) = place.container() else { return Ok(()) };
     // Opened now: the name may go before whoever holds it does.
     let attended = File::open(place.path.join("lock")).ok();
     let wanted = container.annotations().get("org.opencontainers.image.stopSignal");
     let signal = wanted.and_then(|name| arguments::signal(name).ok()).unwrap_or(15);
+    let noted = container.annotations().get(STOP_TIMEOUT).and_then(|text| text.parse().ok());
+    let patience = Duration::from_secs(seconds.or(noted).unwrap_or(10).into());
     let runs = || matches!(place.status(), Some(status) if status != Status::Stopped);
     let wait = |patience: Duration| {
         let start = Instant::now();
@@ -151,8 +154,10 @@ pub struct RemoveArgs {
 /// Runs `nabe rm`.
 pub fn remove(args: &RemoveArgs) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
+    let root = args.place.root();
+    place::become_root()?;
     for name in &args.names {
-        let removed = match Place::find(&args.place.root(), name) {
+        let removed = match Place::find(&root, name) {
             Err(_) if args.force => continue,
             found => found.and_then(|place| place.remove(args.force, false)),
         };
