@@ -2,15 +2,15 @@
 
 use std::cell::OnceCell;
 
-use nabe_event::field::{Class, FieldId, container as c, process as p};
+use nabe_event::field::{Class, FieldId, process as p};
 use nabe_event::record::Fixed as _;
 use nabe_event::record::{ContainerText, Record, Task, exe, flag, task as bit};
-use nabe_event::symbol;
 use nabe_event::value::{Fields, List, Map, Missing, Value};
 
 use crate::row::Row;
 use crate::snapshot::{CgroupSet, Entry, Facts, Snapshot};
-use crate::suspicion;
+mod container;
+mod security;
 
 /// A process, or a thread of one.
 pub struct Process<'a> {
@@ -59,30 +59,6 @@ impl Map for Pairs {
     }
     fn entry(&self, index: usize) -> Option<(&[u8], &[u8])> {
         self.0.get(index).map(|(key, value)| (key.as_slice(), value.as_slice()))
-    }
-}
-
-impl Map for Facts {
-    fn len(&self) -> usize {
-        self.labels.len()
-    }
-    fn entry(&self, index: usize) -> Option<(&[u8], &[u8])> {
-        self.labels.get(index).map(|(key, value)| (key.as_slice(), value.as_slice()))
-    }
-    fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        let at = self.labels.binary_search_by(|(known, _)| known.as_slice().cmp(key)).ok()?;
-        self.labels.get(at).map(|(_, value)| value.as_slice())
-    }
-}
-
-struct NoLabels;
-
-impl Map for NoLabels {
-    fn len(&self) -> usize {
-        0
-    }
-    fn entry(&self, _: usize) -> Option<(&[u8], &[u8])> {
-        None
     }
 }
 
@@ -261,38 +237,11 @@ impl<'a> Process<'a> {
         })
     }
 
-    fn caps(&self) -> &[u8] {
-        self.made.caps.get_or_init(|| capability_names(self.task.cap_effective))
-    }
-
     fn user_name<'b>(&'b self, id: u32, group: bool, made: &'b OnceCell<Vec<u8>>) -> &'b [u8] {
         match self.snapshot.user(id, group) {
             Some(name) => name,
             None => made.get_or_init(|| id.to_string().into_bytes()),
         }
-    }
-
-    fn host_namespaces(&self) -> &Texts {
-        self.made.host_namespaces.get_or_init(|| {
-            Texts(
-                shared_with_host(&self.task, self.snapshot)
-                    .into_iter()
-                    .map(|n| n.as_bytes().to_vec())
-                    .collect(),
-            )
-        })
-    }
-
-    /// Names of the namespaces that it shares with the host.
-    pub(crate) fn shares(&self, namespace: &str) -> bool {
-        self.host_namespaces().0.iter().any(|name| name == namespace.as_bytes())
-    }
-
-    fn impostor(&self) -> bool {
-        !self.kthread()
-            && self.task.bits & bit::HAS_MM != 0
-            && (self.name().starts_with(b"[") || self.argv().starts_with(b"["))
-            || !self.kthread() && KTHREAD_NAMES.iter().any(|prefix| self.name().starts_with(prefix))
     }
 
     fn exe_bit(&self, wanted: u32) -> Value<'_> {
@@ -392,87 +341,8 @@ impl<'a> Process<'a> {
         }
     }
 
-    fn security_field(&self, field: FieldId) -> Value<'_> {
-        let t = &self.task;
-        match field {
-            p::CAP_EFFECTIVE => Value::Uint(t.cap_effective),
-            p::CAP_PERMITTED => Value::Uint(t.cap_permitted),
-            p::CAP_INHERITABLE => Value::Uint(t.cap_inheritable),
-            p::CAP_BOUNDING => Value::Uint(t.cap_bounding),
-            p::CAP_AMBIENT => Value::Uint(t.cap_ambient),
-            p::CAP_NAMES => Value::Text(self.caps()),
-            p::NS_UTS => self.namespace(t.ns_uts),
-            p::NS_IPC => self.namespace(t.ns_ipc),
-            p::NS_MNT => self.namespace(t.ns_mnt),
-            p::NS_PID => self.namespace(t.ns_pid),
-            p::NS_PID_OWN => self.namespace(t.ns_pid_own),
-            p::NS_NET => self.namespace(t.ns_net),
-            p::NS_CGROUP => self.namespace(t.ns_cgroup),
-            p::NS_USER => self.namespace(t.ns_user),
-            p::NS_TIME => self.namespace(t.ns_time),
-            p::HOST_NAMESPACES => match self.namespace(t.ns_mnt) {
-                Value::Missing(why) => Value::Missing(why),
-                _ => Value::List(self.host_namespaces()),
-            },
-            p::TRACER => Value::Int(t.tracer.into()),
-            p::NO_NEW_PRIVS => Value::Bool(t.bits & bit::NO_NEW_PRIVS != 0),
-            p::SECCOMP => Value::Uint(t.seccomp.into()),
-            p::EXE_DELETED => self.exe_bit(exe::DELETED),
-            p::EXE_MEMFD => self.exe_bit(exe::MEMFD),
-            p::EXE_UPPER_LAYER => self.exe_bit(exe::UPPER),
-            p::EXE_INODE => self.if_read(t.exe_inode != 0, Value::Uint(t.exe_inode)),
-            p::LD_PRELOAD => Value::Text(self.env(b"LD_PRELOAD").unwrap_or_default()),
-            p::IMPOSTOR => Value::Bool(self.impostor()),
-            p::SUSPICIOUS => {
-                let made = &self.made.suspicious;
-                Value::List(made.get_or_init(|| Texts(suspicion::reasons(self))))
-            }
-            _ => Value::Missing(Missing::Unset),
-        }
-    }
-
-    fn container_field(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
-        let text = |which| Value::Text(self.fact(which));
-        match field {
-            // Whose cgroups could not be read may be anywhere.
-            _ if self.set.is_none() && c::says_host(field) => Value::Missing(Missing::Unread(0)),
-            _ if !self.in_container() && c::says_host(field) => Value::Text(c::HOST),
-            c::ID => Value::Text(short_id(self.fact(ContainerText::Id))),
-            c::FULL_ID => text(ContainerText::Id),
-            c::NAME => text(ContainerText::Name),
-            c::IMAGE => text(ContainerText::Image),
-            c::IMAGE_ID => text(ContainerText::ImageId),
-            c::RUNTIME => text(ContainerText::Runtime),
-            c::POD => text(ContainerText::Pod),
-            c::POD_NAMESPACE => text(ContainerText::PodNamespace),
-            c::POD_UID => text(ContainerText::PodUid),
-            c::LABELS => match (self.facts(), arg) {
-                (Some(facts), Some(key)) => {
-                    Map::get(facts, key).map_or(Value::Missing(Missing::Unset), Value::Text)
-                }
-                (Some(facts), None) => Value::Map(facts),
-                (None, Some(_)) => Value::Missing(Missing::Unset),
-                (None, None) => Value::Map(&NoLabels),
-            },
-            c::PIDS => match self.set {
-                Some(set) if self.in_container() => Value::List(set),
-                _ => Value::List(const { &Texts(Vec::new()) }),
-            },
-            _ => Value::Missing(Missing::Unset),
-        }
-    }
-
     pub(crate) fn fd_count(&self) -> i64 {
         i64::try_from(self.snapshot.descriptors(self.entry).count()).unwrap_or(i64::MAX)
-    }
-}
-
-impl List for CgroupSet {
-    fn len(&self) -> usize {
-        self.pids.len()
-    }
-    fn get(&self, index: usize) -> Value<'_> {
-        self.pids.get(index).map_or(Value::Missing(Missing::Unset), |pid| Value::Int(*pid))
     }
 }
 
@@ -501,10 +371,6 @@ impl Fields for Process<'_> {
     }
 }
 
-/// Names that only kernel threads bear.
-const KTHREAD_NAMES: &[&[u8]] =
-    &[b"kworker/", b"ksoftirqd/", b"migration/", b"rcu_sched", b"kswapd", b"kthreadd"];
-
 /// The state as `task_state_index()` of include/linux/sched.h folds it.
 fn folded_state(raw: u32) -> u64 {
     const IDLE: u32 = 0x402;
@@ -519,71 +385,14 @@ fn folded_state(raw: u32) -> u64 {
     seen.checked_ilog2().map_or(0, |bit| 1 << bit)
 }
 
-/// 12 characters of a hexadecimal id; a name whole.
-fn short_id(id: &[u8]) -> &[u8] {
-    match id.get(..12) {
-        Some(short) if id.len() >= 32 && id.iter().all(u8::is_ascii_hexdigit) => short,
-        _ => id,
-    }
-}
-
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Inodes of the initial namespaces, include/uapi/linux/nsfs.h (`PROC_*_INIT_INO` before).
-const INIT_NAMESPACES: [(&str, u32); 6] = [
-    ("ipc", 0xEFFF_FFFF),
-    ("uts", 0xEFFF_FFFE),
-    ("user", 0xEFFF_FFFD),
-    ("pid", 0xEFFF_FFFC),
-    ("cgroup", 0xEFFF_FFFB),
-    ("time", 0xEFFF_FFFA),
-];
-
-fn shared_with_host(task: &Task, snapshot: &Snapshot) -> Vec<&'static str> {
-    let own = |name: &str| match name {
-        "ipc" => task.ns_ipc,
-        "uts" => task.ns_uts,
-        "user" => task.ns_user,
-        "pid" => task.ns_pid_own,
-        "cgroup" => task.ns_cgroup,
-        _ => task.ns_time,
-    };
-    let mut shared: Vec<_> =
-        INIT_NAMESPACES.iter().filter(|(name, inode)| own(name) == *inode).map(|(name, _)| *name).collect();
-    let host = snapshot.host();
-    if host.init_net != 0 && task.ns_net == host.init_net {
-        shared.push("net");
-    }
-    if host.init_mnt != 0 && task.ns_mnt == host.init_mnt {
-        shared.push("mnt");
-    }
-    shared.sort_unstable();
-    shared
-}
-
-/// Capabilities in words: `all`, the ones it has, or `all but` the ones it has not.
-fn capability_names(mask: u64) -> Vec<u8> {
-    let known = symbol::CAPABILITY.entries;
-    let has = |bit: u64| mask & (1 << bit) != 0;
-    let names = |wanted: bool| {
-        let list: Vec<_> =
-            known.iter().filter(|(bit, _)| has(*bit) == wanted).map(|(_, name)| *name).collect();
-        list
-    };
-    let (have, lack) = (names(true), names(false));
-    let text = match (have.len(), lack.len()) {
-        (0, _) => String::new(),
-        (_, 0) => "all".to_owned(),
-        (have_count, lack_count) if lack_count < have_count => format!("all but {}", lack.join(",")),
-        _ => have.join(","),
-    };
-    text.to_ascii_lowercase().into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
+    use nabe_event::symbol;
+
     use super::*;
 
     #[test]
@@ -604,22 +413,5 @@ mod tests {
         ] {
             assert_eq!(symbol::PROCESS_STATE.name(folded_state(raw)), Some(letter), "{raw:#x}");
         }
-    }
-
-    #[test]
-    fn capabilities_in_words() {
-        assert_eq!(capability_names(0), b"");
-        assert_eq!(capability_names(0x1ff_ffff_ffff), b"all");
-        assert_eq!(capability_names(1 << 21), b"sys_admin");
-        assert_eq!(capability_names(0x1ff_ffff_ffff & !(1 << 24)), b"all but sys_resource");
-    }
-
-    #[test]
-    fn ids_are_cut_and_names_are_not() {
-        assert_eq!(short_id(&[b'a'; 64]), b"aaaaaaaaaaaa");
-        assert_eq!(
-            short_id(b"my-long-container-name-of-lxc-with-40-ch"),
-            b"my-long-container-name-of-lxc-with-40-ch"
-        );
     }
 }
