@@ -365,6 +365,184 @@ fn exec_joins() {
     });
 }
 
+/// What the conformance suites have shown: each case as runc has it.
+#[test]
+fn environment_and_mounts_as_runc_has_them() {
+    each("runtime::suite", "", |stage| {
+        let args = |script: &str| json!(["sh", "-c", script]);
+        // Without a mode, a tmpfs takes that of the directory which it hides.
+        stage.config["process"]["args"] = args("stat -c %a /tmp");
+        stage.config["mounts"].as_array_mut().expect("mounts").push(json!({
+            "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"]}));
+        use std::os::unix::fs::PermissionsExt as _;
+        let hidden = stage.path().join("rootfs/tmp");
+        std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o1750)).expect("a mode");
+        assert_eq!(stage.run().ok().text(), "1750\n");
+        // /dev is made read-only once it is filled.
+        stage.config["mounts"][1]["options"] = json!(["nosuid", "mode=755", "ro"]);
+        stage.config["process"]["args"] =
+            args("grep ' /dev tmpfs ro' /proc/mounts | grep -c .; touch /dev/x; true");
+        assert_eq!(stage.run().ok().text(), "1\n");
+        // An empty home is none.
+        stage.config["process"]["env"] = json!(["PATH=/bin", "HOME="]);
+        stage.config["process"]["args"] = args("echo $HOME");
+        assert_eq!(stage.run().ok().text(), "/\n");
+    });
+}
+
+#[test]
+fn capabilities_in_effect_find_the_program() {
+    each("runtime::suite_exec", "", |stage| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = stage.path().join("rootfs/bin/busybox");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o700)).expect("a mode");
+        stage.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        stage.config["process"]["args"] = json!(["echo", "ran"]);
+        assert_ne!(stage.run().status, Some(0), "it may not be executed");
+        let all = json!(["CAP_DAC_OVERRIDE"]);
+        stage.config["process"]["capabilities"] = json!({"bounding": all, "effective": all, "permitted": all,
+            "inheritable": all, "ambient": all});
+        assert_eq!(stage.run().ok().text(), "ran\n");
+    });
+}
+
+/// A frozen cgroup lets nobody run: to wait for it would be to hang.
+#[test]
+fn a_frozen_cgroup_is_refused() {
+    const TEST: &str = "runtime::frozen";
+    each(TEST, "true", |stage| {
+        let at = format!("/nabe-test-{}-frozen/{}", std::process::id(), stage.runtime);
+        let (directory, file, word) = match Path::new("/sys/fs/cgroup/freezer").is_dir() {
+            true => (format!("/sys/fs/cgroup/freezer{at}"), "freezer.state", ["FROZEN", "THAWED"]),
+            false => (format!("/sys/fs/cgroup{at}"), "cgroup.freeze", ["1", "0"]),
+        };
+        let directory = Path::new(&directory);
+        if let Err(error) = std::fs::create_dir_all(directory) {
+            return skip(TEST, &format!("no cgroup can be made: {error}"));
+        }
+        std::fs::write(directory.join(file), word[0]).expect("frozen");
+        stage.config["linux"]["cgroupsPath"] = json!(at);
+        let run = stage.run();
+        std::fs::write(directory.join(file), word[1]).expect("thawed");
+        std::fs::remove_dir(directory).ok();
+        std::fs::remove_dir(directory.parent().expect("a parent")).ok();
+        assert_ne!(run.status, Some(0));
+        assert!(run.stderr.contains("unexpectedly frozen"), "{}", run.stderr);
+    });
+}
+
+/// Hooks that do not read what they are told end nobody (SIGPIPE once did), and those inside the container
+/// have its environment and no more than its system calls.
+#[test]
+fn hooks_inside_are_confined() {
+    each("runtime::hooks_inside", "cat /told", |stage| {
+        let hook = |script: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        stage.config["process"]["env"] = json!(["PATH=/bin", "GIVEN=word"]);
+        stage.config["annotations"] = json!({"long": "x".repeat(100_000)});
+        stage.config["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}, {"path": "/bin/true"}],
+            "startContainer": hook("echo $GIVEN >/told")});
+        assert_eq!(stage.run().ok().text(), "word\n");
+        if stage.runtime == "nabe" {
+            stage.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]});
+            stage.config["hooks"]["startContainer"] = hook("mkdir /tmp/made 2>/dev/null || echo no >/told");
+            assert_eq!(stage.run().ok().text(), "no\n");
+        }
+    });
+}
+
+/// runc 1.1 knows no time namespaces.
+#[test]
+fn every_namespace_can_be_joined() {
+    const TEST: &str = "runtime::join_all";
+    let Some(mut stage) = nabe_only(TEST, FOREVER) else { return };
+    if !Path::new("/proc/self/ns/time").exists() {
+        return skip(TEST, "this kernel has no time namespaces");
+    }
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+    stage.config["linux"]["uidMappings"] = map.clone();
+    stage.config["linux"]["gidMappings"] = map;
+    stage.config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 7919, "nanosecs": 17}});
+    let namespaces = stage.config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+    namespaces.extend([json!({"type": "user"}), json!({"type": "time"})]);
+    let rootfs = stage.path().join("rootfs");
+    Run::of(command("chown").arg("-R").arg("100000:100000").arg(&rootfs)).ok();
+    let first = stage.detached();
+    let offsets = ["cat", "/proc/self/timens_offsets"];
+    let text = stage.call(&["exec", &first, offsets[0], offsets[1]]).ok().text();
+    assert!(text.split_whitespace().any(|word| word == "7919"), "{text}");
+    let pid = stage.state(&first)["pid"].as_i64().expect("a pid");
+    let linux = &mut stage.config["linux"];
+    for (key, value) in
+        [("uidMappings", Value::Null), ("gidMappings", Value::Null), ("timeOffsets", Value::Null)]
+    {
+        linux[key] = value;
+    }
+    for namespace in linux["namespaces"].as_array_mut().expect("namespaces") {
+        let file = match namespace["type"].as_str() {
+            Some("mount") | None => continue,
+            Some("network") => "net".to_owned(),
+            Some(other) => other.to_owned(),
+        };
+        namespace["path"] = json!(format!("/proc/{pid}/ns/{file}"));
+    }
+    stage.config["process"]["args"] = json!(["cat", "/proc/self/uid_map", "/proc/self/timens_offsets"]);
+    let text = stage.run().ok().text();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    assert_eq!(words.get(..3), Some(&["0", "100000", "1000"][..]), "{text}");
+    assert!(words.contains(&"7919"), "{text}");
+}
+
+#[test]
+fn processors_are_the_cgroups_and_not_the_callers() {
+    const TEST: &str = "runtime::affinity";
+    let Some(mut stage) = nabe_only(TEST, "grep Cpus_allowed_list /proc/self/status") else { return };
+    let own = std::fs::read_to_string("/proc/self/status").expect("our status");
+    let list = own.lines().find(|line| line.starts_with("Cpus_allowed_list")).expect("a line").to_owned();
+    if program("taskset").is_none() || list.ends_with(":\t0") {
+        return skip(TEST, "needs taskset and two processors");
+    }
+    stage.write();
+    let id = stage.id();
+    let mut bound = command("taskset");
+    bound.args(["-c", "0", NABE, "--root"]).arg(stage.root()).args(["run", &id]).current_dir(stage.path());
+    assert_eq!(Run::of(&mut bound).ok().text().trim_end(), list);
+    stage.config["process"]["args"] = json!(["sleep", "1000"]);
+    let id = stage.detached();
+    let process = json!({"args": ["grep", "Cpus_allowed_list", "/proc/self/status"], "cwd": "/",
+        "env": ["PATH=/bin"], "execCPUAffinity": {"initial": "0", "final": "0"}});
+    std::fs::write(stage.path().join("process.json"), process.to_string()).expect("process.json");
+    let text = stage.call(&["exec", "--process", "process.json", &id]).ok().text();
+    assert_eq!(text, "Cpus_allowed_list:\t0\n");
+    std::fs::write(stage.path().join("process.json"), process.to_string().replace("\"0\"", "\"9-1\""))
+        .expect("written");
+    let run = stage.call(&["exec", "--process", "process.json", &id]);
+    assert!(run.stderr.contains("process.execCPUAffinity.initial"), "{}", run.stderr);
+}
+
+/// A process that outlived the first one in the host's pid namespace is still reached.
+#[test]
+fn kill_reaches_those_who_are_left() {
+    each("runtime::outlived", "sleep 1000 & exec sleep 1000", |stage| {
+        let namespaces = stage.config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+        let id = stage.detached();
+        let of = |stage: &Stage| stage.call(&["ps", "--format", "json", &id]).ok().json();
+        wait_until("two processes", || of(stage).as_array().is_some_and(|pids| pids.len() == 2));
+        let pid = i32::try_from(stage.state(&id)["pid"].as_i64().expect("a pid")).expect("a pid");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("sent");
+        stage.await_status(&id, "stopped");
+        if stage.runtime == "nabe" {
+            stage.call(&["kill", &id, "KILL"]).ok();
+            wait_until("nobody", || of(stage).as_array().is_some_and(Vec::is_empty));
+            let run = stage.call(&["kill", &id, "KILL"]);
+            assert_ne!(run.status, Some(0));
+            assert!(run.stderr.contains("container not running"), "containerd looks for it: {}", run.stderr);
+        }
+    });
+}
+
 /// Receives one descriptor from a console socket.
 fn console(listener: &std::os::unix::net::UnixListener) -> std::fs::File {
     use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};

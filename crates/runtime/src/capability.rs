@@ -105,6 +105,14 @@ impl Wanted {
         wanted
     }
 
+    /// Makes what the program will have in effect count already: whether it may be entered and executed is
+    /// asked with that. Becoming another user has emptied the set.
+    pub(crate) fn use_effective(&self) -> io::Result<()> {
+        let mut sets = sys::capget()?;
+        sets.effective = self.sets.effective & sets.permitted;
+        sys::capset(sets)
+    }
+
     /// Leaves out what the caller does not have itself: the kernel would refuse the whole set.
     pub(crate) fn limit_to_ours(&mut self) -> Result<()> {
         let ours = sys::capget().step(|| "read the own capabilities".into())?.permitted;
@@ -118,7 +126,14 @@ impl Wanted {
         self.sets.effective &= self.sets.permitted;
         self.sets.inheritable &= ours;
         // The kernel keeps ambient within permitted and inheritable.
-        self.ambient &= self.sets.permitted & self.sets.inheritable;
+        let kept = self.ambient & self.sets.permitted & self.sets.inheritable;
+        let lost = self.ambient & ours & !kept;
+        for (_, name) in NAMES.iter().enumerate().filter(|(at, _)| lost >> at & 1 == 1) {
+            self.warnings.push(format!(
+                "can't raise ambient capability CAP_{name}: it is not permitted and inheritable as well"
+            ));
+        }
+        self.ambient = kept;
         Ok(())
     }
 

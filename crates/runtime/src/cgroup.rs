@@ -227,6 +227,41 @@ impl Cgroup {
         Ok(())
     }
 
+    /// The cgroups for another process: those of the container, but where one below is asked for.
+    pub(crate) fn below(&self, asked: &[String]) -> Result<Self> {
+        let mut this = self.clone();
+        for word in asked {
+            let (controllers, path) = match word.split_once(':') {
+                Some((controllers, path)) => (Some(controllers), path),
+                None => (None, word.as_str()),
+            };
+            let path = Path::new(path.trim_start_matches('/'));
+            if path.components().any(|part| part == Component::ParentDir) {
+                return Err(Error::Refused(format!("{} is not a sub cgroup path", path.display())));
+            }
+            let keys: Vec<String> = match controllers {
+                Some(list) => list.split(',').map(str::to_owned).collect(),
+                None => self.paths.keys().cloned().collect(),
+            };
+            for key in keys {
+                let Some(own) = self.paths.get(&key) else {
+                    return Err(Error::Refused(format!("unknown controller {key} in the cgroup \"{word}\"")));
+                };
+                let place = own.join(path);
+                let processes = place.join("cgroup.procs");
+                if !processes.is_file() {
+                    let source = io::ErrorKind::NotFound.into();
+                    return Err(Error::File { what: "enter", path: processes, source });
+                }
+                // Controllers may share a hierarchy.
+                let same: Vec<String> =
+                    self.paths.iter().filter(|(_, at)| *at == own).map(|(key, _)| key.clone()).collect();
+                this.paths.extend(same.into_iter().map(|key| (key, place.clone())));
+            }
+        }
+        Ok(this)
+    }
+
     /// What the first process needs to enter.
     pub(crate) fn doors(&self) -> Result<Doors> {
         let mut doors = Doors { unified: None, tasks: Vec::new() };
@@ -240,6 +275,14 @@ impl Cgroup {
             }
         }
         Ok(doors)
+    }
+
+    /// Refuses a cgroup in which no process would run: whoever made it has frozen it.
+    pub(crate) fn check_thawed(&self) -> Result<()> {
+        match self.frozen() {
+            true => Err(Error::Refused("container's cgroup unexpectedly frozen".into())),
+            false => Ok(()),
+        }
     }
 
     /// Whether somebody is there already.

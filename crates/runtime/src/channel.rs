@@ -21,6 +21,8 @@ const MAX: usize = 16 << 10;
 pub(crate) enum Message {
     /// To the child: ids are mapped, go on. To the started container: run your program.
     Go,
+    /// From a process between: my user namespace is there, map its ids.
+    MapIds,
     /// From a process between: the pid of the first process.
     Pid(i32),
     /// From the child: namespaces and mounts are there, run the hooks.
@@ -41,7 +43,7 @@ enum Told {
     NotFound(String),
     Exec(String, String),
     Config(String, String),
-    Hook(String, PathBuf, String),
+    Hook(String, usize, PathBuf, String),
     Step(String, Option<i32>, String),
     Refused(String),
 }
@@ -52,7 +54,9 @@ impl Told {
             Error::NotFound(program) => Self::NotFound(program.clone()),
             Error::Exec { program, why } => Self::Exec(program.clone(), why.clone()),
             Error::Config { at, why } => Self::Config(at.clone(), why.clone()),
-            Error::Hook { kind, path, why } => Self::Hook((*kind).into(), path.clone(), why.clone()),
+            Error::Hook { kind, number, path, why } => {
+                Self::Hook((*kind).into(), *number, path.clone(), why.clone())
+            }
             Error::Step { what, source } => {
                 Self::Step(what.clone(), source.raw_os_error(), source.to_string())
             }
@@ -68,7 +72,9 @@ impl Told {
             Self::NotFound(program) => Error::NotFound(program),
             Self::Exec(program, why) => Error::Exec { program, why },
             Self::Config(at, why) => Error::Config { at, why },
-            Self::Hook(kind, path, why) => Error::Hook { kind: crate::hook::kind(&kind), path, why },
+            Self::Hook(kind, number, path, why) => {
+                Error::Hook { kind: crate::hook::kind(&kind), number, path, why }
+            }
             Self::Step(what, number, text) => Error::Step {
                 what,
                 source: number.map_or_else(|| io::Error::other(text), io::Error::from_raw_os_error),
@@ -95,6 +101,7 @@ impl Channel {
             Message::Go => b"g".to_vec(),
             Message::Hooks => b"h".to_vec(),
             Message::Ready => b"r".to_vec(),
+            Message::MapIds => b"m".to_vec(),
             Message::Terminal(_) => b"t".to_vec(),
             Message::Pid(pid) => format!("p{pid}").into_bytes(),
             Message::Listener(fd) => format!("l{fd}").into_bytes(),
@@ -126,6 +133,7 @@ impl Channel {
                 (b'g', _) => Message::Go,
                 (b'h', _) => Message::Hooks,
                 (b'r', _) => Message::Ready,
+                (b'm', _) => Message::MapIds,
                 (b't', Some(master)) => Message::Terminal(master),
                 (b'p', _) => Message::Pid(number().unwrap_or(0)),
                 (b'l', _) => Message::Listener(number().unwrap_or(-1)),

@@ -76,6 +76,14 @@ pub(crate) fn process(process: &Process, at: &str) -> Result<()> {
     if process.oom_score_adj.is_some_and(|score| !(-1000..=1000).contains(&score)) {
         return Err(wrong(format!("{at}.oomScoreAdj"), "is not -1000 to 1000"));
     }
+    if let Some(affinity) = &process.exec_cpu_affinity {
+        for (field, list) in [("initial", &affinity.initial), ("final", &affinity.r#final)] {
+            if process::processors(list).is_none() {
+                let why = format!("\"{list}\" is no list of processors");
+                return Err(wrong(format!("{at}.execCPUAffinity.{field}"), why));
+            }
+        }
+    }
     if process.user.uid == u32::MAX || process.user.gid == u32::MAX {
         return Err(wrong(format!("{at}.user"), "4294967295 is no id"));
     }

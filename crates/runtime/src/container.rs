@@ -35,9 +35,17 @@ impl Bundle {
     /// # Errors
     /// [`Error::File`] when there is none, [`Error::Json`] with the path inside when it does not fit.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_as(path, Path::new("config.json"))
+    }
+
+    /// The same with another name for the configuration, from the directory when relative.
+    ///
+    /// # Errors
+    /// As [`Bundle::load`].
+    pub fn load_as(path: &Path, config: &Path) -> Result<Self> {
         let fail = |source| Error::File { what: "open", path: path.into(), source };
         let path = path.canonicalize().map_err(fail)?;
-        let file = path.join("config.json");
+        let file = path.join(config);
         let text = spec::read(&file)?;
         let spec = spec::parse(&file, &text)?;
         Ok(Self { path, spec, text })
@@ -62,6 +70,8 @@ pub struct Options {
     pub root: PathBuf,
     /// Socket that takes the terminal's master.
     pub console_socket: Option<PathBuf>,
+    /// Socket that takes a pidfd of the first process.
+    pub pidfd_socket: Option<PathBuf>,
     /// File for the pid of the first process.
     pub pid_file: Option<PathBuf>,
     /// Nobody will stay to stand before its terminal.
@@ -85,6 +95,7 @@ impl Default for Options {
         Self {
             root: state::default_root(),
             console_socket: None,
+            pidfd_socket: None,
             pid_file: None,
             detach: true,
             no_pivot: false,
@@ -265,6 +276,10 @@ impl Container {
             for pid in processes {
                 sys::kill(pid, signal).ok();
             }
+        } else if status == Status::Stopped && signal == libc::SIGKILL && self.outlived() {
+            // Its first process is gone and was no pid 1, whose end would have been everybody's.
+            self.state.cgroup_paths.kill();
+            return Ok(());
         } else if matches!(status, Status::Stopped | Status::Creating) {
             return Err(self.wrong("signal", status));
         } else {
@@ -281,8 +296,13 @@ impl Container {
         Ok(())
     }
 
+    /// Whether other processes do not end with its first one.
     fn shares_pids(&self) -> bool {
-        self.spec().is_ok_and(|spec| spec.namespace(spec::NamespaceKind::Pid).is_none())
+        self.spec().is_ok_and(|spec| !spec.makes(spec::NamespaceKind::Pid))
+    }
+
+    fn outlived(&self) -> bool {
+        self.shares_pids() && !self.state.cgroup_paths.processes().is_empty()
     }
 
     /// Removes it and everything of it; with `force` whatever it is doing.
@@ -386,6 +406,12 @@ impl Container {
     #[must_use]
     pub fn stats(&self) -> serde_json::Value {
         self.state.cgroup_paths.stats()
+    }
+
+    /// How many of its processes the kernel has killed for want of memory.
+    #[must_use]
+    pub fn oom_kills(&self) -> u64 {
+        self.state.cgroup_paths.oom_kills()
     }
 
     /// Stands before its first process, which must be a child of ours: hands signals on, copies the terminal,

@@ -70,6 +70,7 @@ pub(crate) fn create(id: &str, bundle: &Bundle, options: &Options) -> Result<Cre
             "the container's cgroup is not empty: linux.cgroupsPath is in use".into(),
         ));
     }
+    cgroup.check_thawed()?;
     let directory = Directory::make(&options.root, id)?;
     let creator = std::process::id().cast_signed();
     let mut labels: Vec<String> =
@@ -150,7 +151,8 @@ impl Maker<'_> {
         let (ours, theirs) = Channel::pair().step(|| "make a socket pair".into())?;
         match namespace::spawn(&self.plan, &mut doors, &ours, &theirs)? {
             Side::Child => {
-                drop(ours);
+                // Files of the host: whoever can look at us until the start must not find them.
+                drop((ours, doors));
                 self.child(theirs, listener, sources, filter)
             }
             Side::Parent(pid) => {
@@ -199,10 +201,18 @@ impl Maker<'_> {
             false => (&mount.uid_mappings, &mount.gid_mappings),
             true => (&linux.uid_mappings, &linux.gid_mappings),
         };
-        if uids.is_empty() || gids.is_empty() {
-            return Err(Error::Config { at: format!("mounts[{at}].uidMappings"), why: "is empty".into() });
-        }
-        let namespace = namespace::user_namespace(uids, gids)?;
+        let joined =
+            self.spec.namespace(NamespaceKind::User).filter(|user| !user.path.as_os_str().is_empty());
+        let namespace = match joined {
+            Some(user) if mount.uid_mappings.is_empty() => {
+                rustix::fs::open(&user.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).step(what)?
+            }
+            _ if uids.is_empty() || gids.is_empty() => {
+                let at = format!("mounts[{at}].uidMappings");
+                return Err(Error::Config { at, why: "is empty".into() });
+            }
+            _ => namespace::user_namespace(uids, gids)?,
+        };
         let source = sys::cstr(mount.source.as_deref().unwrap_or(Path::new(""))).step(what)?;
         let bound_tree = mount.options.iter().any(|word| word == "rbind");
         let flags = sys::OPEN_TREE_CLONE | if bound_tree { RECURSIVE } else { 0 };
@@ -217,9 +227,7 @@ impl Maker<'_> {
     fn attend(&mut self, pid: i32, ours: &Channel) -> Result<Created> {
         let hear = || ours.receive()?.ok_or(Error::Vanished);
         if self.plan.waits() {
-            if self.plan.makes_user() {
-                namespace::map_ids(pid, self.spec)?;
-            }
+            self.plan.map_ids(pid)?;
             if self.plan.in_user() {
                 self.privileged_settings(pid)?;
             }
@@ -238,21 +246,26 @@ impl Maker<'_> {
                 Message::Terminal(master) => match &self.options.console_socket {
                     Some(path) => terminal::hand_over(&master, path)?,
                     None => {
-                        // Before the program can ask.
-                        terminal::follow_size(&master);
+                        terminal::keep(&master);
                         terminal = Some(master);
                     }
                 },
                 Message::Listener(fd) => {
-                    self.hand_over_listener(pid, fd)?;
+                    let mut state = self.state.clone();
+                    state.init_process_pid = pid;
+                    let shown = state.shown(Status::Creating, &self.spec.annotations);
+                    seccomp::hand_over(self.spec, pid, fd, &shown)?;
                     ours.send(&Message::Go).step(|| "let the container's process go on".into())?;
                 }
                 Message::Ready => break,
                 Message::Failed(error) => return Err(error),
-                Message::Go | Message::Pid(_) => return Err(Error::Vanished),
+                Message::Go | Message::Pid(_) | Message::MapIds => return Err(Error::Vanished),
             }
         }
         self.settle(pid)?;
+        if let Some(path) = &self.options.pidfd_socket {
+            process::hand_over_pidfd(pid, path, b"standard")?;
+        }
         if let Some(path) = &self.options.pid_file {
             state::write_whole(path, pid.to_string().as_bytes())?;
         }
@@ -301,23 +314,6 @@ impl Maker<'_> {
         }
     }
 
-    fn hand_over_listener(&self, pid: i32, fd: i32) -> Result<()> {
-        let Some(profile) = &self.spec.linux.seccomp else { return Ok(()) };
-        let what = || format!("hand the seccomp listener to {}", profile.listener_path.display());
-        let pidfd = sys::pidfd_open(pid).step(what)?;
-        let listener = sys::pidfd_getfd(pidfd.as_fd(), fd).step(what)?;
-        let mut state = self.state.clone();
-        state.init_process_pid = pid;
-        let message = serde_json::json!({
-            "ociVersion": crate::spec::VERSION,
-            "fds": ["seccompFd"],
-            "pid": pid,
-            "metadata": profile.listener_metadata,
-            "state": state.shown(Status::Creating, &self.spec.annotations),
-        });
-        terminal::send_to(&profile.listener_path, message.to_string().as_bytes(), listener.as_fd()).step(what)
-    }
-
     /// Takes everything back.
     fn undo(&mut self) {
         self.state.cgroup_paths.kill();
@@ -359,7 +355,8 @@ impl Maker<'_> {
                 if let Some(source @ None) = sources.get_mut(at)
                     && mount::Options::of(mount, at)?.is_bind()
                 {
-                    *source = Some(crate::rootfs::open_source(mount, at)?);
+                    // What comes with an earlier mount is found when its turn has come.
+                    *source = crate::rootfs::open_source(mount, at).ok();
                 }
             }
         }
@@ -382,6 +379,7 @@ impl Maker<'_> {
             self.oom_score("/proc/self/oom_score_adj")?;
             process::limit(self.process)?;
         }
+        process::set_affinity(None)?;
         process::schedule(self.process)?;
         if !self.options.no_new_keyring {
             // Without the quota or the feature, there is none to hide either.
@@ -459,6 +457,8 @@ impl Maker<'_> {
             theirs.receive()?.ok_or_else(|| Error::Refused("the runtime is gone".into()))?;
         }
         if !self.spec.hooks.create_container.is_empty() {
+            // They find the container's files where they stand, as those of runc and crun do.
+            rustix::process::fchdir(root.as_fd()).step(|| "enter the root".into())?;
             hook::run(
                 "createContainer",
                 &self.spec.hooks.create_container,
@@ -515,12 +515,15 @@ impl Maker<'_> {
             sys::exit(1);
         }
         let hooks = &self.spec.hooks.start_container;
-        let ran = if hooks.is_empty() {
-            Ok(())
-        } else {
-            hook::run("startContainer", hooks, &self.state.shown(Status::Created, &self.spec.annotations))
-        };
-        let error = match ran.and_then(|()| program.drop_privileges()) {
+        // Their programs are files of the image: they may not do more than the container's own.
+        let ran = program.drop_privileges().and_then(|()| {
+            if hooks.is_empty() {
+                return Ok(());
+            }
+            let shown = self.state.shown(Status::Created, &self.spec.annotations);
+            hook::run_with("startContainer", hooks, &shown, &program.variables())
+        });
+        let error = match ran {
             Err(error) => error,
             Ok(()) if self.options.init => run_below_init(&program, &mut starter, self.options.linger),
             Ok(()) => program.exec(),

@@ -45,7 +45,9 @@ pub enum Error {
     #[error("container \"{0}\" does not exist")]
     Missing(String),
     /// The container is in a state that does not allow it.
-    #[error("cannot {what} a container that is {status}: \"{id}\"")]
+    ///
+    /// containerd's shim looks for "container not running" to tell an ended container from a failure.
+    #[error("cannot {what} a container that is {status}: \"{id}\"{}", if *status == crate::state::Status::Stopped { ": container not running" } else { "" })]
     Status {
         /// The operation.
         what: &'static str,
@@ -74,10 +76,12 @@ pub enum Error {
         why: String,
     },
     /// A hook failed.
-    #[error("{kind} hook {path}: {why}", path = path.display())]
+    #[error("error running {kind} hook #{number}: {path}: {why}", path = path.display())]
     Hook {
         /// Which kind.
         kind: &'static str,
+        /// Which of them, from 0.
+        number: usize,
         /// Which program.
         path: PathBuf,
         /// How.

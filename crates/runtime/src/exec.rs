@@ -24,6 +24,10 @@ pub struct Exec {
     pub process: Process,
     /// Socket that takes the terminal's master.
     pub console_socket: Option<PathBuf>,
+    /// Socket that takes a pidfd of it.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Cgroups below the container's that it enters instead: `PATH`, or `CONTROLLER,…:PATH`.
+    pub cgroups: Vec<String>,
     /// File for its pid.
     pub pid_file: Option<PathBuf>,
     /// Nobody will stay to stand before its terminal.
@@ -70,16 +74,26 @@ impl Container {
         let spec = self.spec()?;
         let filter = spec.linux.seccomp.as_ref().map(seccomp::compile).transpose()?;
         let plan = self.namespaces()?;
-        let mut doors = self.state.cgroup_paths.doors()?;
+        let mut doors = self.state.cgroup_paths.below(&exec.cgroups)?.doors()?;
+        if let Some(affinity) = exec.process.exec_cpu_affinity.as_ref().filter(|a| !a.initial.is_empty()) {
+            // The new process begins with ours.
+            process::set_affinity(Some(&affinity.initial))?;
+        }
         let (ours, theirs) = Channel::pair().step(|| "make a socket pair".into())?;
         match namespace::spawn(&plan, &mut doors, &ours, &theirs)? {
             Side::Child => {
-                drop(ours);
+                drop((ours, doors));
                 child(&theirs, exec, &spec, &self.state.id, filter)
             }
             Side::Parent(pid) => {
                 drop((theirs, doors));
-                let done = self.attend_exec(pid, exec, &ours, &spec);
+                let mut done = self.attend_exec(pid, exec, &ours, &spec);
+                if let Ok(executed) = &mut done
+                    && plan.in_user()
+                {
+                    // Who joins a user namespace has every capability there, whatever we have.
+                    executed.warnings.clear();
+                }
                 if done.is_err() {
                     drop(ours);
                     sys::kill(pid, libc::SIGKILL).ok();
@@ -139,15 +153,21 @@ impl Container {
                 Message::Terminal(fd) => match &exec.console_socket {
                     Some(path) => terminal::hand_over(&fd, path)?,
                     None => {
-                        terminal::follow_size(&fd);
+                        terminal::keep(&fd);
                         master = Some(fd);
                     }
                 },
-                Message::Listener(_) => go_on()?,
+                Message::Listener(fd) => {
+                    seccomp::hand_over(spec, pid, fd, &self.shown(self.status()))?;
+                    go_on()?;
+                }
                 Message::Ready => break,
                 Message::Failed(error) => return Err(error),
                 _ => return Err(Error::Vanished),
             }
+        }
+        if let Some(path) = &exec.pidfd_socket {
+            process::hand_over_pidfd(pid, path, b"setns")?;
         }
         if let Some(path) = &exec.pid_file {
             state::write_whole(path, pid.to_string().as_bytes())?;
@@ -182,6 +202,10 @@ fn run(theirs: &Channel, exec: &Exec, spec: &Spec, id: &str, filter: Option<Filt
     rustix::process::setsid().ok();
     let name = std::ffi::CString::new(format!("_ses.{id}")).unwrap_or_default();
     sys::new_keyring(&name).ok();
+    let affinity = process.exec_cpu_affinity.as_ref();
+    if affinity.is_none_or(|affinity| affinity.initial.is_empty() || !affinity.r#final.is_empty()) {
+        process::set_affinity(affinity.map(|affinity| affinity.r#final.as_str()))?;
+    }
     process::schedule(process)?;
     if process.terminal {
         let root = sys::open_path(Path::new("/"), OFlags::DIRECTORY).step(|| "open the root".into())?;

@@ -3,13 +3,19 @@
 use serde_json::{Value, json};
 
 use crate::spec::{NamespaceKind, VERSION};
-use crate::{capability, hook, mount, seccomp};
+use crate::{capability, hook, mount, seccomp, sys};
 
-/// The features structure.
+/// The features structure. As the spec has it, AppArmor and SELinux say what the runtime can ask for, and
+/// not whether this kernel has them; seccomp's supported flags are this kernel's.
 #[must_use]
 pub fn features() -> Value {
     let namespaces: Vec<&str> = NamespaceKind::ALL.iter().map(|kind| kind.name()).collect();
-    let flags: Vec<&str> = seccomp::FLAGS.iter().map(|(name, _)| *name).collect();
+    let known: Vec<&str> = seccomp::FLAGS.iter().map(|(name, _)| *name).collect();
+    let supported: Vec<&str> = seccomp::FLAGS
+        .iter()
+        .filter(|(_, bit)| sys::knows_seccomp_flag(*bit))
+        .map(|(name, _)| *name)
+        .collect();
     json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": VERSION,
@@ -26,8 +32,8 @@ pub fn features() -> Value {
                 "operators": ["SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
                     "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"],
                 "archs": seccomp::architectures().collect::<Vec<_>>(),
-                "knownFlags": flags,
-                "supportedFlags": flags,
+                "knownFlags": known,
+                "supportedFlags": supported,
             },
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},

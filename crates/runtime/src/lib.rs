@@ -54,7 +54,7 @@ pub use cgroup::Cgroup;
 pub use container::{Bundle, Container, Options, attend, delete_unreadable, hold_signals};
 pub use create::Created;
 pub use error::{Error, Result};
-pub use exe::protect;
+pub use exe::{close_inherited, protect};
 pub use exec::{Exec, Executed};
 pub use feature::features;
 pub use state::{Own, State, StateConfig, Status, default_root, now};

@@ -8,6 +8,8 @@ use crate::spec::Mount;
 pub(crate) struct Options {
     /// `MS_…`.
     pub(crate) flags: u64,
+    /// Those of them that the options take away by name.
+    pub(crate) cleared: u64,
     /// Propagation changes, in order.
     pub(crate) propagation: Vec<u64>,
     /// What the file system itself understands.
@@ -116,7 +118,10 @@ impl Options {
         let mut data: Vec<&str> = Vec::new();
         for word in mount.options.iter().map(String::as_str) {
             if let Some((_, bits, clear)) = FLAGS.iter().find(|(known, ..)| *known == word) {
-                options.flags = if *clear { options.flags & !bits } else { options.flags | bits };
+                (options.flags, options.cleared) = match *clear {
+                    true => (options.flags & !bits, options.cleared | bits),
+                    false => (options.flags | bits, options.cleared & !bits),
+                };
             } else if let Some(bits) = propagation(word) {
                 options.propagation.push(bits);
             } else if let Some((_, set, clear)) = TREE.iter().find(|(known, ..)| *known == word) {
@@ -149,6 +154,11 @@ impl Options {
             return Err(wrong("has a zero byte"));
         }
         Ok(options)
+    }
+
+    /// Whether `name=…` is among what the file system itself understands.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.data.split(',').any(|word| word.split_once('=').is_some_and(|(known, _)| known == name))
     }
 
     pub(crate) fn is_bind(&self) -> bool {

@@ -27,12 +27,18 @@ pub(crate) struct Plan {
     pub(crate) hide: bool,
     /// It waits for [`Message::Go`] in any case.
     pub(crate) wait: bool,
+    /// User ids of a new user namespace.
+    pub(crate) uids: Vec<IdMapping>,
+    /// Group ids of a new user namespace.
+    pub(crate) gids: Vec<IdMapping>,
 }
 
 impl Plan {
     /// What the configuration asks for.
     pub(crate) fn of(spec: &Spec) -> Result<Self> {
-        let mut plan = Self::default();
+        let linux = &spec.linux;
+        let mut plan =
+            Self { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone(), ..Self::default() };
         for kind in NamespaceKind::ALL {
             let Some(namespace) = spec.namespace(kind) else { continue };
             if !namespace.path.as_os_str().is_empty() {
@@ -81,22 +87,47 @@ impl Plan {
         self.makes & libc::CLONE_NEWUSER != 0
     }
 
+    /// Whether the process between makes the user namespace, so that a time namespace is owned by it: who
+    /// joins both later would else lose the right to the second with the first.
+    fn between_makes_user(&self) -> bool {
+        self.makes_user() && self.new_time.is_some()
+    }
+
+    /// Writes the id maps of a new user namespace, unless [`spawn`] has done so.
+    pub(crate) fn map_ids(&self, pid: i32) -> Result<()> {
+        if !self.makes_user() || self.between_makes_user() {
+            return Ok(());
+        }
+        map_ids(pid, &self.uids, &self.gids)
+    }
+
     pub(crate) fn in_user(&self) -> bool {
         self.makes_user() || self.joins(NamespaceKind::User)
     }
 
-    /// Joins what is to be joined. The user namespace comes first and gives the right to the others.
+    /// Joins what is to be joined: first what we may as we are, and what is left once the user namespace has
+    /// given the right to it. A namespace may belong to the one or to the other side of it.
     fn join(&self) -> Result<()> {
         if self.hide {
             sys::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0).step(|| "hide the own memory".into())?;
         }
-        for (kind, fd) in &self.joins {
-            sys::setns(fd.as_fd(), kind.flag()).step(|| format!("join the {} namespace", kind.name()))?;
-            if *kind == NamespaceKind::User {
-                become_root()?;
+        let set = |kind: NamespaceKind, fd: &OwnedFd| sys::setns(fd.as_fd(), kind.flag());
+        let what = |kind: NamespaceKind| format!("join the {} namespace", kind.name());
+        let user = self.joins.iter().find(|(kind, _)| *kind == NamespaceKind::User);
+        let mut left = Vec::new();
+        for (kind, fd) in self.joins.iter().filter(|(kind, _)| *kind != NamespaceKind::User) {
+            match set(*kind, fd) {
+                Err(error) if user.is_some() && error.raw_os_error() == Some(libc::EPERM) => {
+                    left.push((*kind, fd));
+                }
+                result => result.step(|| what(*kind))?,
             }
         }
-        Ok(())
+        if let Some((kind, fd)) = user {
+            set(*kind, fd).step(|| what(*kind))?;
+            become_root()?;
+        }
+        left.into_iter().try_for_each(|(kind, fd)| set(kind, fd).step(|| what(kind)))
     }
 }
 
@@ -139,14 +170,18 @@ pub(crate) fn spawn(plan: &Plan, doors: &mut Doors, ours: &Channel, theirs: &Cha
     let Some(between) = between else {
         let made = doors.enter().and_then(|()| {
             plan.join()?;
-            if let Some(offsets) = &plan.new_time {
-                sys::unshare(NamespaceKind::Time.flag()).step(|| "make a time namespace".into())?;
-                if !offsets.is_empty() {
-                    std::fs::write("/proc/self/timens_offsets", offsets)
-                        .step(|| "set linux.timeOffsets".into())?;
-                }
+            let mut makes = plan.makes;
+            if plan.between_makes_user() {
+                sys::unshare(libc::CLONE_NEWUSER).step(|| "make a user namespace".into())?;
+                theirs.send(&Message::MapIds).step(|| "ask for ids".into())?;
+                theirs.receive()?.ok_or(Error::Vanished)?;
+                become_root()?;
+                makes &= !libc::CLONE_NEWUSER;
             }
-            let flags = plan.makes as u64 | libc::CLONE_PARENT as u64;
+            if let Some(offsets) = &plan.new_time {
+                make_time(offsets)?;
+            }
+            let flags = makes as u64 | libc::CLONE_PARENT as u64;
             // SAFETY: this process was made with one thread and has made none.
             unsafe { sys::clone3(flags, None) }.step(what)
         });
@@ -157,13 +192,35 @@ pub(crate) fn spawn(plan: &Plan, doors: &mut Doors, ours: &Channel, theirs: &Cha
         };
         sys::exit(0);
     };
-    let told = ours.receive();
+    let mut told = ours.receive();
+    if matches!(told, Ok(Some(Message::MapIds))) {
+        told = match map_ids(between, &plan.uids, &plan.gids) {
+            Ok(()) => ours.send(&Message::Go).step(what).and_then(|()| ours.receive()),
+            Err(error) => {
+                sys::kill(between, libc::SIGKILL).ok();
+                Err(error)
+            }
+        };
+    }
     sys::wait(between, 0).step(what)?;
     match told? {
         Some(Message::Pid(pid)) if pid > 0 => Ok(Side::Parent(pid)),
         Some(Message::Failed(error)) => Err(error),
         _ => Err(Error::Vanished),
     }
+}
+
+/// Makes a time namespace for the next child. Its clocks can be set only while nobody is in it.
+fn make_time(offsets: &str) -> Result<()> {
+    let what = || "set linux.timeOffsets".to_owned();
+    sys::unshare(NamespaceKind::Time.flag()).step(|| "make a time namespace".into())?;
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    // Who has changed its ids does not own its files in /proc.
+    sys::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0).step(what)?;
+    std::fs::write("/proc/self/timens_offsets", offsets).step(what)?;
+    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0).step(what).map(drop)
 }
 
 /// The direct child's first steps; it cannot return an error to anybody but over the channel.
@@ -181,7 +238,7 @@ pub(crate) fn take_ids() -> Result<()> {
 }
 
 /// Writes the id maps of a new user namespace.
-pub(crate) fn map_ids(pid: i32, spec: &Spec) -> Result<()> {
+fn map_ids(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
     let privileged = sys::capget().is_ok_and(|sets| sets.effective & (1 << 7) != 0);
     let lines = |map: &[IdMapping]| {
         map.iter()
@@ -189,7 +246,6 @@ pub(crate) fn map_ids(pid: i32, spec: &Spec) -> Result<()> {
             .collect::<String>()
     };
     let own = |map: &[IdMapping], id: u32| matches!(map, [one] if one.size == 1 && one.host_id == id);
-    let (uids, gids) = (&spec.linux.uid_mappings, &spec.linux.gid_mappings);
     let direct = |file: &str, text: &str| {
         std::fs::write(format!("/proc/{pid}/{file}"), text)
             .step(|| format!("write the {file} \"{}\"", text.trim().replace('\n', ", ")))
@@ -239,10 +295,7 @@ pub(crate) fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<O
         sys::exit(0);
     };
     drop(theirs);
-    let mut spec = Spec::default();
-    spec.linux.uid_mappings = uids.to_vec();
-    spec.linux.gid_mappings = gids.to_vec();
-    let opened = map_ids(pid, &spec).and_then(|()| {
+    let opened = map_ids(pid, uids, gids).and_then(|()| {
         rustix::fs::open(
             format!("/proc/{pid}/ns/user"),
             OFlags::RDONLY | OFlags::CLOEXEC,

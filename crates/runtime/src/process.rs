@@ -118,6 +118,40 @@ pub(crate) fn schedule(process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// Sends a descriptor of a process to whoever listens on this socket; the message is runc's.
+pub(crate) fn hand_over_pidfd(pid: i32, path: &Path, message: &[u8]) -> Result<()> {
+    let what = || format!("hand a pidfd over to {}", path.display());
+    let pidfd = sys::pidfd_open(pid).step(what)?;
+    crate::terminal::send_to(path, message, pidfd.as_fd()).step(what)
+}
+
+/// The processors of a list such as `0-3,7`.
+pub(crate) fn processors(list: &str) -> Option<Vec<usize>> {
+    let mut found = Vec::new();
+    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        if first > last || last >= sys::MAX_PROCESSORS {
+            return None;
+        }
+        found.extend(first..=last);
+    }
+    Some(found)
+}
+
+/// On which processors this process runs, once it is in its cgroup: those asked for, else all that the
+/// cgroup allows, whatever our caller may use.
+pub(crate) fn set_affinity(list: Option<&str>) -> Result<()> {
+    let asked = list.filter(|list| !list.is_empty());
+    let all = || (0..sys::MAX_PROCESSORS).collect();
+    let processors = asked.map_or_else(|| Some(all()), processors).unwrap_or_default();
+    match sys::set_affinity(&processors) {
+        // A sandbox around us may forbid it; nobody asked for it then.
+        Err(_) if asked.is_none() => Ok(()),
+        result => result.step(|| format!("run on the processors {}", asked.unwrap_or_default())),
+    }
+}
+
 /// Everything of a process that is worked out before it may no longer fail quietly.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -158,6 +192,9 @@ impl Program {
         // Entered as root first: the user may not be allowed to.
         let entered = enter(&process.cwd);
         become_user(process)?;
+        if process.user.uid != 0 {
+            setting.capabilities.use_effective().step(|| "use the own capabilities".into())?;
+        }
         if let Err(error) = entered {
             enter(&process.cwd)
                 .map_err(|_| error)
@@ -200,6 +237,11 @@ impl Program {
             }
             result => result.step(what),
         }
+    }
+
+    /// Its environment, as text.
+    pub(crate) fn variables(&self) -> Vec<String> {
+        self.environment.iter().map(|pair| pair.to_string_lossy().into_owned()).collect()
     }
 
     /// Labels and no_new_privs; nothing after it needs a file.
@@ -305,7 +347,13 @@ fn own_stdio(uid: u32) {
 }
 
 fn environment(process: &Process) -> Vec<String> {
-    let mut environment = process.env.clone();
+    let name = |pair: &str| pair.split_once('=').map_or(pair, |(name, _)| name).to_owned();
+    let mut seen = std::collections::BTreeSet::new();
+    // Of several values the last one counts, once: getenv(3) would find the first.
+    let mut environment: Vec<String> =
+        process.env.iter().rev().filter(|pair| seen.insert(name(pair))).cloned().collect();
+    environment.reverse();
+    environment.retain(|pair| pair != "HOME=");
     if !environment.iter().any(|pair| pair.starts_with("HOME=")) {
         environment.push(format!("HOME={}", home(process.user.uid)));
     }

@@ -7,12 +7,31 @@
 //! names, so that programs fall back.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
 use std::str::FromStr as _;
 
 use libc::sock_filter;
 
-use crate::error::{Error, Result};
-use crate::spec::{Action, Comparison, Seccomp, SyscallArgument};
+use crate::error::{Context as _, Error, Result};
+use crate::spec::{Action, Comparison, Seccomp, Spec, SyscallArgument};
+use crate::{sys, terminal};
+
+/// Sends the listener that is descriptor `fd` of process `pid` to the agent which the profile names.
+pub(crate) fn hand_over(spec: &Spec, pid: i32, fd: i32, state: &serde_json::Value) -> Result<()> {
+    let Some(profile) = &spec.linux.seccomp else { return Ok(()) };
+    let path = &profile.listener_path;
+    let what = || format!("failed to connect with seccomp agent: hand the listener to {}", path.display());
+    let pidfd = sys::pidfd_open(pid).step(what)?;
+    let listener = sys::pidfd_getfd(pidfd.as_fd(), fd).step(what)?;
+    let message = serde_json::json!({
+        "ociVersion": crate::spec::VERSION,
+        "fds": ["seccompFd"],
+        "pid": pid,
+        "metadata": profile.listener_metadata,
+        "state": state,
+    });
+    terminal::send_to(path, message.to_string().as_bytes(), listener.as_fd()).step(what)
+}
 
 /// The kernel's limit on a filter's instructions.
 const MAX_LENGTH: usize = 4096;
@@ -142,7 +161,10 @@ pub(crate) fn compile(profile: &Seccomp) -> Result<Filter> {
     for (at, rule) in profile.syscalls.iter().enumerate() {
         notifies |= rule.action == Action::Notify;
         if rule.action == Action::Notify && rule.names.iter().any(|name| name == "write") {
-            return Err(wrong(&format!("syscalls[{at}].action"), "SCMP_ACT_NOTIFY cannot be used for write"));
+            return Err(wrong(
+                &format!("syscalls[{at}].action"),
+                "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+            ));
         }
         if rule.names.is_empty() {
             return Err(wrong(&format!("syscalls[{at}].names"), "is empty"));

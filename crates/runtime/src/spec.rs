@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
+pub use resource::*;
+pub use seccomp::*;
 
 /// The version of the runtime-spec that is implemented.
 pub const VERSION: &str = "1.2.0";
@@ -38,6 +40,9 @@ macro_rules! objects {
         )*}
     )*};
 }
+
+mod resource;
+mod seccomp;
 
 objects! {
     /// A whole `config.json`.
@@ -92,6 +97,16 @@ objects! {
         /// I/O priority.
         #[serde(rename = "ioPriority")]
         io_priority: Option<IoPriority>,
+        /// Processors of a process that `exec` adds.
+        #[serde(rename = "execCPUAffinity")]
+        exec_cpu_affinity: Option<CpuAffinity>,
+    }
+    /// Processors of a process that `exec` adds, as lists such as `0-3,7`.
+    CpuAffinity {
+        /// Before it enters the container's cgroups.
+        initial: String,
+        /// After that.
+        r#final: String,
     }
     /// Scheduling policy of a process, see sched_setattr(2).
     Scheduler {
@@ -283,198 +298,6 @@ objects! {
         /// Group inside.
         gid: Option<u32>,
     }
-    /// Limits.
-    Resources {
-        /// Which devices may be used.
-        devices: Vec<DeviceRule>,
-        /// Memory.
-        memory: Memory,
-        /// Processor.
-        cpu: Cpu,
-        /// Number of tasks.
-        pids: Pids,
-        /// Block devices.
-        #[serde(rename = "blockIO")]
-        block_io: BlockIo,
-        /// Huge pages.
-        hugepage_limits: Vec<HugepageLimit>,
-        /// Network classes and priorities (cgroup v1).
-        network: Network,
-        /// RDMA, by device.
-        rdma: BTreeMap<String, Rdma>,
-        /// Files of cgroup v2 and what to write into them.
-        unified: BTreeMap<String, String>,
-    }
-    /// Allow or deny devices.
-    DeviceRule {
-        /// Allow.
-        allow: bool,
-        /// `a`, `c` or `b`.
-        #[serde(rename = "type")]
-        kind: String,
-        /// Major number; any when missing.
-        major: Option<i64>,
-        /// Minor number; any when missing.
-        minor: Option<i64>,
-        /// Of `r`, `w`, `m`.
-        access: String,
-    }
-    /// Memory limits in bytes; -1 is unlimited.
-    Memory {
-        /// Memory.
-        limit: Option<i64>,
-        /// Soft limit.
-        reservation: Option<i64>,
-        /// Memory and swap together.
-        swap: Option<i64>,
-        /// Kernel memory (gone from kernels since 5.16; passed over).
-        kernel: Option<i64>,
-        /// TCP buffers.
-        #[serde(rename = "kernelTCP")]
-        kernel_tcp: Option<i64>,
-        /// 0 to 100.
-        swappiness: Option<u64>,
-        /// Stop instead of killing.
-        #[serde(rename = "disableOOMKiller")]
-        disable_oom_killer: bool,
-        /// Hierarchical accounting.
-        use_hierarchy: Option<bool>,
-        /// Refuse a limit below the present use.
-        check_before_update: bool,
-    }
-    /// Processor limits.
-    Cpu {
-        /// Relative weight, 2 to 262144.
-        shares: Option<u64>,
-        /// Microseconds of processor in a period.
-        quota: Option<i64>,
-        /// Microseconds that may be saved up.
-        burst: Option<u64>,
-        /// Microseconds.
-        period: Option<u64>,
-        /// Microseconds of real time.
-        realtime_runtime: Option<i64>,
-        /// Microseconds.
-        realtime_period: Option<u64>,
-        /// List of processors.
-        cpus: String,
-        /// List of memory nodes.
-        mems: String,
-        /// Run only when nobody else does.
-        idle: Option<i64>,
-    }
-    /// Number of tasks.
-    Pids {
-        /// At most so many; not positive is unlimited.
-        limit: Option<i64>,
-    }
-    /// Block device limits.
-    BlockIo {
-        /// 10 to 1000.
-        weight: Option<u16>,
-        /// Weight against children.
-        leaf_weight: Option<u16>,
-        /// Weights by device.
-        weight_device: Vec<WeightDevice>,
-        /// Bytes a second.
-        throttle_read_bps_device: Vec<ThrottleDevice>,
-        /// Bytes a second.
-        throttle_write_bps_device: Vec<ThrottleDevice>,
-        /// Operations a second.
-        #[serde(rename = "throttleReadIOPSDevice")]
-        throttle_read_iops_device: Vec<ThrottleDevice>,
-        /// Operations a second.
-        #[serde(rename = "throttleWriteIOPSDevice")]
-        throttle_write_iops_device: Vec<ThrottleDevice>,
-    }
-    /// Weight of one device.
-    WeightDevice {
-        /// Major number.
-        major: i64,
-        /// Minor number.
-        minor: i64,
-        /// 10 to 1000.
-        weight: Option<u16>,
-        /// Weight against children.
-        leaf_weight: Option<u16>,
-    }
-    /// Rate of one device.
-    ThrottleDevice {
-        /// Major number.
-        major: i64,
-        /// Minor number.
-        minor: i64,
-        /// A second.
-        rate: u64,
-    }
-    /// Limit of one huge page size.
-    HugepageLimit {
-        /// `2MB` …
-        page_size: String,
-        /// Bytes.
-        limit: u64,
-    }
-    /// Network classes and priorities.
-    Network {
-        /// Class of packets.
-        #[serde(rename = "classID")]
-        class_id: Option<u32>,
-        /// Priorities by interface.
-        priorities: Vec<InterfacePriority>,
-    }
-    /// Priority of one interface.
-    InterfacePriority {
-        /// Interface.
-        name: String,
-        /// Priority.
-        priority: u32,
-    }
-    /// RDMA limits.
-    Rdma {
-        /// Handles.
-        hca_handles: Option<u32>,
-        /// Objects.
-        hca_objects: Option<u32>,
-    }
-    /// System call filter.
-    Seccomp {
-        /// For everything without a rule.
-        default_action: Action,
-        /// Error number for it.
-        default_errno_ret: Option<u32>,
-        /// `SCMP_ARCH_…` beside the native one.
-        architectures: Vec<String>,
-        /// `SECCOMP_FILTER_FLAG_…`.
-        flags: Vec<String>,
-        /// Socket to send a notify descriptor to.
-        listener_path: PathBuf,
-        /// Told to the listener.
-        listener_metadata: String,
-        /// Rules.
-        syscalls: Vec<SyscallRule>,
-    }
-    /// What to do at some system calls.
-    SyscallRule {
-        /// Names; unknown ones are passed over.
-        names: Vec<String>,
-        /// What to do.
-        action: Action,
-        /// Error number, for `SCMP_ACT_ERRNO` and `SCMP_ACT_TRACE`.
-        errno_ret: Option<u32>,
-        /// Conditions, all of which must hold.
-        args: Vec<SyscallArgument>,
-    }
-    /// A condition on an argument.
-    SyscallArgument {
-        /// 0 to 5.
-        index: u32,
-        /// To compare with; the mask of `SCMP_CMP_MASKED_EQ`.
-        value: u64,
-        /// To compare with after masking.
-        value_two: u64,
-        /// How to compare.
-        op: Comparison,
-    }
 }
 
 /// A namespace to make, or to join when it has a path.
@@ -547,52 +370,6 @@ impl NamespaceKind {
             other => other.file(),
         }
     }
-}
-
-/// What a seccomp filter does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "libseccomp's words")]
-pub enum Action {
-    #[serde(rename = "SCMP_ACT_KILL")]
-    Kill,
-    #[default]
-    #[serde(rename = "SCMP_ACT_KILL_THREAD")]
-    KillThread,
-    #[serde(rename = "SCMP_ACT_KILL_PROCESS")]
-    KillProcess,
-    #[serde(rename = "SCMP_ACT_TRAP")]
-    Trap,
-    #[serde(rename = "SCMP_ACT_ERRNO")]
-    Errno,
-    #[serde(rename = "SCMP_ACT_TRACE")]
-    Trace,
-    #[serde(rename = "SCMP_ACT_ALLOW")]
-    Allow,
-    #[serde(rename = "SCMP_ACT_LOG")]
-    Log,
-    #[serde(rename = "SCMP_ACT_NOTIFY")]
-    Notify,
-}
-
-/// How a seccomp rule compares.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "libseccomp's words")]
-pub enum Comparison {
-    #[serde(rename = "SCMP_CMP_NE")]
-    NotEqual,
-    #[serde(rename = "SCMP_CMP_LT")]
-    Less,
-    #[serde(rename = "SCMP_CMP_LE")]
-    LessOrEqual,
-    #[default]
-    #[serde(rename = "SCMP_CMP_EQ")]
-    Equal,
-    #[serde(rename = "SCMP_CMP_GE")]
-    GreaterOrEqual,
-    #[serde(rename = "SCMP_CMP_GT")]
-    Greater,
-    #[serde(rename = "SCMP_CMP_MASKED_EQ")]
-    MaskedEqual,
 }
 
 /// Reads JSON, naming the path where it does not fit.

@@ -287,6 +287,60 @@ pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedF
     check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, none) }).map(owned)
 }
 
+/// Whether this kernel's seccomp(2) takes a flag: without a program it complains of that, and not of the flag.
+pub(crate) fn knows_seccomp_flag(bit: libc::c_ulong) -> bool {
+    const SET_MODE_FILTER: libc::c_uint = 1;
+    const TSYNC: libc::c_ulong = 1;
+    const NEW_LISTENER: libc::c_ulong = 8;
+    // One flag goes with a listener only, another does not go with it.
+    let flags = if bit == TSYNC { bit } else { bit | NEW_LISTENER };
+    // SAFETY: a null pointer, which the kernel refuses to read from; nothing is set.
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, std::ptr::null::<libc::c_void>()) };
+    check(result).is_err_and(|error| error.raw_os_error() == Some(libc::EFAULT))
+}
+
+/// What SIGPIPE did, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct BrokenPipes(libc::sighandler_t);
+
+/// Writing to who has gone is an error, and no signal, while the result lives.
+pub(crate) fn ignore_broken_pipes() -> BrokenPipes {
+    // SAFETY: no handler of ours is set, only the two dispositions that need none.
+    BrokenPipes(unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) })
+}
+
+impl Drop for BrokenPipes {
+    fn drop(&mut self) {
+        if self.0 != libc::SIG_ERR {
+            // SAFETY: what was there before comes back.
+            unsafe { libc::signal(libc::SIGPIPE, self.0) };
+        }
+    }
+}
+
+/// How many processors an affinity can speak of.
+pub(crate) const MAX_PROCESSORS: usize = 8192;
+
+/// Lets this process run on these processors only.
+pub(crate) fn set_affinity(processors: &[usize]) -> io::Result<()> {
+    let mut mask = [0u64; MAX_PROCESSORS / 64];
+    for processor in processors {
+        if let Some(word) = mask.get_mut(processor / 64) {
+            *word |= 1 << (processor % 64);
+        }
+    }
+    // SAFETY: the kernel reads the bytes of `mask`, whose size is given.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&mask), mask.as_ptr()) };
+    check(result).map(drop)
+}
+
+/// Closes every descriptor from `first` on.
+pub(crate) fn close_from(first: c_uint) -> io::Result<()> {
+    // SAFETY: integers only; the caller owns none of these descriptors.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0) }).map(drop)
+}
+
 /// Marks every descriptor from `first` on to be closed at exec.
 pub(crate) fn close_on_exec_from(first: c_uint) -> io::Result<()> {
     const CLOEXEC: c_uint = 4;

@@ -97,6 +97,22 @@ pub(crate) fn follow_size(master: &OwnedFd) {
     }
 }
 
+/// Readies a master for [`attend`], before the program can ask or write.
+pub(crate) fn keep(master: &OwnedFd) {
+    follow_size(master);
+    if !rustix::termios::isatty(rustix::stdio::stdout()) {
+        plain_newlines(master);
+    }
+}
+
+/// Leaves line ends alone: what is not a terminal in raw mode does not want a carriage return before each.
+fn plain_newlines(terminal: &OwnedFd) {
+    if let Ok(mut mode) = rustix::termios::tcgetattr(terminal) {
+        mode.output_modes.remove(rustix::termios::OutputModes::ONLCR);
+        rustix::termios::tcsetattr(terminal, OptionalActions::Now, &mode).ok();
+    }
+}
+
 fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match rustix::io::write(to, bytes) {

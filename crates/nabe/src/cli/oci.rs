@@ -172,9 +172,18 @@ struct Making {
     /// Unix socket that takes the master of the container's terminal
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
+    /// Unix socket that takes a descriptor of the first process (a pidfd)
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
     /// Write the pid of the first process there
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
+    /// Another name for config.json, from the bundle when relative
+    #[arg(short = 'f', long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// For compatibility
+    #[arg(long, hide = true)]
+    no_subreaper: bool,
     /// Move the root instead of pivoting (on an initramfs)
     #[arg(long)]
     no_pivot: bool,
@@ -209,9 +218,6 @@ pub struct RunArgs {
     /// Keep the container's state when it has ended
     #[arg(long)]
     keep: bool,
-    /// For compatibility
-    #[arg(long, hide = true)]
-    no_subreaper: bool,
     /// The container's id
     #[arg(value_name = "ID")]
     id: String,
@@ -225,6 +231,8 @@ pub fn take(arguments: &[OsString]) -> Option<Result<ExitCode>> {
     let parsed = Runtime::try_parse_from(arguments);
     let runtime = parsed.unwrap_or_else(|error| error.exit());
     let log = Log::of(runtime.global.log.clone(), runtime.global.log_format == "json");
+    // By runc's name, with runc's exit status: scripts compare it.
+    let plain = called(arguments).is_some_and(|name| NAMES.contains(&name));
     if runtime.version {
         println!("nabe version {}\nspec: {}", env!("CARGO_PKG_VERSION"), nabe_runtime::spec::VERSION);
         return Some(Ok(ExitCode::SUCCESS));
@@ -232,22 +240,28 @@ pub fn take(arguments: &[OsString]) -> Option<Result<ExitCode>> {
     Some(match runtime.verb {
         None => Err(CliError::usage("no verb is given").hint("`nabe help` lists the verbs")),
         Some(EngineVerb::Ps(args)) => log.told(manage::ps(&args, &runtime.global)),
-        Some(EngineVerb::Run(args)) => log.told_by_status(run_bundle(&args, &runtime.global, &log)),
-        Some(EngineVerb::Verb(verb)) => dispatch(verb, &runtime.global, &log),
+        Some(EngineVerb::Run(args)) => {
+            log.told_by_status(run_bundle(&args, &runtime.global, &log), plain.then_some(1))
+        }
+        Some(EngineVerb::Verb(verb)) => dispatch(verb, &runtime.global, &log, plain),
     })
 }
 
 /// Runs a verb that the whole command tree has parsed.
 pub fn run(verb: Verb) -> Result<ExitCode> {
-    dispatch(verb, &Global::default(), &Log::of(None, false))
+    dispatch(verb, &Global::default(), &Log::of(None, false), false)
+}
+
+/// The name by which we were called.
+fn called(arguments: &[OsString]) -> Option<&str> {
+    Path::new(arguments.first()?).file_name()?.to_str()
 }
 
 fn is_ours(arguments: &[OsString]) -> bool {
-    let mut words = arguments.iter().map(|word| word.to_str().unwrap_or_default());
-    let called = words.next().map(Path::new).and_then(Path::file_name).unwrap_or_default();
-    if NAMES.iter().any(|name| called == *name) {
+    if called(arguments).is_some_and(|name| NAMES.contains(&name)) {
         return true;
     }
+    let mut words = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
     let mut engine = false;
     while let Some(word) = words.next() {
         match word {
@@ -278,8 +292,10 @@ fn names_bundle<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
             "-b" | "--bundle" => return true,
             "-d" | "--detach" | "--keep" | "--init" | "--no-pivot" | "--no-new-keyring"
             | "--no-subreaper" => {}
-            "--console-socket" | "--pid-file" | "--preserve-fds" => drop(words.next()),
-            _ if ["--console-socket=", "--pid-file=", "--preserve-fds="]
+            "--console-socket" | "--pidfd-socket" | "--pid-file" | "--preserve-fds" | "--config" | "-f" => {
+                words.next();
+            }
+            _ if ["--console-socket=", "--pidfd-socket=", "--pid-file=", "--preserve-fds=", "--config="]
                 .iter()
                 .any(|start| word.starts_with(start)) => {}
             word => return word.starts_with("--bundle="),
@@ -288,7 +304,7 @@ fn names_bundle<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
     false
 }
 
-fn dispatch(verb: Verb, global: &Global, log: &Log) -> Result<ExitCode> {
+fn dispatch(verb: Verb, global: &Global, log: &Log, plain: bool) -> Result<ExitCode> {
     match verb {
         Verb::Create(args) => log.told(create(&args, global, log)),
         Verb::Start(args) => log.told(global.load(&args.id).and_then(|container| {
@@ -298,7 +314,7 @@ fn dispatch(verb: Verb, global: &Global, log: &Log) -> Result<ExitCode> {
         Verb::State(args) => log.told(manage::state(&args.id, global)),
         Verb::Kill(args) => log.told(manage::kill(&args, global)),
         Verb::Delete(args) => log.told(manage::delete(&args, global)),
-        Verb::Exec(args) => log.told_by_status(exec::run(&args, global, log)),
+        Verb::Exec(args) => log.told_by_status(exec::run(&args, global, log), plain.then_some(255)),
         Verb::List(args) => log.told(manage::list(&args, global)),
         Verb::Pause(args) => log.told(freeze(&args.id, true, global)),
         Verb::Resume(args) => log.told(freeze(&args.id, false, global)),
@@ -346,6 +362,7 @@ fn options(making: &Making, global: &Global, detach: bool) -> Options {
     Options {
         root: global.root(),
         console_socket: making.console_socket.clone(),
+        pidfd_socket: making.pidfd_socket.clone(),
         pid_file: making.pid_file.clone(),
         detach,
         no_pivot: making.no_pivot,
@@ -357,8 +374,8 @@ fn options(making: &Making, global: &Global, detach: bool) -> Options {
     }
 }
 
-fn bundle(path: &Path) -> Result<Bundle, Failure> {
-    let mut bundle = Bundle::load(path)?;
+fn bundle(path: &Path, making: &Making) -> Result<Bundle, Failure> {
+    let mut bundle = Bundle::load_as(path, making.config.as_deref().unwrap_or(Path::new("config.json")))?;
     if let (Some(process), Ok(count)) = (&mut bundle.spec.process, std::env::var("LISTEN_FDS")) {
         process.env.push(format!("LISTEN_FDS={count}"));
         process.env.push("LISTEN_PID=1".into());
@@ -368,15 +385,18 @@ fn bundle(path: &Path) -> Result<Bundle, Failure> {
 
 fn create(args: &CreateArgs, global: &Global, log: &Log) -> Result<ExitCode, Failure> {
     nabe_runtime::protect()?;
-    let created = Container::create(&args.id, &bundle(&args.bundle)?, &options(&args.making, global, true))?;
+    let (bundle, options) = (bundle(&args.bundle, &args.making)?, options(&args.making, global, true));
+    nabe_runtime::close_inherited(options.preserve_fds);
+    let created = Container::create(&args.id, &bundle, &options)?;
     log.notes(&created.warnings);
     Ok(ExitCode::SUCCESS)
 }
 
 fn run_bundle(args: &RunArgs, global: &Global, log: &Log) -> Result<ExitCode, Failure> {
     nabe_runtime::protect()?;
-    let created =
-        Container::create(&args.id, &bundle(&args.bundle)?, &options(&args.making, global, args.detach))?;
+    let (bundle, options) = (bundle(&args.bundle, &args.making)?, options(&args.making, global, args.detach));
+    nabe_runtime::close_inherited(options.preserve_fds);
+    let created = Container::create(&args.id, &bundle, &options)?;
     log.notes(&created.warnings);
     let container = created.container;
     if !args.detach {

@@ -146,12 +146,13 @@ impl Cgroup {
         }
         files.maybe("cpu.cfs_quota_us", "quota", quota)?;
         files.maybe("cpu.cfs_burst_us", "burst", cpu.burst)?;
-        files.maybe(
-            "cpu.rt_period_us",
-            "realtimePeriod",
-            cpu.realtime_period.filter(|period| *period != 0),
-        )?;
-        files.maybe("cpu.rt_runtime_us", "realtimeRuntime", cpu.realtime_runtime.filter(|time| *time != 0))
+        let period = cpu.realtime_period.filter(|period| *period != 0);
+        let runtime = cpu.realtime_runtime.filter(|time| *time != 0);
+        if files.maybe("cpu.rt_period_us", "realtimePeriod", period).is_err() {
+            files.maybe("cpu.rt_runtime_us", "realtimeRuntime", runtime)?;
+            files.maybe("cpu.rt_period_us", "realtimePeriod", period)?;
+        }
+        files.maybe("cpu.rt_runtime_us", "realtimeRuntime", runtime)
     }
 
     fn block_io(&self, limits: &BlockIo) -> Result<()> {
@@ -162,9 +163,15 @@ impl Cgroup {
                 if files.directory.join("io.bfq.weight").exists() {
                     files.set("io.bfq.weight", "weight", weight)?;
                 } else {
-                    let weight = 1 + (u64::from(weight).saturating_sub(10)) * 9999 / 990;
-                    files.set("io.weight", "weight", format!("default {weight}"))?;
+                    files.set("io.weight", "weight", format!("default {}", io_weight(weight)))?;
                 }
+            }
+            for device in &limits.weight_device {
+                let Some(weight) = device.weight else { continue };
+                let bfq = files.directory.join("io.bfq.weight").exists();
+                let (file, weight) =
+                    if bfq { ("io.bfq.weight", weight.into()) } else { ("io.weight", io_weight(weight)) };
+                files.set(file, "weightDevice", format!("{}:{} {weight}", device.major, device.minor))?;
             }
             for (list, key) in throttles(limits).into_iter().zip(["rbps", "wbps", "riops", "wiops"]) {
                 for device in list.1 {
@@ -178,10 +185,12 @@ impl Cgroup {
             let bfq = files.directory.join("blkio.bfq.weight").exists();
             files.set(if bfq { "blkio.bfq.weight" } else { "blkio.weight" }, "weight", weight)?;
         }
+        let bfq = files.directory.join("blkio.bfq.weight_device").exists();
+        let by_device = if bfq { "blkio.bfq.weight_device" } else { "blkio.weight_device" };
         files.maybe("blkio.leaf_weight", "leafWeight", limits.leaf_weight.filter(|weight| *weight != 0))?;
         for device in &limits.weight_device {
             let line = |weight| format!("{}:{} {weight}", device.major, device.minor);
-            files.maybe("blkio.weight_device", "weightDevice", device.weight.map(line))?;
+            files.maybe(by_device, "weightDevice", device.weight.map(line))?;
             files.maybe("blkio.leaf_weight_device", "weightDevice", device.leaf_weight.map(line))?;
         }
         let names = ["read_bps_device", "write_bps_device", "read_iops_device", "write_iops_device"];
@@ -199,6 +208,11 @@ impl Cgroup {
             let (files, version) = self.files("hugetlb", "hugepageLimits")?;
             let end = if version == Version::V2 { "max" } else { "limit_in_bytes" };
             files.set(&format!("hugetlb.{}.{end}", page.page_size), &page.page_size, page.limit)?;
+            // Reservations, too, where the kernel counts them (5.7).
+            let reserved = format!("hugetlb.{}.rsvd.{end}", page.page_size);
+            if files.directory.join(&reserved).exists() {
+                files.set(&reserved, &page.page_size, page.limit)?;
+            }
         }
         if let Some(class) = limits.network.class_id.filter(|class| *class != 0) {
             let directory = self.paths.get("net_cls").ok_or_else(|| missing("network.classID", "net_cls"))?;
@@ -259,9 +273,26 @@ fn swap_alone(both: i64, limit: Option<i64>) -> Result<String> {
     }
 }
 
-/// 2 … 262144 to 1 … 10000, as systemd and the other runtimes do.
+/// 10 … 1000 to 1 … 10000, as the other runtimes do.
+fn io_weight(weight: u16) -> u64 {
+    1 + (u64::from(weight).saturating_sub(10)) * 9999 / 990
+}
+
+/// 2 … 262144 to 1 … 10000 so that the default of the one, 1024, is that of the other, 100: the curve through
+/// these three points that runc (1.3.2) and crun (1.23) have agreed upon.
 fn weight_of_shares(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+    match shares {
+        0..=2 => 1,
+        262_144.. => 10_000,
+        shares => {
+            #[expect(clippy::cast_precision_loss, reason = "below 2^18")]
+            let log = (shares as f64).log2();
+            let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 10000")]
+            let weight = 10f64.powf(exponent).ceil() as u64;
+            weight
+        }
+    }
 }
 
 fn throttles(limits: &BlockIo) -> [(&'static str, &[ThrottleDevice]); 4] {
@@ -279,7 +310,9 @@ mod tests {
 
     #[test]
     fn shares_become_weights() {
-        for (shares, weight) in [(2, 1), (1024, 39), (262_144, 10_000), (0, 1), (u64::MAX, 10_000)] {
+        for (shares, weight) in
+            [(2, 1), (1024, 100), (512, 59), (262_144, 10_000), (0, 1), (u64::MAX, 10_000)]
+        {
             assert_eq!(weight_of_shares(shares), weight);
         }
     }

@@ -46,6 +46,13 @@ impl Cgroup {
         })
     }
 
+    /// How many processes of it the kernel has killed for want of memory.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        let Some((directory, version)) = self.controller("memory") else { return 0 };
+        let file = if version == Version::V2 { "memory.events" } else { "memory.oom_control" };
+        get(&table(directory, file), "oom_kill")
+    }
+
     fn cpu_stats(&self) -> Value {
         let Some((directory, version)) = self.controller("cpu") else { return json!({}) };
         let stat = table(directory, "cpu.stat");

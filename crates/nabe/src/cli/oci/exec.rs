@@ -67,9 +67,12 @@ pub struct Args {
     /// Also when the container is paused
     #[arg(long)]
     ignore_paused: bool,
-    /// For compatibility: the container's own cgroup is always taken
-    #[arg(long, value_name = "PATH", hide = true)]
+    /// Put it into a cgroup below the container's; of v1 controllers CONTROLLER,…:PATH
+    #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
+    /// Unix socket that takes a descriptor of it (a pidfd)
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
     /// The container's id, then the program and its arguments
     #[arg(value_name = "ID PROGRAM", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<String>,
@@ -87,11 +90,14 @@ pub(super) fn run(args: &Args, global: &Global, log: &Log) -> Result<ExitCode, F
     let exec = Exec {
         process,
         console_socket: args.console_socket.clone(),
+        pidfd_socket: args.pidfd_socket.clone(),
         pid_file: args.pid_file.clone(),
+        cgroups: args.cgroup.clone(),
         detach: args.detach,
         preserve_fds: args.preserve_fds,
         ignore_paused: args.ignore_paused,
     };
+    nabe_runtime::close_inherited(args.preserve_fds);
     let executed = container.exec(&exec)?;
     log.notes(&executed.warnings);
     if args.detach {

@@ -1,12 +1,14 @@
 //! Verbs about containers that are there: state, list, ps, kill, delete, update, events.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nabe_runtime::spec::{self, Resources};
 use nabe_runtime::{Container, Error, Status};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::report::print;
@@ -128,17 +130,49 @@ pub struct UpdateArgs {
     id: String,
 }
 
-/// The state as runc shows it: the spec's, and a little more.
-fn shown(container: &Container) -> Value {
-    let status = container.status();
-    let mut shown = container.shown(status);
-    if let Some(object) = shown.as_object_mut() {
-        let state = container.state();
-        object.insert("rootfs".into(), json!(state.config.rootfs));
-        object.insert("created".into(), json!(state.created));
-        object.insert("owner".into(), json!(owner(state.nabe.owner)));
+/// The state as runc shows it, in its order: the spec's, and a little more.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    oci_version: String,
+    id: String,
+    pid: i32,
+    status: Status,
+    bundle: PathBuf,
+    rootfs: PathBuf,
+    created: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    owner: String,
+}
+
+impl Shown {
+    fn of(container: &Container) -> Self {
+        let (state, status) = (container.state(), container.status());
+        Self {
+            oci_version: state.nabe.oci_version.clone(),
+            id: state.id.clone(),
+            pid: if status == Status::Stopped { 0 } else { state.init_process_pid },
+            status,
+            bundle: state.nabe.bundle.clone(),
+            rootfs: state.config.rootfs.clone(),
+            created: state.created.clone(),
+            annotations: container.annotations().clone(),
+            owner: owner(state.nabe.owner),
+        }
     }
-    shown
+
+    fn cells(&self) -> [String; 6] {
+        let bundle = self.bundle.display().to_string();
+        [
+            self.id.clone(),
+            self.pid.to_string(),
+            self.status.to_string(),
+            bundle,
+            self.created.clone(),
+            self.owner.clone(),
+        ]
+    }
 }
 
 /// A user's name, when `/etc/passwd` knows it.
@@ -154,7 +188,7 @@ fn owner(uid: u32) -> String {
 }
 
 pub(super) fn state(id: &str, global: &Global) -> Result<ExitCode, Failure> {
-    print(&shown(&global.load(id)?))?;
+    print(&Shown::of(&global.load(id)?))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -181,24 +215,19 @@ pub(super) fn delete(args: &DeleteArgs, global: &Global) -> Result<ExitCode, Fai
 
 pub(super) fn list(args: &ListArgs, global: &Global) -> Result<ExitCode, Failure> {
     let containers = Container::list(&global.root())?;
-    let rows: Vec<Value> = containers.iter().map(shown).collect();
+    let rows: Vec<Shown> = containers.iter().map(Shown::of).collect();
     if args.format == "json" && !args.quiet {
-        print(&json!(rows))?;
-        return Ok(ExitCode::SUCCESS);
+        // On one line, as engines' scripts expect it of runc.
+        return line(&rows);
     }
-    let cell = |row: &Value, name: &str| match &row[name] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let columns =
-        if args.quiet { &["id"][..] } else { &["id", "pid", "status", "bundle", "created", "owner"] };
     let mut table: Vec<Vec<String>> = Vec::new();
     if !args.quiet {
-        table.push(columns.iter().map(|name| name.to_uppercase()).collect());
+        table.push(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned).to_vec());
     }
-    table.extend(rows.iter().map(|row| columns.iter().map(|name| cell(row, name)).collect()));
+    let columns = if args.quiet { 1 } else { 6 };
+    table.extend(rows.iter().map(|row| row.cells().into_iter().take(columns).collect()));
     let width = |at: usize| table.iter().filter_map(|row| row.get(at)).map(String::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in &table {
         let cells: Vec<String> =
@@ -237,23 +266,52 @@ pub(super) fn ps(args: &PsArgs, global: &Global) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A line of `events`, in runc's order.
+#[derive(Serialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+}
+
+/// Prints JSON on one line.
+fn line(value: &impl Serialize) -> Result<ExitCode, Failure> {
+    let mut text = serde_json::to_vec(value).map_err(std::io::Error::other)?;
+    text.push(b'\n');
+    std::io::stdout().write_all(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(super) fn events(args: &EventsArgs, global: &Global) -> Result<ExitCode, Failure> {
+    /// How often to look whether memory was short, or the container has ended.
+    const LOOK: Duration = Duration::from_millis(100);
     let container = global.load(&args.id)?;
+    let stats = || line(&Event { kind: "stats", id: &args.id, data: Some(container.stats()) });
+    if args.stats {
+        if container.status() == Status::Stopped {
+            return Err(Failure::Refused("container not running"));
+        }
+        return stats();
+    }
+    let (mut next, mut kills) = (Instant::now(), container.oom_kills());
     loop {
-        let status = container.status();
-        if status == Status::Stopped {
-            if args.stats {
-                return Err(Failure::Refused("the container is not running"));
-            }
+        let ended = container.status() == Status::Stopped;
+        let now = container.oom_kills();
+        for _ in kills..now {
+            line(&Event { kind: "oom", id: &args.id, data: None })?;
+        }
+        kills = now.max(kills);
+        if ended {
             return Ok(ExitCode::SUCCESS);
         }
-        let mut line = json!({"type": "stats", "id": args.id, "data": container.stats()}).to_string();
-        line.push('\n');
-        std::io::stdout().write_all(line.as_bytes())?;
-        if args.stats {
-            return Ok(ExitCode::SUCCESS);
+        let left = next.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            stats()?;
+            next = Instant::now() + args.interval;
         }
-        std::thread::sleep(args.interval);
+        std::thread::sleep(args.interval.min(LOOK));
     }
 }
 

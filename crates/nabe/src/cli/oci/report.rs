@@ -61,13 +61,18 @@ impl Log {
         result.or_else(|failure| self.failed(&failure, 1))
     }
 
-    /// The same for verbs that give the container's status: 125, 126 or 127 when it failed.
-    pub(super) fn told_by_status(&self, result: Result<ExitCode, Failure>) -> Result<ExitCode> {
+    /// The same for verbs that give the container's status: 125, 126 or 127 when it failed, or always
+    /// `plain`.
+    pub(super) fn told_by_status(
+        &self,
+        result: Result<ExitCode, Failure>,
+        plain: Option<u8>,
+    ) -> Result<ExitCode> {
         result.or_else(|failure| {
-            let code = match &failure {
+            let code = plain.unwrap_or(match &failure {
                 Failure::Runtime(error) => error.exit_code(),
                 _ => 125,
-            };
+            });
             self.failed(&failure, code)
         })
     }
@@ -101,7 +106,7 @@ impl Log {
 }
 
 /// Prints JSON.
-pub(super) fn print(value: &serde_json::Value) -> Result<(), Failure> {
+pub(super) fn print(value: &impl serde::Serialize) -> Result<(), Failure> {
     let mut text = serde_json::to_vec_pretty(value).map_err(std::io::Error::other)?;
     text.push(b'\n');
     Ok(std::io::stdout().write_all(&text)?)

@@ -37,7 +37,11 @@ fn config(rootless: bool) -> Value {
         json!({"destination": "/proc", "type": "proc", "source": "proc"}),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
     ];
-    let mut namespaces = vec!["pid", "ipc", "uts", "mount", "cgroup"];
+    let mut namespaces = vec!["pid", "ipc", "uts", "mount"];
+    // As runc: with v1 hierarchies the mounts below already show the container's own cgroups only.
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        namespaces.push("cgroup");
+    }
     let mut linux = json!({
         "resources": {"devices": [{"allow": false, "access": "rwm"}]},
         "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
