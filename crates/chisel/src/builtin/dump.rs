@@ -1,6 +1,7 @@
 //! udp_extract, spy_logs, around: views that wish for files. They are written by the caller.
 
-use super::{colorless, number, parsed, reader, some_text, text};
+use super::paint::{GREEN, Paint, RED, YELLOW};
+use super::{number, parsed, reader, some_text, text};
 use crate::field::Reader;
 use crate::view::{Event, Flow, Machine, Moment, Output, Piece, Setup, View, ViewError};
 
@@ -94,7 +95,7 @@ impl Around {
 /// spy_logs.
 struct Logs {
     around: Option<Around>,
-    color: bool,
+    paint: Paint,
     containers: bool,
     data: Reader,
     name: Reader,
@@ -106,7 +107,7 @@ struct Logs {
 pub(super) fn logs(name: &'static str, setup: &Setup) -> Result<Box<dyn View>, ViewError> {
     Ok(Box::new(Logs {
         around: Around::of(name, setup)?,
-        color: !colorless(setup),
+        paint: Paint::of(setup),
         containers: setup.containers,
         data: reader("evt.buffer"),
         name: reader("fd.name"),
@@ -133,14 +134,15 @@ impl View for Logs {
         let Some(data) = some_text(&mut self.data, event) else { return Ok(Flow::Go) };
         let (process, name) = (text(&mut self.process, event), text(&mut self.name, event));
         for line in data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            if self.color {
+            if self.paint.is_on() {
                 let lower = line.to_ascii_lowercase();
                 let has = |word: &[u8]| lower.windows(word.len()).any(|window| window == word);
-                out.color(match () {
-                    () if has(b"warn") => "33",
-                    () if has(b"err") => "31",
-                    () => "32",
-                });
+                let color = match () {
+                    () if has(b"warn") => YELLOW,
+                    () if has(b"err") => RED,
+                    () => GREEN,
+                };
+                self.paint.begin(out, color);
             }
             if self.containers {
                 out.put_value(&text(&mut self.container, event));
@@ -159,9 +161,7 @@ impl View for Logs {
         Ok(Flow::Go)
     }
     fn end(&mut self, _: Moment, _: &dyn Machine, out: &mut Output) -> Result<(), ViewError> {
-        if self.color {
-            out.color("0");
-        }
+        self.paint.end(out);
         if let Some(around) = &mut self.around {
             out.put(&format!("Writing events for {} log entries\n", around.moments.len()));
             around.save(out);

@@ -2,40 +2,34 @@
 
 use core::net::IpAddr;
 
-use super::{colorless, is_true, number, parsed, reader, some_text, text};
+use super::paint::{BLUE, CYAN, GREEN, Home, Paint, RED, is_host};
+use super::{is_true, number, parsed, reader, some_text, text};
 use crate::field::Reader;
 use crate::unit;
 use crate::view::{Event, Flow, Machine, Moment, Output, Setup, View, ViewError};
 
-const RED: &str = "31";
-const BLUE: &str = "34";
-const GREEN: &str = "32";
-const CYAN: &str = "36";
-
 /// echo_fds.
 struct Echo {
     containers: bool,
-    color: bool,
+    paint: Paint,
     data: Reader,
     is_read: Reader,
     result: Reader,
     name: Reader,
     process: Reader,
-    container: Reader,
-    container_id: Reader,
+    home: Home,
 }
 
 pub(super) fn echo(_: &'static str, setup: &Setup) -> Result<Box<dyn View>, ViewError> {
     Ok(Box::new(Echo {
         containers: setup.containers,
-        color: !colorless(setup),
+        paint: Paint::of(setup),
         data: reader("evt.arg.data"),
         is_read: reader("evt.is_io_read"),
         result: reader("evt.rawarg.res"),
         name: reader("fd.name"),
         process: reader("proc.name"),
-        container: reader("container.name"),
-        container_id: reader("container.id"),
+        home: Home::new(),
     }))
 }
 
@@ -54,26 +48,21 @@ impl View for Echo {
             return Ok(Flow::Go);
         };
         let read = is_true(&mut self.is_read, event);
-        let color = |out: &mut Output, code: &str| {
-            if self.color {
-                out.color(code);
-            }
-        };
         let of = if read { RED } else { BLUE };
-        color(out, of);
+        self.paint.begin(out, of);
         let (verb, preposition) = if read { ("Read", "from") } else { ("Write", "to") };
         out.put(&format!("------ {verb} {} {preposition} ", unit::bytes(bytes as f64)));
         if self.containers {
-            let container = text(&mut self.container, event);
-            color(out, if container == b"host" { GREEN } else { CYAN });
+            let container = self.home.name(event);
+            self.paint.begin(out, if is_host(&container) { GREEN } else { CYAN });
             out.put(" [");
             out.put_value(&container);
             out.put("] [");
-            out.put_value(&text(&mut self.container_id, event));
+            out.put_value(&self.home.id(event));
             out.put("]");
         }
         out.put(" ");
-        color(out, of);
+        self.paint.begin(out, of);
         out.put(" ");
         out.put_value(&text(&mut self.name, event));
         out.put(" (");
@@ -86,9 +75,7 @@ impl View for Echo {
         Ok(Flow::Go)
     }
     fn end(&mut self, _: Moment, _: &dyn Machine, out: &mut Output) -> Result<(), ViewError> {
-        if self.color {
-            out.color("0");
-        }
+        self.paint.end(out);
         Ok(())
     }
 }
@@ -220,8 +207,7 @@ struct Standard {
     name: &'static str,
     containers: bool,
     data: Reader,
-    container: Reader,
-    container_id: Reader,
+    home: Home,
 }
 
 pub(super) fn standard(name: &'static str, setup: &Setup) -> Result<Box<dyn View>, ViewError> {
@@ -229,8 +215,7 @@ pub(super) fn standard(name: &'static str, setup: &Setup) -> Result<Box<dyn View
         name,
         containers: setup.containers && name == "stderr",
         data: reader("evt.buffer"),
-        container: reader("container.name"),
-        container_id: reader("container.id"),
+        home: Home::new(),
     }))
 }
 
@@ -252,10 +237,7 @@ impl View for Standard {
     fn event(&mut self, event: &Event<'_>, out: &mut Output) -> Result<Flow, ViewError> {
         let Some(data) = some_text(&mut self.data, event) else { return Ok(Flow::Go) };
         if self.containers {
-            out.put_value(&super::fixed(&text(&mut self.container_id, event), 20));
-            out.put(" ");
-            out.put_value(&super::fixed(&text(&mut self.container, event), 20));
-            out.put(" ");
+            out.put_value(&self.home.columns(event));
         }
         out.put_lines(&data);
         out.put("\n");
@@ -267,7 +249,7 @@ impl View for Standard {
 struct SpyPeer {
     name: &'static str,
     filter: String,
-    color: bool,
+    paint: Paint,
     data: Reader,
     is_read: Reader,
     result: Reader,
@@ -289,7 +271,7 @@ pub(super) fn spy_peer(name: &'static str, setup: &Setup) -> Result<Box<dyn View
     Ok(Box::new(SpyPeer {
         name,
         filter: format!("evt.is_io=true and (fd.type=ipv4 or fd.type=ipv6) and {peer}"),
-        color: !colorless(setup),
+        paint: Paint::of(setup),
         data: reader("evt.arg.data"),
         is_read: reader("evt.is_io_read"),
         result: reader("evt.rawarg.res"),
@@ -315,9 +297,7 @@ impl View for SpyPeer {
         let read = is_true(&mut self.is_read, event);
         if self.read != Some(read) {
             self.read = Some(read);
-            if self.color {
-                out.color(if read { RED } else { BLUE });
-            }
+            self.paint.begin(out, if read { RED } else { BLUE });
             let verb = if read { "Read" } else { "Write" };
             out.put(&format!("------ {verb} {}\n", unit::bytes(bytes as f64)));
         }
@@ -326,9 +306,7 @@ impl View for SpyPeer {
         Ok(Flow::Go)
     }
     fn end(&mut self, _: Moment, _: &dyn Machine, out: &mut Output) -> Result<(), ViewError> {
-        if self.color {
-            out.color("0");
-        }
+        self.paint.end(out);
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod heat;
 mod http;
 mod io;
 mod machine;
+mod paint;
 mod slow;
 mod span;
 mod user;

@@ -2,17 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::{colorless, fixed, number, parsed, reader, text};
+use super::paint::{BLUE, GREEN, Home, Paint, RED, YELLOW, is_host};
+use super::{fixed, number, parsed, reader, text};
 use crate::field::Reader;
 use crate::unit;
 use crate::view::{Event, Flow, Machine, Moment, Output, Setup, View, ViewError};
 
 const HOW_MANY: usize = 10;
 const MAX_THREADS: usize = 1 << 16;
-const GREEN: &str = "32";
-const YELLOW: &str = "33";
-const RED: &str = "31";
-const BLUE: &str = "34";
 
 struct Bottlenecks {
     num: Reader,
@@ -108,14 +105,13 @@ struct Slower {
     name: &'static str,
     min_ms: f64,
     containers: bool,
-    color: bool,
+    paint: Paint,
     kind: Reader,
     time: Reader,
     fd: Reader,
     process: Reader,
     latency: Reader,
-    container: Reader,
-    container_id: Reader,
+    home: Home,
 }
 
 /// fileslower, netlower, scallslower.
@@ -124,14 +120,13 @@ pub(super) fn slower(name: &'static str, setup: &Setup) -> Result<Box<dyn View>,
         name,
         min_ms: parsed(name, setup, 0, "min_ms")?.unwrap_or(0.0),
         containers: setup.containers,
-        color: !colorless(setup),
+        paint: Paint::of(setup),
         kind: reader("evt.type"),
         time: reader("evt.datetime"),
         fd: reader("fd.name"),
         process: reader("proc.name"),
         latency: reader("evt.latency"),
-        container: reader("container.name"),
-        container_id: reader("container.id"),
+        home: Home::new(),
     }))
 }
 
@@ -201,10 +196,8 @@ impl View for Slower {
         if ms <= self.min_ms || (self.name == "fileslower" && name.starts_with(b"/dev/")) {
             return Ok(Flow::Go);
         }
-        let container = text(&mut self.container, event);
-        if self.color {
-            out.color(if container == b"host" { GREEN } else { BLUE });
-        }
+        let container = self.home.name(event);
+        self.paint.begin(out, if is_host(&container) { GREEN } else { BLUE });
         let columns: Vec<_> = self.titles().collect();
         for (nth, (title, width)) in columns.into_iter().enumerate() {
             out.put(if nth > 0 { " " } else { "" });
@@ -212,7 +205,7 @@ impl View for Slower {
                 "LATENCY(ms)" if self.is_calls() => format!("{ms:<width$}").into_bytes(),
                 "LATENCY(ms)" => format!("{:>width$}", ms.trunc()).into_bytes(),
                 "evt.datetime" => fixed(&text(&mut self.time, event), width),
-                "container.id" => fixed(&text(&mut self.container_id, event), width),
+                "container.id" => fixed(&self.home.id(event), width),
                 "container.name" => fixed(&container, width),
                 "proc.name" => fixed(&text(&mut self.process, event), width),
                 "evt.type" if width == 0 => text(&mut self.kind, event),
@@ -229,33 +222,29 @@ impl View for Slower {
         Ok(Flow::Go)
     }
     fn end(&mut self, _: Moment, _: &dyn Machine, out: &mut Output) -> Result<(), ViewError> {
-        if self.color {
-            out.color("0");
-        }
+        self.paint.end(out);
         Ok(())
     }
 }
 
 struct Ended {
     containers: bool,
-    color: bool,
+    paint: Paint,
     name: Reader,
     args: Reader,
     duration: Reader,
-    container: Reader,
-    container_id: Reader,
+    home: Home,
 }
 
 /// proc_exec_time.
 pub(super) fn ended(_: &'static str, setup: &Setup) -> Result<Box<dyn View>, ViewError> {
     Ok(Box::new(Ended {
         containers: setup.containers,
-        color: !colorless(setup),
+        paint: Paint::of(setup),
         name: reader("proc.name"),
         args: reader("proc.args"),
         duration: reader("proc.duration"),
-        container: reader("container.name"),
-        container_id: reader("container.id"),
+        home: Home::new(),
     }))
 }
 
@@ -280,23 +269,19 @@ impl View for Ended {
     }
     fn event(&mut self, event: &Event<'_>, out: &mut Output) -> Result<Flow, ViewError> {
         let Some(duration) = number(&mut self.duration, event) else { return Ok(Flow::Go) };
-        let container = text(&mut self.container, event);
-        if self.color {
-            out.color(match duration {
-                10_000_000_001.. => RED,
-                3_000_000_001.. => YELLOW,
-                _ if container != b"host" => BLUE,
-                _ => GREEN,
-            });
-        }
+        let container = self.home.name(event);
+        let color = match duration {
+            10_000_000_001.. => RED,
+            3_000_000_001.. => YELLOW,
+            _ if is_host(&container) => GREEN,
+            _ => BLUE,
+        };
+        self.paint.begin(out, color);
         let mut line = fixed(unit::time(duration as f64).as_bytes(), 13);
-        if self.containers {
-            line.push(b' ');
-            line.extend(fixed(&text(&mut self.container_id, event), 20));
-            line.push(b' ');
-            line.extend(fixed(&container, 20));
-        }
         line.push(b' ');
+        if self.containers {
+            line.extend(self.home.columns(event));
+        }
         line.extend(fixed(&text(&mut self.name, event), 12));
         line.push(b' ');
         line.extend(text(&mut self.args, event));
@@ -305,8 +290,8 @@ impl View for Ended {
         Ok(Flow::Go)
     }
     fn end(&mut self, _: Moment, _: &dyn Machine, out: &mut Output) -> Result<(), ViewError> {
-        if self.color {
-            out.color("0");
+        self.paint.end(out);
+        if self.paint.is_on() {
             out.put("\n");
         }
         Ok(())

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{colorless, number, parsed, reader, some_text, text};
+use super::paint::{BLUE, GREEN, Home, Paint, is_host};
+use super::{number, parsed, reader, some_text, text};
 use crate::field::Reader;
 use crate::table::pad;
 use crate::view::{Event, Flow, Machine, Moment, Output, Setup, View, ViewError};
@@ -22,7 +23,7 @@ struct Place {
 struct Spy {
     max_depth: Option<i64>,
     containers: bool,
-    color: bool,
+    paint: Paint,
     kind: Reader,
     exe: Reader,
     args: Reader,
@@ -31,7 +32,7 @@ struct Spy {
     time: Reader,
     pid: Reader,
     parent: Reader,
-    container: Reader,
+    home: Home,
     /// Name and process id of the ancestors, from the process itself.
     ancestors: Vec<(Reader, Reader)>,
     places: HashMap<i64, Place>,
@@ -44,7 +45,7 @@ pub(super) fn spy(name: &'static str, setup: &Setup) -> Result<Box<dyn View>, Vi
     Ok(Box::new(Spy {
         max_depth: if depth { parsed(name, setup, 0, "max_depth")? } else { None },
         containers: setup.containers,
-        color: !colorless(setup),
+        paint: Paint::of(setup),
         kind: reader("evt.type"),
         exe: reader("proc.exe"),
         args: reader("proc.args"),
@@ -53,7 +54,7 @@ pub(super) fn spy(name: &'static str, setup: &Setup) -> Result<Box<dyn View>, Vi
         time: reader("evt.time.s"),
         pid: reader("proc.pid"),
         parent: reader("proc.ppid"),
-        container: reader("container.name"),
+        home: Home::new(),
         ancestors: ancestors.collect(),
         places: HashMap::new(),
     }))
@@ -111,9 +112,9 @@ impl View for Spy {
         if self.max_depth.is_some_and(|max| max >= 0 && level > max) {
             return Ok(Flow::Go);
         }
-        let container = text(&mut self.container, event);
-        if self.color && self.containers {
-            out.color(if container == b"host" { "32" } else { "34" });
+        let container = self.home.name(event);
+        if self.containers {
+            self.paint.begin(out, if is_host(&container) { GREEN } else { BLUE });
         }
         let step = if self.containers || is_chdir { 4 } else { 3 };
         let indent = usize::try_from(level.clamp(0, 64)).unwrap_or(0) * step;
@@ -138,9 +139,7 @@ impl View for Spy {
         Ok(Flow::Go)
     }
     fn end(&mut self, _: Moment, _: &dyn Machine, out: &mut Output) -> Result<(), ViewError> {
-        if self.color {
-            out.color("0");
-        }
+        self.paint.end(out);
         Ok(())
     }
 }
@@ -153,8 +152,7 @@ struct Shells {
     session: Reader,
     exe: Reader,
     args: Reader,
-    container: Reader,
-    container_id: Reader,
+    home: Home,
     /// Sessions in the order in which they were last seen to start something.
     found: Vec<(i64, Vec<u8>, Vec<u8>)>,
 }
@@ -168,8 +166,7 @@ pub(super) fn shells(_: &'static str, setup: &Setup) -> Result<Box<dyn View>, Vi
         session: reader("proc.loginshellid"),
         exe: reader("evt.arg.exe"),
         args: reader("evt.arg.args"),
-        container: reader("container.name"),
-        container_id: reader("container.id"),
+        home: Home::new(),
         found: Vec::new(),
     }))
 }
@@ -198,7 +195,7 @@ impl View for Shells {
             return Ok(Flow::Go);
         }
         if self.found.len() < MAX_PROCESSES && !self.found.iter().any(|(found, ..)| *found == session) {
-            let container = (text(&mut self.container, event), text(&mut self.container_id, event));
+            let container = (self.home.name(event), self.home.id(event));
             self.found.push((session, container.0, container.1));
         }
         Ok(Flow::Go)
