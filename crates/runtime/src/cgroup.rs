@@ -13,6 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -125,6 +126,9 @@ pub(crate) fn unescape(text: &[u8]) -> PathBuf {
     std::ffi::OsString::from_vec(plain).into()
 }
 
+/// How often a directory is made again that others take away.
+const ATTEMPTS: u32 = 20;
+
 /// Whether a hierarchy speaks v1 or v2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -202,11 +206,21 @@ impl Cgroup {
     pub(crate) fn make(&mut self, hierarchies: &[Hierarchy], lenient: bool) -> Result<()> {
         for hierarchy in hierarchies {
             let Some(path) = hierarchy.keys.first().and_then(|key| self.paths.get(key)) else { continue };
-            let made = if hierarchy.is_unified() {
-                make_unified(&hierarchy.mount, path)
-            } else {
-                make_legacy(hierarchy, path)
+            let make = || match hierarchy.is_unified() {
+                true => make_unified(&hierarchy.mount, path),
+                false => make_legacy(hierarchy, path),
             };
+            // Whoever removes the last container beside takes the directory above away.
+            let gone = |made: &io::Result<()>| {
+                made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            };
+            let mut made = make();
+            for _ in 0..ATTEMPTS {
+                if !gone(&made) {
+                    break;
+                }
+                made = make();
+            }
             match made {
                 Err(error)
                     if lenient
@@ -250,7 +264,7 @@ impl Cgroup {
                 let place = own.join(path);
                 let processes = place.join("cgroup.procs");
                 if !processes.is_file() {
-                    let source = io::ErrorKind::NotFound.into();
+                    let source = io::Error::from_raw_os_error(libc::ENOENT);
                     return Err(Error::File { what: "enter", path: processes, source });
                 }
                 // Controllers may share a hierarchy.
@@ -372,9 +386,21 @@ impl Cgroup {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(20));
             }
+            if let Some(ours) = path.parent().filter(|parent| is_ours(parent)) {
+                // Others in it keep it.
+                std::fs::remove_dir(ours).ok();
+            }
         }
         Ok(())
     }
+}
+
+/// Whether this is the directory of nabe's own containers, at the root of a hierarchy.
+fn is_ours(path: &Path) -> bool {
+    let device =
+        |path: Option<&Path>| path.and_then(|path| std::fs::metadata(path).ok()).map(|found| found.dev());
+    let root = path.parent();
+    path.file_name().is_some_and(|name| name == "nabe") && device(root) != device(root.and_then(Path::parent))
 }
 
 /// Open descriptors by which a process enters its cgroups.

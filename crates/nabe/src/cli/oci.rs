@@ -73,6 +73,9 @@ struct Global {
     /// Let systemd make cgroups
     #[arg(long)]
     systemd_cgroup: bool,
+    /// How cgroups are made: cgroupfs or systemd
+    #[arg(long, value_name = "MANAGER", default_value = "cgroupfs", value_parser = ["cgroupfs", "systemd"])]
+    cgroup_manager: String,
     /// Say more in the log
     #[arg(long)]
     debug: bool,
@@ -265,12 +268,12 @@ fn is_ours(arguments: &[OsString]) -> bool {
     let mut engine = false;
     while let Some(word) = words.next() {
         match word {
-            "--root" | "--log" | "--log-format" | "--rootless" | "--criu" => {
+            "--root" | "--log" | "--log-format" | "--rootless" | "--criu" | "--cgroup-manager" => {
                 engine = true;
                 words.next();
             }
             "--systemd-cgroup" | "--debug" => engine = true,
-            _ if ["--root=", "--log=", "--log-format=", "--rootless=", "--criu="]
+            _ if ["--root=", "--log=", "--log-format=", "--rootless=", "--criu=", "--cgroup-manager="]
                 .iter()
                 .any(|start| word.starts_with(start)) =>
             {
@@ -368,7 +371,7 @@ fn options(making: &Making, global: &Global, detach: bool) -> Options {
         no_pivot: making.no_pivot,
         no_new_keyring: making.no_new_keyring,
         preserve_fds: making.preserve_fds.saturating_add(activated),
-        systemd_cgroup: global.systemd_cgroup,
+        systemd_cgroup: global.systemd_cgroup || global.cgroup_manager == "systemd",
         init: making.init,
         linger: false,
     }
