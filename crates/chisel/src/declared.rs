@@ -356,6 +356,10 @@ impl View for Declared {
         self.spec.snaplen
     }
 
+    fn is_sampled(&self) -> bool {
+        self.wanted.iter().flat_map(|column| &column.readers).any(Reader::is_sampled)
+    }
+
     fn interval_ns(&self) -> Option<u64> {
         (self.live && self.spec.kind == Kind::Table).then_some(self.interval_ns)
     }

@@ -165,7 +165,7 @@ impl Reader {
     /// Whether only samples of processes (`procinfo`) have it.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
-        matches!(self.source, Source::Cpu { .. })
+        matches!(self.source, Source::Cpu { .. } | Source::Sample { .. })
     }
 
     /// What stands for a missing value: zero or no text.

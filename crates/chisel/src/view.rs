@@ -2,6 +2,7 @@
 //! on the clock of the events, and the end.
 
 use nabe_event::Fields;
+use nabe_event::table::EventId;
 use nabe_filter::{Lang, Program};
 
 use crate::cell::Cell;
@@ -283,6 +284,11 @@ pub trait View {
     fn snaplen(&self) -> u32 {
         0
     }
+    /// Whether it shows what only samples of threads (`procinfo`) tell; a filter that selects these
+    /// says so, too.
+    fn is_sampled(&self) -> bool {
+        false
+    }
     /// Nanoseconds between calls of [`Self::tick`], on the clock of the events; read after
     /// [`Self::start`].
     fn interval_ns(&self) -> Option<u64> {
@@ -369,6 +375,17 @@ impl Runner {
     #[must_use]
     pub fn snaplen(&self) -> u32 {
         self.view.snaplen()
+    }
+
+    /// Whether the view wants samples of all threads (`procinfo`): it shows what only they tell, or
+    /// takes them and little else.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        let selects = |filter: &Program| {
+            let events = filter.events();
+            events.contains(EventId::PROCINFO_E) && !events.contains(EventId::GENERIC_X)
+        };
+        self.view.is_sampled() || self.filter.as_ref().is_some_and(selects)
     }
 
     /// An event that the user's filter selects, internal ones too.

@@ -216,6 +216,8 @@ pub struct EventInterest {
     pub euids: Option<Vec<u32>>,
     /// Only events that gave an error.
     pub only_failed: bool,
+    /// Samples of all threads' CPU times (`procinfo`), one each second, whoever the threads are.
+    pub samples: bool,
 }
 
 /// The longest payload that an event may carry, in bytes (sysdig's limit of `-s`).
@@ -233,6 +235,7 @@ impl Default for EventInterest {
             names: None,
             euids: None,
             only_failed: false,
+            samples: false,
         }
     }
 }

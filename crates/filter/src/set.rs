@@ -259,5 +259,6 @@ fn either(one: EventInterest, other: EventInterest) -> EventInterest {
         names: widen(one.names, other.names),
         euids: widen(one.euids, other.euids),
         only_failed: one.only_failed && other.only_failed,
+        samples: one.samples || other.samples,
     }
 }

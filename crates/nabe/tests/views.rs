@@ -9,6 +9,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use support::{Run, nabe};
@@ -323,4 +324,25 @@ fn views_say_what_csysdigs_do() {
     println!("{equal} of {rows} rows of {views} views are equal; {reasons:#?}");
     assert!(rows > 10_000 && equal * 100 >= rows * 85, "{equal} of {rows}");
     assert_eq!(unexplained, Vec::<String>::new());
+}
+
+/// Times of processors come from samples, which only views of them ask for.
+#[test]
+fn views_of_cpu_usage_are_not_empty_live() {
+    let probe = nabe(["trace", "-q", "-M", "0.05"]);
+    if probe.status != Some(0) {
+        let why = probe.stderr.lines().next().unwrap_or("no live events");
+        eprintln!("SKIP views_of_cpu_usage_are_not_empty_live: {why}");
+        return;
+    }
+    let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+    let run = nabe(["trace", "--view", "topprocs_cpu", "-M", "4", "-j"]);
+    busy.kill().unwrap();
+    busy.wait().unwrap();
+    let run = run.ok();
+    let pid = busy.id().to_string();
+    assert!(run.text().contains(&pid), "{}", run.text());
+    // Nobody else sees them.
+    let run = nabe(["trace", "-D", "-M", "1.5", "-p", "%evt.type", "evt.type = procinfo"]).ok();
+    assert_eq!(run.text(), "");
 }

@@ -42,6 +42,7 @@ enum {
 #define PICK_EUIDS 16u
 #define PICK_FAILED 32u
 #define PICK_FOLLOW 64u
+#define PICK_STRANGERS 128u /* the map `strangers` */
 
 #define FLAG_STATE_ONLY 1
 
@@ -64,12 +65,14 @@ struct event_control {
 	__u32 hooks; /* bits HOOK_*: which of the rarer events are wanted, and how */
 	__u32 own; /* the reader's process, which is not looked at */
 	__u32 floor; /* for measuring: bytes of the bare record */
+	__u32 hierarchies; /* bits: where cgroups are told apart, see whereabouts() */
+	__u32 spare;
 	__u32 euids[MAX_EUIDS];
 	__u64 names[MAX_NAMES][2];
 	struct event_call calls[MAX_CALLS];
 	struct event_call calls32[MAX_CALLS]; /* by the numbers of int 0x80; all generic */
 };
-_Static_assert(sizeof(struct event_control) == 32 + 64 + 256 + 2 * 4096, "as in live::control");
+_Static_assert(sizeof(struct event_control) == 40 + 64 + 256 + 2 * 4096, "as in live::control");
 
 volatile struct event_control control SEC(".data.control") = {};
 
@@ -106,6 +109,14 @@ struct {
 	__type(key, __u64);
 	__type(value, __u8);
 } cgroups SEC(".maps");
+
+/* Where no wanted thread is, by whereabouts(): APART or FAR. Filled while programs run. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* sized by the loader */
+	__type(key, __u64);
+	__type(value, __u8);
+} strangers SEC(".maps");
 
 struct event_head {
 	__u64 ts; /* boot clock */
@@ -277,6 +288,65 @@ static __always_inline bool picked_process(__u32 select, __u32 tgid)
 	return !(select & PICK_PIDS) || bpf_map_lookup_elem(&pids, &tgid);
 }
 
+/* A pointer in an array, loaded as the first member of what it might be. */
+static __always_inline void *pointer_at(void *place)
+{
+	void *out = NULL;
+
+	if (MODERN)
+		return PLAIN(place, list_head)->next;
+	bpf_probe_read_kernel(&out, sizeof(out), place);
+	return out;
+}
+
+static __always_inline __u64 mixed(__u64 before, struct cgroup *cgroup)
+{
+	struct kernfs_node *kn = FIELD(cgroup, kn);
+
+	return (before ^ FIELD(kn, id)) * 0x9e3779b97f4a7c15ull;
+}
+
+#define HIERARCHY_V2 (1u << 31)
+#define MIX_V1(bit, name)                                                               	if ((control.hierarchies & (1u << (bit))) &&                                    	    bpf_core_enum_value_exists(enum cgroup_subsys_id, name##_cgrp_id)) {         		struct cgroup_subsys_state *css = pointer_at(                           			(void *)set + bpf_core_field_offset(set->subsys) +              			8 * bpf_core_enum_value(enum cgroup_subsys_id, name##_cgrp_id)); 		css = PLAIN(css, cgroup_subsys_state);                                  		out = mixed(out, FIELD(css, cgroup));                                   	}
+
+/*
+ * The thread's cgroups as one number: the ids of those in which the reader tells
+ * containers apart. Ids are never given again.
+ */
+static __always_inline __u64 whereabouts(struct task_struct *task)
+{
+	struct css_set *set = FIELD(task, cgroups);
+	__u64 out = 0;
+
+	if (control.hierarchies & HIERARCHY_V2)
+		out = mixed(out, FIELD(set, dfl_cgrp));
+	MIX_V1(0, cpuset)
+	MIX_V1(1, cpu)
+	MIX_V1(2, cpuacct)
+	MIX_V1(3, io)
+	MIX_V1(4, memory)
+	return out;
+}
+
+/* How far the thread that runs is from those that are looked at. */
+#define NEAR 0
+#define APART 1 /* it may come near: what it has then must be known */
+#define FAR 2 /* what it does changes nothing of these, but for kin */
+
+static __always_inline __u32 distance(__u32 select, __u32 tgid)
+{
+	__u64 where;
+	__u8 *known;
+
+	if (!picked_process(select, tgid))
+		return FAR;
+	if (!(select & PICK_STRANGERS))
+		return NEAR;
+	where = whereabouts(this_task());
+	known = bpf_map_lookup_elem(&strangers, &where);
+	return known ? *known : NEAR;
+}
+
 /* Whether the other predicates hold for the thread that runs. */
 static __always_inline bool picked_thread(__u32 select, long ret)
 {
@@ -296,7 +366,7 @@ static __always_inline bool picked(__u32 tgid, long ret)
 {
 	__u32 select = control.select;
 
-	return !select || (picked_process(select, tgid) && picked_thread(select, ret));
+	return !select || (distance(select, tgid) == NEAR && picked_thread(select, ret));
 }
 
 /* --- a record in the making --- */

@@ -61,15 +61,10 @@ static __always_inline struct file *file_of(__s32 fd)
 	struct task_struct *task = this_task();
 	struct files_struct *files = FIELD(task, files);
 	struct fdtable *table = FIELD(files, fdt);
-	struct file *file = NULL;
 
 	if (fd < 0 || (__u32)fd >= FIELD(table, max_fds))
 		return NULL;
-	/* A pointer in an array, loaded as the first member of what it might be. */
-	if (MODERN)
-		return PLAIN(PLAIN(table->fd + fd, list_head)->next, file);
-	bpf_probe_read_kernel(&file, sizeof(file), FIELD(table, fd) + fd);
-	return file;
+	return PLAIN(pointer_at(FIELD(table, fd) + fd), file);
 }
 
 /* As user space writes device numbers: new_encode_dev(). */

@@ -130,18 +130,16 @@ static __always_inline int hot_open(struct pt_regs *regs, __u64 ids, long ret, _
 static __always_inline int call_flags(struct event_call call, __u32 tgid, long ret)
 {
 	__u32 select = control.select;
-	int state = -1;
+	__u32 far = select ? distance(select, tgid) : NEAR;
 
-	if (select && !picked_process(select, tgid)) {
-		/* Descriptors are a process's own: of others only kin matters. */
-		if (!(call.flags & CALL_KIN))
-			return -1;
-	} else if ((call.flags & CALL_WANTED) && (!select || picked_thread(select, ret))) {
+	if (far == NEAR && (call.flags & CALL_WANTED) && (!select || picked_thread(select, ret)))
 		return 0;
-	}
+	/* Descriptors are a process's own: of others only kin matters. */
+	if (far == FAR && !(call.flags & CALL_KIN))
+		return -1;
 	if ((call.flags & CALL_STATE) && (ret >= 0 || ret == -EINPROGRESS))
-		state = FLAG_STATE_ONLY;
-	return state;
+		return FLAG_STATE_ONLY;
+	return -1;
 }
 
 /* For measuring: what being there costs. */

@@ -17,10 +17,12 @@
 
 pub mod record;
 
+mod cgroup;
 mod control;
 mod interface;
 mod load;
 mod ring;
+mod sample;
 mod snapshot;
 mod sys;
 
@@ -36,9 +38,11 @@ use nabe_event::source::{Account, Cause, EventInterest, Lost, Source};
 use nabe_event::table::EventId;
 use rustix::time::{ClockId, clock_gettime};
 
+pub use self::cgroup::{Distance, Hierarchies, Place};
 use self::control::Control;
 use self::load::Programs;
 use self::ring::{Ring, Slot};
+use self::sample::Samples;
 use self::snapshot::Snapshot;
 use self::sys::Shared;
 use crate::iter;
@@ -162,6 +166,10 @@ pub struct Live {
     told: Vec<[u64; CAUSES.len()]>,
     told_skipped: u64,
     losses: Vec<Loss>,
+    /// Where somebody wants them.
+    samples: Option<Samples>,
+    /// Where relocated programs are kept.
+    cache: Option<PathBuf>,
     offer: Offer,
     /// How much of the offer was handed out; what a reader left comes with its next call.
     taken: Cell<usize>,
@@ -338,6 +346,8 @@ impl Live {
             told: vec![[0; CAUSES.len()]; cpus as usize],
             told_skipped: 0,
             losses: Vec::new(),
+            samples: interest.samples.then(|| Samples::new(options.cache.clone())),
+            cache: options.cache.clone(),
             offer: Offer::Nothing,
             taken: Cell::new(0),
             phase: Phase::Snapshot,
@@ -353,7 +363,20 @@ impl Live {
     /// # Errors
     /// When a program cannot be loaded or attached; what ran goes on.
     pub fn set_interest(&mut self, interest: &EventInterest) -> Result<(), Error> {
+        match (interest.samples, &self.samples) {
+            (true, None) => self.samples = Some(Samples::new(self.cache.clone())),
+            (false, Some(_)) => self.samples = None,
+            _ => {}
+        }
         self.programs.apply(&mut Control::new(interest, self.own)).map_err(Error::Programs)
+    }
+
+    /// Leaves events of threads in these cgroups out from now on, in the kernel, or (`None`) no more.
+    ///
+    /// # Errors
+    /// When there is no room for more; they are handed out, then.
+    pub fn leave_out(&mut self, place: Place, distance: Option<Distance>) -> Result<(), Error> {
+        self.programs.set_stranger(place, distance).map_err(Error::Programs)
     }
 
     /// What ends this probe from elsewhere.
@@ -400,7 +423,10 @@ impl Live {
         match self.offer {
             Offer::Nothing => 0,
             Offer::Snapshot => self.snapshot.len(),
-            Offer::Events => self.ring.slots().len() + self.losses.iter().filter(|loss| loss.ready).count(),
+            Offer::Events => {
+                let losses = self.losses.iter().filter(|loss| loss.ready).count();
+                self.ring.slots().len() + losses + self.samples.as_ref().map_or(0, Samples::len)
+            }
         }
     }
 
@@ -415,6 +441,11 @@ impl Live {
         if self.phase == Phase::Events && self.ring.waiting() < self.ring_bytes / 16 {
             std::thread::sleep(self.poll);
             self.adapt();
+        }
+        if self.phase == Phase::Events
+            && let Some(samples) = &mut self.samples
+        {
+            samples.look();
         }
         let horizon = match self.phase {
             Phase::Draining => u64::MAX,
@@ -447,6 +478,9 @@ impl Source for Live {
     fn batch(&mut self) -> Result<Option<impl Iterator<Item = Item<'_>>>, Error> {
         if self.taken.get() >= self.offered() {
             self.losses.retain(|loss| !loss.ready);
+            if let Some(samples) = &mut self.samples {
+                samples.clear();
+            }
             self.taken.set(0);
             self.offer = match self.phase {
                 Phase::Ended => return Ok(None),
@@ -462,8 +496,19 @@ impl Source for Live {
         }
         let left = self.taken.get();
         let last = self.ring.slots().last().map_or_else(|| now_ns(ClockId::Boottime), |slot| slot.ts);
-        let Self { ring, snapshot: state, losses, delivered, early, epoch_ns, taken, offer, broken, .. } =
-            self;
+        let Self {
+            ring,
+            snapshot: state,
+            losses,
+            samples,
+            delivered,
+            early,
+            epoch_ns,
+            taken,
+            offer,
+            broken,
+            ..
+        } = self;
         let (epoch_ns, ring, state, taken) = (*epoch_ns, &*ring, &*state, &*taken);
         let took = move || taken.set(taken.get() + 1);
         let items = (*offer == Offer::Snapshot).then(|| state.items().skip(left).inspect(move |_| took()));
@@ -481,13 +526,23 @@ impl Source for Live {
             *delivered += 1;
             Some(Item::Event(event))
         });
-        let ready = losses.iter().filter(|loss| loss.ready).skip(left.saturating_sub(slots.len()));
-        let losses =
-            ready.take(if *offer == Offer::Events { usize::MAX } else { 0 }).filter_map(move |loss| {
+        let behind = left.saturating_sub(slots.len());
+        let ready = losses.iter().filter(|loss| loss.ready);
+        let samples_left = behind.saturating_sub(ready.clone().count());
+        let losses = ready
+            .skip(behind)
+            .take(if *offer == Offer::Events { usize::MAX } else { 0 })
+            .filter_map(move |loss| {
                 took();
                 loss.event(epoch_ns.wrapping_add(last)).map(Item::Event)
             });
-        Ok(Some(items.into_iter().flatten().chain(events).chain(losses)))
+        let samples = samples.iter().filter(|_| *offer == Offer::Events).flat_map(move |samples| {
+            samples.events(epoch_ns.wrapping_add(last)).skip(samples_left).map(move |event| {
+                took();
+                Item::Event(event)
+            })
+        });
+        Ok(Some(items.into_iter().flatten().chain(events).chain(losses).chain(samples)))
     }
 
     fn account(&self) -> Account {

@@ -13,7 +13,7 @@ use nabe_event::source::{Account, Cause, EventInterest, EventSet, Source as _};
 use nabe_event::table::native::X86_64;
 use nabe_event::table::{EventId, ParamType};
 use nabe_probe::iter;
-use nabe_probe::live::{Error, Live, Options, check, programs};
+use nabe_probe::live::{Distance, Error, Hierarchies, Live, Options, check, programs};
 
 /// Whether live events can be had at all; a refusal by the verifier is a failure, not a lack.
 fn works(test: &str) -> bool {
@@ -521,6 +521,62 @@ fn of_other_processes_only_kin_is_told() {
     assert_eq!(ids.map(|id| told(&one, id)), [7, 7, 1, 1]);
     assert_eq!(ids.map(|id| told(&other, id)), [0, 0, 1, 1]);
     assert!(account.filtered >= 14, "{account:?}");
+}
+
+#[test]
+fn strangers_are_left_out_by_their_cgroups() {
+    const TEST: &str = "strangers_are_left_out_by_their_cgroups";
+    if !works(TEST) {
+        return;
+    }
+    // As events tell them: controller=path.
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let mut text = String::new();
+    for line in own.lines() {
+        let mut words = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (words.next().unwrap(), words.next().unwrap());
+        let controllers = if controllers.is_empty() { "cpuset" } else { controllers };
+        controllers.split(',').for_each(|name| text += &format!("{name}={path}\0"));
+    }
+    let Some(place) = Hierarchies::read().place(text.as_bytes()) else {
+        eprintln!("SKIP {TEST}: no hierarchy of cgroups is mounted");
+        return;
+    };
+    let tried = |distance: Option<Distance>| {
+        let mut child = Child::new(
+            || {},
+            || {
+                for _ in 0..7 {
+                    call(libc::SYS_openat, &[libc::AT_FDCWD.into(), pointer(c"/dev/null"), 0]);
+                    call(libc::SYS_getuid, &[]);
+                }
+                let born = call(libc::SYS_fork, &[]);
+                if born == 0 {
+                    call(libc::SYS_exit_group, &[0]);
+                }
+                call(libc::SYS_wait4, &[born, 0, 0, 0]);
+            },
+        );
+        let interest = EventInterest { state: true, pids: None, ..of(named(&["getuid"]), &child) };
+        let mut live = Live::open(&interest, &options()).unwrap();
+        live.leave_out(place, Some(Distance::Far)).unwrap();
+        live.leave_out(place, distance).unwrap();
+        child.start();
+        child.wait();
+        let (mut seen, account) = drain(&mut live);
+        assert_eq!(account.lost(), 0);
+        seen.retain(|event| event.tid == i64::from(child.pid));
+        let ids = [
+            EventId::SYSCALL_GETUID_X,
+            EventId::SYSCALL_OPENAT_2_X,
+            EventId::SYSCALL_FORK_20_X,
+            EventId::PROCEXIT_1_E,
+        ];
+        ids.map(|id| count(&seen, id))
+    };
+    assert_eq!(tried(None), [7, 7, 1, 1]);
+    assert_eq!(tried(Some(Distance::Apart)), [0, 7, 1, 1]);
+    assert_eq!(tried(Some(Distance::Far)), [0, 0, 1, 1]);
 }
 
 #[test]

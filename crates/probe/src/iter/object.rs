@@ -7,12 +7,13 @@
 //! They are read as hostile: whatever does not fit is `None`.
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 
 use libbpf_rs::ObjectBuilder;
 use libbpf_sys as bpf;
 
 use super::Error;
-use super::sys::{self, Instruction, KernelBtf, MapShape};
+use super::sys::{self, Instruction, KernelBtf, MapShape, ProgramShape};
 
 /// An object that is part of this binary.
 #[derive(Debug)]
@@ -84,6 +85,38 @@ pub(crate) struct Program {
     pub(crate) instructions: Vec<Instruction>,
     /// Instruction index, map index.
     pub(crate) references: Vec<(u32, u32)>,
+}
+
+impl Program {
+    /// Loads it under the name it has in errors; `map` gives the descriptor of the map at a place.
+    pub(crate) fn load(
+        &self,
+        name: &'static str,
+        map: impl Fn(usize) -> Result<i32, Error>,
+    ) -> Result<OwnedFd, Error> {
+        if self.attach_btf_id == 0 {
+            return Err(Error::OldKernel { program: name });
+        }
+        let mut instructions = self.instructions.clone();
+        for (at, place) in &self.references {
+            let number = map(*place as usize)?;
+            if let Some(instruction) = instructions.get_mut(*at as usize) {
+                instruction[4..].copy_from_slice(&number.to_le_bytes());
+            }
+        }
+        let shape = ProgramShape {
+            kind: bpf::BPF_PROG_TYPE_TRACING,
+            attach_type: self.attach_type,
+            attach_btf_id: self.attach_btf_id,
+            flags: if self.sleepable { bpf::BPF_F_SLEEPABLE } else { 0 },
+        };
+        sys::prog_load(&shape, &instructions, None).or_else(|source| {
+            let mut log = Vec::new();
+            // Once more for the verifier's words; should it pass now, all the better.
+            sys::prog_load(&shape, &instructions, Some(&mut log))
+                .map_err(|_| Error::program(name, &log, source))
+        })
+    }
 }
 
 /// The whole object.
@@ -255,11 +288,6 @@ fn take_references(instructions: &mut [Instruction], numbers: &[i32]) -> Vec<(u3
         }
     }
     references
-}
-
-/// Puts a map's descriptor where a reference says.
-pub(crate) fn set_reference(instruction: &mut Instruction, number: i32) {
-    instruction[4..].copy_from_slice(&number.to_le_bytes());
 }
 
 fn put(out: &mut Vec<u8>, number: u32) {

@@ -3,12 +3,10 @@
 use std::cell::{OnceCell, RefCell};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use libbpf_sys as bpf;
-
 use super::Error;
 use super::config;
 use super::object::{self, Relocated};
-use super::sys::{self, ProgramShape, Walk};
+use super::sys::{self, Walk};
 
 /// Programs with one configuration.
 #[derive(Debug)]
@@ -104,31 +102,7 @@ impl<'a> Session<'a> {
     /// Loads a program.
     pub(crate) fn load(&self, name: &'static str) -> Result<Loaded, Error> {
         let program = self.relocated.program(name).ok_or(Error::Absent)?;
-        if program.attach_btf_id == 0 {
-            return Err(Error::OldKernel { program: name });
-        }
-        let mut instructions = program.instructions.clone();
-        for (at, map) in &program.references {
-            let number = self.map(*map as usize)?.as_raw_fd();
-            if let Some(instruction) = instructions.get_mut(*at as usize) {
-                object::set_reference(instruction, number);
-            }
-        }
-        let shape = ProgramShape {
-            kind: bpf::BPF_PROG_TYPE_TRACING,
-            attach_type: program.attach_type,
-            attach_btf_id: program.attach_btf_id,
-            flags: if program.sleepable { bpf::BPF_F_SLEEPABLE } else { 0 },
-        };
-        let fd = match sys::prog_load(&shape, &instructions, None) {
-            Ok(fd) => fd,
-            Err(source) => {
-                let mut log = Vec::new();
-                // Once more for the verifier's words; should it pass now, all the better.
-                sys::prog_load(&shape, &instructions, Some(&mut log))
-                    .map_err(|_| Error::program(name, &log, source))?
-            }
-        };
+        let fd = program.load(name, |map| self.map(map).map(AsRawFd::as_raw_fd))?;
         Ok(Loaded { name, fd })
     }
 }

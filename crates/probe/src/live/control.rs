@@ -11,6 +11,7 @@ const PICK_CGROUPS: u32 = 4;
 const PICK_NAMES: u32 = 8;
 const PICK_EUIDS: u32 = 16;
 const PICK_FAILED: u32 = 32;
+const PICK_STRANGERS: u32 = 128;
 
 const WANTED: u8 = 1;
 const STATE: u8 = 2;
@@ -21,9 +22,11 @@ const MAX_EUIDS: usize = 16;
 const MAX_NAMES: usize = 16;
 const MAX_CALLS: usize = 512;
 /// Bytes before the users.
-const HEAD: usize = 32;
+const HEAD: usize = 40;
 /// Where `floor` stands.
 const FLOOR: usize = 28;
+/// Where `hierarchies` stands.
+const HIERARCHIES: usize = 32;
 
 /// Who fills in the event of a system call: a number of `sys_hot.h`, and the program behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -353,6 +356,8 @@ impl Control {
             hooks,
             own.unwrap_or(0),
             0,
+            0,
+            0,
         ];
         let numbers = head.into_iter().chain(euids.iter().copied());
         for (place, number) in control.bytes.chunks_exact_mut(4).zip(numbers) {
@@ -413,6 +418,16 @@ impl Control {
 }
 
 impl Control {
+    /// Threads of cgroups in the map `strangers`, told apart in these hierarchies, are not looked at.
+    pub(crate) fn set_strangers(&mut self, hierarchies: u32) {
+        for (at, number) in [(0, PICK_STRANGERS), (HIERARCHIES, hierarchies)] {
+            if let Some(place) = self.bytes.get_mut(at..at + 4) {
+                let old = place.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+                place.copy_from_slice(&(old | number).to_le_bytes());
+            }
+        }
+    }
+
     /// For measuring: the size of the bare record.
     pub(crate) fn set_floor(&mut self, bytes: u32) {
         if let Some(place) = self.bytes.get_mut(FLOOR..FLOOR + 4) {
@@ -472,7 +487,7 @@ mod tests {
         assert_eq!(call(&control, 3), [5, 0, 6, 0, 1, 1, 0, 0]);
         assert_eq!(call(&control, 0), [0; 8]);
         assert_eq!(control.bytes[..12], [9, 0, 0, 0, 80, 0, 0, 0, 77, 0, 0, 0]);
-        assert_eq!(control.bytes[96..102], *b"sshd\0\0");
+        assert_eq!(control.bytes[104..110], *b"sshd\0\0");
         assert!(control.exits && control.hooks.is_empty() && control.handlers.is_empty());
     }
 

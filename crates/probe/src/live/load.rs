@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use libbpf_sys as bpf;
 use nabe_event::{Interest, Needs};
 
+use super::cgroup::{Distance, Place};
 use super::control::Control;
 use super::sys as live_sys;
 use super::{Floor, Tried};
 use crate::iter::Error;
 use crate::iter::config::{self, Reader};
 use crate::iter::object::{self, Relocated};
-use crate::iter::sys::{self, ProgramShape};
+use crate::iter::sys;
 
 /// The program at the end of every system call.
 const EXIT: &str = "nabe_exit";
@@ -37,6 +38,10 @@ pub(crate) struct Programs {
     /// What the maps `pids` and `cgroups` hold now.
     pids: Vec<u32>,
     cgroups: Vec<u64>,
+    /// What was applied last.
+    control: Control,
+    /// The hierarchies in which strangers are told apart; 0 while there are none.
+    hierarchies: u32,
 }
 
 impl Programs {
@@ -53,6 +58,8 @@ impl Programs {
             refused: Vec::new(),
             pids: Vec::new(),
             cgroups: Vec::new(),
+            control: Control::nothing(),
+            hierarchies: 0,
         }
     }
 
@@ -77,7 +84,7 @@ impl Programs {
         match map.name.as_str() {
             "ring" => shape.max_entries = self.ring_bytes,
             "scratch" => shape.max_entries = SCRATCHES * self.cpus,
-            "pids" | "cgroups" => {
+            "pids" | "cgroups" | "strangers" => {
                 shape.max_entries = FOLLOWED;
                 shape.flags |= bpf::BPF_F_NO_PREALLOC;
             }
@@ -114,31 +121,7 @@ impl Programs {
             return Ok(at);
         }
         let program = self.relocated.program(name).ok_or(Error::Absent)?;
-        if program.attach_btf_id == 0 {
-            return Err(Error::OldKernel { program: name });
-        }
-        let mut instructions = program.instructions.clone();
-        for (at, map) in &program.references {
-            let number = self.map_at(*map as usize)?.as_raw_fd();
-            if let Some(instruction) = instructions.get_mut(*at as usize) {
-                object::set_reference(instruction, number);
-            }
-        }
-        let shape = ProgramShape {
-            kind: bpf::BPF_PROG_TYPE_TRACING,
-            attach_type: program.attach_type,
-            attach_btf_id: program.attach_btf_id,
-            flags: 0,
-        };
-        let fd = match sys::prog_load(&shape, &instructions, None) {
-            Ok(fd) => fd,
-            Err(source) => {
-                let mut log = Vec::new();
-                // Once more for the verifier's words; should it pass now, all the better.
-                sys::prog_load(&shape, &instructions, Some(&mut log))
-                    .map_err(|_| Error::program(name, &log, source))?
-            }
-        };
+        let fd = program.load(name, |map| self.map_at(map).map(AsRawFd::as_raw_fd))?;
         self.loaded.push((name, fd));
         Ok(self.loaded.len() - 1)
     }
@@ -175,7 +158,11 @@ impl Programs {
         }
         self.fill(control)?;
         control.set_floor(self.floor.map_or(0, Floor::bytes));
+        if self.hierarchies != 0 {
+            control.set_strangers(self.hierarchies);
+        }
         self.set(".data.control", &0_u32.to_le_bytes(), &control.bytes)?;
+        self.control.clone_from(control);
         let exit = match self.floor {
             Some(Floor::Empty) => Some("nabe_floor_empty"),
             Some(Floor::Record(_)) => Some("nabe_floor_record"),
@@ -205,6 +192,22 @@ impl Programs {
         }
         self.pids.clone_from(&control.pids);
         self.cgroups.clone_from(&control.cgroups);
+        Ok(())
+    }
+
+    /// Looks no more at threads that are there (`Some`), or looks at them again.
+    pub(crate) fn set_stranger(&mut self, place: Place, distance: Option<Distance>) -> Result<(), Error> {
+        let key = place.key.to_le_bytes();
+        let Some(distance) = distance else {
+            live_sys::map_remove(self.map("strangers")?, &key);
+            return Ok(());
+        };
+        self.set("strangers", &key, &[distance as u8])?;
+        if self.hierarchies == 0 {
+            self.hierarchies = place.hierarchies;
+            self.control.set_strangers(place.hierarchies);
+            self.set(".data.control", &0_u32.to_le_bytes(), &self.control.bytes)?;
+        }
         Ok(())
     }
 

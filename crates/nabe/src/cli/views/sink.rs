@@ -7,6 +7,7 @@ use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
 use nabe_chisel::{Event, Flow, Output, Piece, Runner, Setup, Table};
+use nabe_event::source::EventInterest;
 use nabe_filter::Program;
 use nabe_scap::Compression;
 use nabe_state::stream::{Seen, Stream, Style};
@@ -101,6 +102,15 @@ impl Shown {
     /// Bytes of payload that the view wants to see.
     pub(in crate::cli) fn snaplen(&self) -> u32 {
         self.runner.snaplen()
+    }
+
+    /// Narrows what is collected to what the view takes, and asks for the samples that it shows.
+    pub(in crate::cli) fn narrow(&self, interest: &mut EventInterest) {
+        interest.samples = self.runner.is_sampled();
+        if let Some(filter) = self.runner.filter() {
+            let events = core::mem::take(&mut interest.events);
+            interest.events = events.intersection(&filter.event_interest().events);
+        }
     }
 
     fn event(&mut self, seen: &Seen<'_>) -> Result<()> {
