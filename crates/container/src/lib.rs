@@ -34,5 +34,12 @@ pub use config::{Config, ConfigError, User};
 pub use engine::Engine;
 pub use identity::{Identity, fuzz_cgroup_path, identify, identify_any, nesting, supervised};
 pub use metadata::{Metadata, Note, Pod};
+/// What the state of one of nabe's own containers says, read at once from its file: the id is the name of a
+/// cgroup below `/nabe`. Without a file it is called by its id.
+#[must_use]
+pub fn own(config: &Config, id: &str) -> Metadata {
+    disk::oci::own(config, id)
+}
+
 pub use resolver::{Resolution, Resolver, Wanted};
 pub use status::{EngineStatus, Liveness, engines};

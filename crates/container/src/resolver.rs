@@ -13,6 +13,7 @@ use round::Round;
 
 use crate::api::http::Deadline;
 use crate::cgroup::owner_uid;
+use crate::disk::oci;
 use crate::identity::nesting;
 use crate::{Config, Engine, Identity, Metadata, Note};
 
@@ -123,9 +124,10 @@ impl Resolver {
         mut found: HashMap<usize, Metadata>,
         now: Instant,
     ) {
-        for (at, _) in items {
+        for (at, item) in items {
             let Some(key) = keys.get(*at) else { continue };
-            match found.remove(at) {
+            let by_cgroup = || item.id.as_deref().filter(|_| item.engine == Engine::Nabe).map(oci::nameless);
+            match found.remove(at).or_else(by_cgroup) {
                 Some(meta) => self.known.insert(key.clone(), meta).is_some(),
                 None => self.missed.insert(key.clone(), now).is_some(),
             };

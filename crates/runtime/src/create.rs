@@ -63,7 +63,12 @@ pub(crate) fn create(id: &str, bundle: &Bundle, options: &Options) -> Result<Cre
         ));
     }
     let hierarchies = cgroup::hierarchies()?;
-    let cgroup = Cgroup::locate(&hierarchies, &bundle.spec.linux.cgroups_path, id)?;
+    // Below a directory that tells whose it is, unless the bundle or our rights say otherwise.
+    let cgroups_path = match bundle.spec.linux.cgroups_path.as_str() {
+        "" if !lenient => format!("/nabe/{id}"),
+        given => given.to_owned(),
+    };
+    let cgroup = Cgroup::locate(&hierarchies, &cgroups_path, id)?;
     let plan = Plan::of(&bundle.spec)?;
     if cgroup.occupied() {
         return Err(Error::Refused(

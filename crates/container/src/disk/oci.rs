@@ -168,6 +168,23 @@ pub(crate) fn read(
     }
 }
 
+/// A container of nabe's own, by its id alone: what its state says, else that it is called so.
+pub(crate) fn own(config: &Config, id: &str) -> Metadata {
+    let roots = config.roots_of(Engine::Nabe, &["/run/nabe"]);
+    let states = roots.filter(|_| plain_name(id)).filter_map(|root| state_of(Engine::Nabe, &root.join(id)));
+    match states.into_iter().next() {
+        Some(state) => describe(Engine::Nabe, id, &state),
+        None => nameless(id),
+    }
+}
+
+/// A container of nabe's own whose state is elsewhere (`--root`): its cgroup has its id, which is its name.
+pub(crate) fn nameless(id: &str) -> Metadata {
+    let mut found = Metadata::new(id, Engine::Nabe, "cgroup");
+    found.name = Some(id.to_owned());
+    found
+}
+
 fn describe(engine: Engine, id: &str, state: &State) -> Metadata {
     let source = match engine {
         Engine::Crun => "crun status",
