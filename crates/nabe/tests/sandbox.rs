@@ -198,7 +198,7 @@ fn what_behaves_badly_is_contained_and_judged() {
         (&["escapes", "exe"], escape, "T1611", 20, None),
         (&["escapes", "sockets"], escape, "T1611", 20, None),
         (&["escapes", "namespaces"], "Asks for more privileges", "T1068", 10, None),
-        (&["escapes", "modules"], "Asks for more privileges", "T1068", 10, None),
+        (&["escapes", "modules"], "Asks for more privileges", "T1547.006", 10, None),
     ] {
         let (run, report) = bench.run(&[], words);
         assert!(rules(&report).contains(&rule), "{words:?}: {}\n{}", run.text(), run.stderr);
@@ -645,6 +645,174 @@ fn yara_looks_at_the_specimen_and_at_what_it_leaves() {
     assert_eq!(rules(&report), ["dropper", "job"]);
     assert_eq!(report["specimen"]["yara"], serde_json::json!(["dropper"]));
     assert_eq!(report["hits"][1]["message"], "matches /etc/cron.d/x, /etc/crontab");
+    // A program that is in memory only.
+    let text =
+        "rule sleeper { strings: $a = \"NUMBER[SUFFIX]\" condition: uint32(0) == 0x464c457f and $a }\n";
+    std::fs::write(&file, text).unwrap();
+    let (_, report) = bench.run(&["--no-built-in", "--yara", file.to_str().unwrap()], &["memory"]);
+    assert_eq!(rules(&report), ["sleeper"], "{report}");
+    let found = report["dropped"].as_array().unwrap();
+    let memory = found.iter().find(|file| file["change"] == "memory").unwrap();
+    assert_eq!(memory["yara"], serde_json::json!(["sleeper"]));
+    assert_eq!(report["specimen"]["yara"], serde_json::json!([]));
+    std::fs::write(&file, "rule x { condition: nothing }\n").unwrap();
+    let wrong = nabe(["sandbox", "--yara", file.to_str().unwrap(), "/bin/true"]);
+    assert_eq!(wrong.status, Some(2));
+    assert!(wrong.stderr.contains("rules.yar"), "{}", wrong.stderr);
+}
+
+/// Memory, tasks, disk and time are held above; processors only slow a specimen down.
+#[test]
+fn processors_are_limited_and_told() {
+    let Some(bench) = Bench::new("sandbox::cpus") else { return };
+    let (run, report) = bench.run(&["--cpus", "0.1"], &["spins"]);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("the limit of 0.1 processors held it back"), "{notes}");
+    assert_eq!(report["limits"]["cpus"], "0.1");
+}
+
+/// Nobody else is in the record, however alike: the host's own process of the same name is not.
+#[test]
+fn a_neighbour_of_the_same_name_is_not_recorded() {
+    let Some(bench) = Bench::new("sandbox::neighbour") else { return };
+    let noise = support::Running::start(Command::new(bench.specimen()).arg("noise"));
+    let keep = bench.folder.path().join("keep");
+    let (_, report) = bench.run(&["--keep", keep.to_str().unwrap()], &["persists"]);
+    assert!(text(format!("/proc/{}/comm", noise.child.id())).starts_with("specimen"));
+    let processes = report["behaviour"]["processes"].as_array().unwrap();
+    assert_eq!(processes.len(), 1, "{processes:?}");
+    let pid = processes[0]["pid"].as_u64().unwrap();
+    assert_ne!(pid, u64::from(noise.child.id()));
+    assert_eq!(processes[0]["vpid"], 2);
+    let capture = keep.join("capture.scap");
+    let lines = nabe(["replay", capture.to_str().unwrap(), "-p", "%proc.pid %proc.vpid"]).ok().lines();
+    assert!(lines.len() > 30 && lines.iter().all(|line| *line == format!("{pid} 2")), "{lines:?}");
+}
+
+/// Where it runs, as whom, and with what, is the user's choice.
+#[test]
+fn image_mounts_environment_and_user_are_chosen() {
+    let Some(bench) = Bench::new("sandbox::chosen") else { return };
+    let place = |name: &str| bench.folder.path().join(name);
+    std::fs::create_dir(place("shown")).unwrap();
+    std::fs::write(place("shown/word"), "shown\n").unwrap();
+    let script = place("look.sh");
+    let look =
+        "#!/bin/sh\nid -u; id -g; echo $WORD; cat /shown/word; echo x > /shown/new || echo refused; pwd\n";
+    std::fs::write(&script, look).unwrap();
+    let keep = place("keep");
+    let (keep, mount) = (keep.to_str().unwrap(), format!("{}:/shown", place("shown").display()));
+    let run = |words: &[&str]| {
+        let all = ["sandbox", "--json", "--keep", keep, "--env", "WORD=said", "--user", "7:8"];
+        let run = Run::of(nabe_command(all).args(words));
+        (run.status, run.stderr, text(place("keep/stdout")))
+    };
+    let (status, stderr, said) = run(&["--mount", &mount, script.to_str().unwrap()]);
+    assert_eq!((status, &*said), (Some(0), "7\n8\nsaid\nshown\nrefused\n/specimen\n"), "{stderr}");
+    assert!(!place("shown/new").exists());
+    // In an image its programs are the image's own.
+    let Some(busybox) = program("busybox") else {
+        return skip("sandbox::chosen", "busybox is not installed");
+    };
+    std::fs::create_dir_all(place("rootfs/bin")).unwrap();
+    support::copy_program(busybox, &place("rootfs/bin/busybox"));
+    for name in ["sh", "cat", "id"] {
+        std::os::unix::fs::symlink("busybox", place("rootfs/bin").join(name)).unwrap();
+    }
+    std::fs::write(place("rootfs/word"), "the image's\n").unwrap();
+    let tar =
+        Command::new("tar").arg("-cf").arg(place("i.tar")).arg("-C").arg(place("rootfs")).arg(".").status();
+    assert!(tar.unwrap().success());
+    let store = place("store");
+    let store = store.to_str().unwrap();
+    nabe(["import", "-q", "--root", store, place("i.tar").to_str().unwrap(), "bb:1"]).ok();
+    let image = ["--root", store, "--image", "bb:1"];
+    let (status, stderr, said) =
+        run(&[&image[..], &["sh", "-c", "cat /word; id -u; ls /usr 2>&1 | cat"]].concat());
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(said.starts_with("the image's\n7\n"), "{said}");
+    let (status, stderr, _) = run(&[&image[..], &["/bin/nothing"]].concat());
+    assert_eq!(status, Some(1));
+    assert!(stderr.contains("/bin/nothing is not in the image"), "{stderr}");
+}
+
+/// Without root: judging works, running is refused with what it needs.
+#[test]
+fn an_ordinary_user_judges_and_is_told_why_not_more() {
+    if !has("sandbox::user", &[Need::Root, Need::Program("setpriv")]) {
+        return;
+    }
+    let Some(bench) = Bench::new("sandbox::user") else { return };
+    let folder = support::directory();
+    let own = folder.path().join("nabe");
+    support::copy_program(support::NABE, &own);
+    let capture = folder.path().join("c.scap");
+    let (_, report) = bench.run(&["--capture", capture.to_str().unwrap()], &["persists"]);
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&capture, readable).unwrap();
+    let user = |words: &[&str]| {
+        let mut command = support::command("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&own);
+        Run::of(command.arg("sandbox").args(words))
+    };
+    let judged = user(&["--json", "--replay", capture.to_str().unwrap()]);
+    assert_eq!(judged.status, Some(20), "{}", judged.stderr);
+    assert_eq!(judged.json()["hits"], report["hits"]);
+    let refused = user(&["/bin/true"]);
+    assert_eq!(refused.status, Some(1));
+    assert!(
+        refused.stderr.contains("needs root") && refused.stderr.contains("CAP_BPF"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains("--replay FILE"), "{}", refused.stderr);
+}
+
+/// Starts a specimen that does not end, and waits until it runs.
+fn sleeper(bench: &Bench, options: &[&str]) -> support::Running {
+    let mut command = nabe_command(["sandbox", "--json", "--timeout", "100"]);
+    command.args(options).arg(bench.specimen()).arg("sleeps").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = support::Running::start(&mut command);
+    let pid = running.child.id();
+    // Its container's init and the specimen.
+    support::wait_for("the specimen", || {
+        remains(pid).iter().filter(|path| path.starts_with("/proc")).count() >= 2
+    });
+    running
+}
+
+/// Ctrl-C ends a run as its time would: with a report, and with nothing left.
+#[test]
+fn a_stopped_sandbox_reports_and_leaves_nothing() {
+    let Some(bench) = Bench::new("sandbox::stopped") else { return };
+    let before = Host::now();
+    for options in [&[][..], &["--network", "fake"]] {
+        let running = sleeper(&bench, options);
+        let pid = running.child.id();
+        running.signal(rustix::process::Signal::INT);
+        let (stdout, stderr, status) = running.finish();
+        assert_eq!(status, Some(0), "{stderr}");
+        let report: Value = serde_json::from_slice(&stdout).unwrap();
+        assert_eq!(report["outcome"]["signal"], 9);
+        assert!(report["notes"].to_string().contains("stopped before its end"), "{report}");
+        assert_eq!(remains(pid), BTreeSet::new());
+    }
+    assert_eq!(Host::now(), before);
+}
+
+/// A killed run is swept by `nabe prune`, too.
+#[test]
+fn prune_sweeps_a_killed_sandbox() {
+    let Some(bench) = Bench::new("sandbox::pruned") else { return };
+    let mut running = sleeper(&bench, &[]);
+    let pid = running.child.id();
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    let store = bench.folder.path().join("store");
+    let run = nabe(["prune", "--root", store.to_str().unwrap()]).ok();
+    assert!(run.text().contains(&format!("Deleted: sandbox-{pid}")), "{}", run.text());
+    assert_eq!(remains(pid), BTreeSet::new());
 }
 
 /// Whoever runs the sandbox may be killed: the next one finds what is left.

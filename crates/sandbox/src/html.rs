@@ -8,7 +8,8 @@ use crate::report::{Report, plain, span};
 const STYLE: &str = "body{font:14px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;\
 color:#1b1f24;background:#fff}h1{font-size:1.4rem}h2{font-size:1.05rem;margin-top:2rem;border-bottom:1px solid #d0d7de}\
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #eaeef2;\
-vertical-align:top;overflow-wrap:anywhere}th{font-weight:600;color:#57606a}code{font:12.5px ui-monospace,monospace}\
+vertical-align:top;overflow-wrap:break-word}th{font-weight:600;color:#57606a;white-space:nowrap}\
+td.n{text-align:right;white-space:nowrap}code{font:12.5px ui-monospace,monospace;overflow-wrap:anywhere}\
 .v{display:inline-block;padding:.15rem .6rem;border-radius:.3rem;color:#fff}.clean{background:#1a7f37}\
 .suspicious{background:#9a6700}.malicious{background:#cf222e}.critical,.high{color:#cf222e}.medium{color:#9a6700}\
 .bar{height:.7rem;background:#eaeef2;position:relative;min-width:12rem}.bar i{position:absolute;top:0;bottom:0;\
@@ -53,6 +54,43 @@ fn table(out: &mut String, title: &str, heads: &[&str], rows: &[Vec<String>]) {
 
 fn code(text: &str) -> String {
     format!("<code>{}</code>", escape(text))
+}
+
+/// Names of the techniques that the built-in rules name (MITRE ATT&CK 16, enterprise).
+static TECHNIQUES: &[(&str, &str)] = &[
+    ("T1003.008", "OS Credential Dumping: /etc/passwd and /etc/shadow"),
+    ("T1037.004", "Boot or Logon Initialization Scripts: RC Scripts"),
+    ("T1053.003", "Scheduled Task/Job: Cron"),
+    ("T1055", "Process Injection"),
+    ("T1055.008", "Process Injection: Ptrace System Calls"),
+    ("T1055.009", "Process Injection: Proc Memory"),
+    ("T1059.004", "Command and Scripting Interpreter: Unix Shell"),
+    ("T1068", "Exploitation for Privilege Escalation"),
+    ("T1070.004", "Indicator Removal: File Deletion"),
+    ("T1070.006", "Indicator Removal: Timestomp"),
+    ("T1098.004", "Account Manipulation: SSH Authorized Keys"),
+    ("T1485", "Data Destruction"),
+    ("T1486", "Data Encrypted for Impact"),
+    ("T1497.003", "Virtualization/Sandbox Evasion: Time Based Evasion"),
+    ("T1499.001", "Endpoint Denial of Service: OS Exhaustion Flood"),
+    ("T1499.004", "Endpoint Denial of Service: Application or System Exploitation"),
+    ("T1543.002", "Create or Modify System Process: Systemd Service"),
+    ("T1546.004", "Event Triggered Execution: Unix Shell Configuration Modification"),
+    ("T1547.006", "Boot or Logon Autostart Execution: Kernel Modules and Extensions"),
+    ("T1548.001", "Abuse Elevation Control Mechanism: Setuid and Setgid"),
+    ("T1552.001", "Unsecured Credentials: Credentials In Files"),
+    ("T1552.004", "Unsecured Credentials: Private Keys"),
+    ("T1556.003", "Modify Authentication Process: Pluggable Authentication Modules"),
+    ("T1561", "Disk Wipe"),
+    ("T1571", "Non-Standard Port"),
+    ("T1574.006", "Hijack Execution Flow: Dynamic Linker Hijacking"),
+    ("T1611", "Escape to Host"),
+    ("T1620", "Reflective Code Loading"),
+    ("T1622", "Debugger Evasion"),
+];
+
+fn technique(id: &str) -> &'static str {
+    TECHNIQUES.iter().find(|(known, _)| *known == id).map_or("", |(_, name)| name)
 }
 
 impl Report {
@@ -121,9 +159,12 @@ impl Report {
             })
             .collect();
         table(out, "Rules", &["Severity", "Rule", "Why", "ATT&amp;CK", "Events"], &rows);
-        let attack: Vec<Vec<String>> =
-            self.attack.iter().map(|(id, rules)| vec![escape(id), escape(&rules.join(", "))]).collect();
-        table(out, "ATT&amp;CK", &["Technique", "Rules"], &attack);
+        let attack: Vec<Vec<String>> = self
+            .attack
+            .iter()
+            .map(|(id, rules)| vec![escape(id), technique(id).to_owned(), escape(&rules.join(", "))])
+            .collect();
+        table(out, "ATT&amp;CK", &["Technique", "Name", "Rules"], &attack);
     }
 
     fn processes(&self, out: &mut String) {
@@ -152,7 +193,7 @@ impl Report {
                 format!("<span style=\"padding-left:{}em\">{}</span>", depth.min(16), node.pid),
                 node.vpid.map(|vpid| vpid.to_string()).unwrap_or_default(),
                 if images.is_empty() { escape(&node.name) } else { images.join("<br>") },
-                escape(node.exit.as_deref().unwrap_or("still there")),
+                escape(node.exit.as_deref().unwrap_or("still there")).replace(' ', "\u{a0}"),
                 node.syscalls.to_string(),
                 bar(node),
             ]);
@@ -229,6 +270,16 @@ mod tests {
     use crate::behaviour::{Behaviour, FileChange};
     use crate::report::{Report, tests::hit};
     use crate::rule::Severity;
+
+    #[test]
+    fn techniques_of_the_built_in_rules_have_names() {
+        for rule in crate::Rule::built_in() {
+            let all = rule.conditions.iter().flat_map(|named| &named.attack).chain(&rule.attack);
+            for id in all {
+                assert_ne!(super::technique(id), "", "{id} of {}", rule.name);
+            }
+        }
+    }
 
     #[test]
     fn hostile_names_are_no_markup() {

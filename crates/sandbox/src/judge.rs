@@ -50,7 +50,8 @@ pub struct Judge {
 struct Working {
     rule: Rule,
     conditions: Vec<State>,
-    hit: Option<Hit>,
+    /// When it held first.
+    since_ns: Option<u64>,
     needs_end: bool,
 }
 
@@ -82,10 +83,10 @@ impl Judge {
         let rules = rules
             .into_iter()
             .map(|rule| Working {
-                conditions: rule.conditions.iter().map(|_| State::default()).collect(),
+                conditions: rule.conditions.iter().map(|named| State::of(&named.pattern)).collect(),
                 needs_end: rule.when.needs_end(),
                 rule,
-                hit: None,
+                since_ns: None,
             })
             .collect();
         Self { rules, last_ns: None, forgotten: 0 }
@@ -103,9 +104,6 @@ impl Judge {
         let leap = number.is_some().then(|| self.leap(ts_ns)).flatten();
         let subject = pid(seen.fields).unwrap_or(seen.event.tid);
         for working in &mut self.rules {
-            if working.hit.is_some() {
-                continue;
-            }
             let mut news = false;
             for (named, state) in working.rule.conditions.iter().zip(&mut working.conditions) {
                 if state.fulfilled {
@@ -113,8 +111,9 @@ impl Judge {
                 }
                 news |= state.event(named, seen, number, subject, leap.as_deref(), &mut self.forgotten);
             }
-            if news && !working.needs_end {
-                working.look(ts_ns);
+            // What holds already is looked for on, so that a hit tells all that holds of its rule.
+            if news && !working.needs_end && working.since_ns.is_none() && working.holds() {
+                working.since_ns = Some(ts_ns);
             }
         }
     }
@@ -128,13 +127,12 @@ impl Judge {
 
     /// The specimen has ended: what only the end can tell is told. Hits are in the order of the rules.
     #[must_use]
-    pub fn finish(mut self) -> Vec<Hit> {
-        for working in &mut self.rules {
-            if working.hit.is_none() {
-                working.look(0);
-            }
-        }
-        self.rules.into_iter().filter_map(|working| working.hit).collect()
+    pub fn finish(self) -> Vec<Hit> {
+        self.rules
+            .into_iter()
+            .filter(|working| working.since_ns.is_some() || working.holds())
+            .map(Working::hit)
+            .collect()
     }
 
     /// Processes that were forgotten because there were too many: their conditions may be missed.
@@ -157,32 +155,46 @@ fn pid(fields: &dyn Fields) -> Option<i64> {
 }
 
 impl Working {
-    fn look(&mut self, ts_ns: u64) {
-        let conditions = &self.conditions;
-        let holds = |at: usize| conditions.get(at).is_some_and(|state| state.fulfilled);
-        if conditions.is_empty() || !self.rule.when.holds(&holds) {
-            return;
-        }
-        let pairs = self.rule.conditions.iter().zip(conditions).filter(|(_, state)| state.fulfilled);
+    fn holds(&self) -> bool {
+        let holds = |at: usize| self.conditions.get(at).is_some_and(|state| state.fulfilled);
+        !self.conditions.is_empty() && self.rule.when.holds(&holds)
+    }
+
+    /// The rule with all of its conditions that hold.
+    fn hit(self) -> Hit {
+        let rule = self.rule;
+        let pairs = || rule.conditions.iter().zip(&self.conditions).filter(|(_, state)| state.fulfilled);
         let messages: Vec<&str> =
-            pairs.clone().map(|(named, state)| state.message.as_deref().unwrap_or(&named.message)).collect();
-        let mut events: Vec<u64> = pairs.flat_map(|(_, state)| state.evidence.iter().copied()).collect();
+            pairs().map(|(named, state)| state.message.as_deref().unwrap_or(&named.message)).collect();
+        let mut events: Vec<u64> = pairs().flat_map(|(_, state)| state.evidence.iter().copied()).collect();
         events.sort_unstable();
         events.dedup();
-        let rule = &self.rule;
-        self.hit = Some(Hit {
-            rule: rule.name.clone(),
-            desc: rule.desc.clone(),
-            severity: rule.severity,
-            attack: rule.attack.clone(),
+        let mut attack = rule.attack.clone();
+        attack.extend(pairs().flat_map(|(named, _)| named.attack.iter().cloned()));
+        attack.sort();
+        attack.dedup();
+        Hit {
             message: messages.join("; "),
+            rule: rule.name,
+            desc: rule.desc,
+            severity: rule.severity,
+            attack,
             events,
-            ts_ns,
-        });
+            ts_ns: self.since_ns.unwrap_or(0),
+        }
     }
 }
 
 impl State {
+    /// Nothing has been seen yet. Kombu's threshold of 0 is reached by that.
+    fn of(pattern: &Pattern) -> Self {
+        let reached = matches!(
+            pattern,
+            Pattern::Count { threshold: 0, .. } | Pattern::Consecutive { threshold: 0, .. }
+        );
+        Self { fulfilled: reached, ..Self::default() }
+    }
+
     /// Takes an event in; whether it fulfilled the condition.
     fn event(
         &mut self,

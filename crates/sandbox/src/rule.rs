@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use nabe_event::table::native::X86_64;
 use nabe_filter::{Lang, Program};
 use serde::Deserialize;
+use toml::Spanned;
 
 use crate::when::When;
 
@@ -73,24 +74,29 @@ pub enum RuleError {
         /// What the parser says, with line and column.
         reason: String,
     },
-    /// A condition is wrong.
-    #[error("{name}: condition {condition}: {reason}")]
+    /// A condition is wrong, or conditions do not combine.
+    #[error("{name}:{line}: {key}: {reason}")]
     Condition {
         /// The file.
         name: String,
-        /// Which condition.
-        condition: String,
+        /// The line, from 1.
+        line: usize,
+        /// Which key of the rule.
+        key: String,
         /// Why.
         reason: String,
     },
-    /// Conditions do not combine.
-    #[error("{name}: when: {reason}")]
-    When {
-        /// The file.
-        name: String,
-        /// Why.
-        reason: String,
-    },
+}
+
+/// What is wrong with a value: the byte where it stands, its key, the reason.
+struct Wrong {
+    at: usize,
+    key: String,
+    reason: String,
+}
+
+fn wrong<T>(at: &Spanned<T>, key: &str, reason: impl Into<String>) -> Wrong {
+    Wrong { at: at.span().start, key: key.to_owned(), reason: reason.into() }
 }
 
 #[derive(Deserialize)]
@@ -100,8 +106,8 @@ struct File {
     syscall: Option<Syscall>,
     timestamp: Option<Timestamp>,
     #[serde(default)]
-    condition: BTreeMap<String, Condition>,
-    when: Option<String>,
+    condition: BTreeMap<String, Spanned<Condition>>,
+    when: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -119,7 +125,7 @@ struct Meta {
 #[serde(deny_unknown_fields)]
 struct Syscall {
     #[serde(default)]
-    blacklist_numbers: Vec<Call>,
+    blacklist_numbers: Vec<Spanned<Call>>,
     #[serde(default)]
     frequent: Vec<Threshold>,
     #[serde(default)]
@@ -130,7 +136,7 @@ struct Syscall {
 #[serde(deny_unknown_fields)]
 struct Threshold {
     threshold_count: u64,
-    number: Call,
+    number: Spanned<Call>,
 }
 
 #[derive(Deserialize)]
@@ -151,15 +157,18 @@ enum Call {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Condition {
-    filter: Option<String>,
-    syscalls: Option<Vec<Call>>,
-    sequence: Option<Vec<String>>,
-    count: Option<u64>,
-    consecutive: Option<u64>,
-    window: Option<String>,
+    filter: Option<Spanned<String>>,
+    syscalls: Option<Vec<Spanned<Call>>>,
+    sequence: Option<Vec<Spanned<String>>>,
+    count: Option<Spanned<u64>>,
+    consecutive: Option<Spanned<u64>>,
+    window: Option<Spanned<String>>,
     #[serde(default)]
     per: Per,
     timetravel: Option<bool>,
+    /// Techniques that it is a sign of, beside those of the rule.
+    #[serde(default)]
+    attack: Vec<String>,
 }
 
 /// Over what a condition counts.
@@ -203,6 +212,8 @@ pub(crate) struct Named {
     pub(crate) per: Per,
     /// What a hit says, in kombu's words where it is kombu's.
     pub(crate) message: String,
+    /// Techniques that it is a sign of.
+    pub(crate) attack: Vec<String>,
 }
 
 /// A rule.
@@ -227,18 +238,20 @@ impl Rule {
     /// When the text is no rule: says where and how to mend it.
     pub fn parse(text: &str, name: &str) -> Result<Self, RuleError> {
         let toml = |error: toml::de::Error| {
-            let reason = error.to_string().trim_end().replace('\n', "\n  ");
+            let near = nearest_key(error.message()).unwrap_or_default();
+            let reason = error.to_string().trim_end().replace('\n', "\n  ") + &near;
             RuleError::Toml { name: name.to_owned(), reason }
         };
         let file: File = toml::from_str(text).map_err(toml)?;
-        let wrong = |condition: &str, reason: String| RuleError::Condition {
+        let place = |wrong: Wrong| RuleError::Condition {
             name: name.to_owned(),
-            condition: condition.to_owned(),
-            reason,
+            line: 1 + text.get(..wrong.at).unwrap_or_default().matches('\n').count(),
+            key: wrong.key,
+            reason: wrong.reason,
         };
         let mut conditions = Vec::new();
         if let Some(syscall) = &file.syscall {
-            kombu(syscall, &mut conditions).map_err(|reason| wrong("syscall", reason))?;
+            kombu(syscall, &mut conditions).map_err(place)?;
         }
         if file.timestamp.is_some_and(|timestamp| timestamp.check_timetravel) {
             conditions.push(Named {
@@ -246,20 +259,25 @@ impl Rule {
                 pattern: Pattern::TimeTravel,
                 per: Per::Tree,
                 message: "Timetravel detected".into(),
+                attack: Vec::new(),
             });
         }
         for (key, condition) in &file.condition {
-            let pattern = condition.pattern().map_err(|reason| wrong(key, reason))?;
+            let pattern = Condition::pattern(condition, key).map_err(place)?;
+            let condition = condition.get_ref();
             let message = format!("condition {key} is fulfilled");
-            conditions.push(Named { name: key.clone(), pattern, per: condition.per, message });
+            let (per, attack) = (condition.per, condition.attack.clone());
+            conditions.push(Named { name: key.clone(), pattern, per, message, attack });
         }
-        let bad_when = |reason: String| RuleError::When { name: name.to_owned(), reason };
         if conditions.len() > MAX_CONDITIONS {
-            return Err(bad_when(format!("more than {MAX_CONDITIONS} conditions")));
+            let reason = format!("more than {MAX_CONDITIONS} conditions");
+            return Err(place(Wrong { at: 0, key: "condition".into(), reason }));
         }
         let names: Vec<&str> = conditions.iter().map(|named| &*named.name).collect();
         let when = match &file.when {
-            Some(text) => When::parse(text, &names).map_err(bad_when)?,
+            Some(text) => {
+                When::parse(text.get_ref(), &names).map_err(|reason| place(wrong(text, "when", reason)))?
+            }
             // Any of them, as kombu has it.
             None => When::Or((0..conditions.len()).map(When::Condition).collect()),
         };
@@ -298,29 +316,32 @@ static BUILT_IN: &[(&str, &str)] = built_in! {
 };
 
 /// kombu's conditions, in the order in which kombu looks at them.
-fn kombu(syscall: &Syscall, conditions: &mut Vec<Named>) -> Result<(), String> {
-    let named = |name: &str, call: &Call, pattern, message: &str| {
-        let shown = match call {
+fn kombu(syscall: &Syscall, conditions: &mut Vec<Named>) -> Result<(), Wrong> {
+    let number =
+        |call: &Spanned<Call>, key: &str| call.get_ref().number().map_err(|reason| wrong(call, key, reason));
+    let named = |name: &str, call: &Spanned<Call>, pattern, message: &str| {
+        let shown = match call.get_ref() {
             Call::Number(number) => number.to_string(),
             Call::Name(name) => name.clone(),
         };
         let message = format!("{message} syscall detected: {shown}");
-        Named { name: format!("syscall.{name}.{shown}"), pattern, per: Per::Tree, message }
+        let name = format!("syscall.{name}.{shown}");
+        Named { name, pattern, per: Per::Tree, message, attack: Vec::new() }
     };
     for call in &syscall.blacklist_numbers {
-        let pattern =
-            Pattern::Count { matcher: Matcher::Calls(vec![call.number()?]), threshold: 1, window_ns: None };
+        let matcher = Matcher::Calls(vec![number(call, "syscall.blacklist_numbers")?]);
+        let pattern = Pattern::Count { matcher, threshold: 1, window_ns: None };
         conditions.push(named("blacklist", call, pattern, "Blacklisted"));
     }
-    for Threshold { threshold_count, number } in &syscall.frequent {
-        let matcher = Matcher::Calls(vec![number.number()?]);
+    for Threshold { threshold_count, number: call } in &syscall.frequent {
+        let matcher = Matcher::Calls(vec![number(call, "syscall.frequent.number")?]);
         let pattern = Pattern::Count { matcher, threshold: *threshold_count, window_ns: None };
-        conditions.push(named("frequent", number, pattern, "Frequent"));
+        conditions.push(named("frequent", call, pattern, "Frequent"));
     }
-    for Threshold { threshold_count, number } in &syscall.consecutive {
-        let matcher = Matcher::Calls(vec![number.number()?]);
+    for Threshold { threshold_count, number: call } in &syscall.consecutive {
+        let matcher = Matcher::Calls(vec![number(call, "syscall.consecutive.number")?]);
         let pattern = Pattern::Consecutive { matcher, threshold: *threshold_count };
-        conditions.push(named("consecutive", number, pattern, "Consecutive"));
+        conditions.push(named("consecutive", call, pattern, "Consecutive"));
     }
     Ok(())
 }
@@ -344,47 +365,84 @@ impl Call {
 }
 
 impl Condition {
-    fn pattern(&self) -> Result<Pattern, String> {
-        let compile = |text: &String| {
-            Program::compile_of_events(text, Lang::Auto)
-                .map_err(|error| error.to_string().replace('\n', "\n  "))
+    /// What must happen, of the condition with this name.
+    fn pattern(spanned: &Spanned<Self>, name: &str) -> Result<Pattern, Wrong> {
+        let this = spanned.get_ref();
+        let key = |key: &str| format!("condition.{name}.{key}");
+        let compile = |text: &Spanned<String>, of: &str| {
+            Program::compile_of_events(text.get_ref(), Lang::Auto)
+                .map_err(|error| wrong(text, &key(of), error.to_string().replace('\n', "\n  ")))
         };
-        let window_ns = self.window.as_deref().map(window).transpose()?;
-        let matcher = match (&self.filter, &self.syscalls, &self.sequence, self.timetravel) {
+        let window_ns = this
+            .window
+            .as_ref()
+            .map(|text| window(text.get_ref()).map_err(|reason| wrong(text, &key("window"), reason)));
+        let window_ns = window_ns.transpose()?;
+        let matcher = match (&this.filter, &this.syscalls, &this.sequence, this.timetravel) {
             (None, None, Some(steps), None) => {
-                if self.count.is_some() || self.consecutive.is_some() {
-                    return Err("a sequence has no count".into());
+                if let Some(count) = this.count.as_ref().or(this.consecutive.as_ref()) {
+                    return Err(wrong(count, &key("sequence"), "a sequence has no count"));
                 }
                 if !(2..=16).contains(&steps.len()) {
-                    return Err("a sequence has 2 to 16 steps".into());
+                    return Err(wrong(spanned, &key("sequence"), "a sequence has 2 to 16 steps"));
                 }
-                let steps = steps.iter().map(compile).collect::<Result<_, _>>()?;
+                let steps = steps.iter().map(|step| compile(step, "sequence")).collect::<Result<_, _>>()?;
                 return Ok(Pattern::Sequence { steps, window_ns });
             }
             (None, None, None, Some(true)) => return Ok(Pattern::TimeTravel),
-            (Some(filter), None, None, None) => Matcher::Filter(compile(filter)?),
-            (None, Some(calls), None, None) => {
-                let mut numbers: Vec<u16> = calls.iter().map(Call::number).collect::<Result<_, _>>()?;
-                numbers.sort_unstable();
-                numbers.dedup();
-                Matcher::Calls(numbers)
+            (Some(filter), None, None, None) => Matcher::Filter(compile(filter, "filter")?),
+            (None, Some(calls), None, None) => Matcher::Calls(numbers(calls, &key("syscalls"))?),
+            _ => {
+                let reason = "expected one of filter, syscalls, sequence, timetravel = true";
+                return Err(wrong(spanned, &format!("condition.{name}"), reason));
             }
-            _ => return Err("expected one of filter, syscalls, sequence, timetravel = true".into()),
         };
-        match (self.count, self.consecutive) {
-            (Some(_), Some(_)) => Err("expected count or consecutive, not both".into()),
-            (_, Some(0)) | (Some(0), _) => Err("a threshold of 0 is always reached".into()),
-            (None, Some(_)) if window_ns.is_some() => Err("consecutive has no window".into()),
-            (None, Some(threshold)) => Ok(Pattern::Consecutive { matcher, threshold }),
+        this.threshold(matcher, window_ns, &key)
+    }
+
+    fn threshold(
+        &self,
+        matcher: Matcher,
+        window_ns: Option<u64>,
+        key: &dyn Fn(&str) -> String,
+    ) -> Result<Pattern, Wrong> {
+        const ALWAYS: &str = "a threshold of 0 is always reached";
+        match (&self.count, &self.consecutive) {
+            (Some(count), Some(_)) => {
+                Err(wrong(count, &key("count"), "expected count or consecutive, not both"))
+            }
+            (Some(count), None) if *count.get_ref() == 0 => Err(wrong(count, &key("count"), ALWAYS)),
+            (None, Some(count)) if *count.get_ref() == 0 => Err(wrong(count, &key("consecutive"), ALWAYS)),
+            (None, Some(count)) if window_ns.is_some() => {
+                Err(wrong(count, &key("consecutive"), "consecutive has no window"))
+            }
+            (None, Some(count)) => Ok(Pattern::Consecutive { matcher, threshold: *count.get_ref() }),
+            (Some(count), None) if window_ns.is_some() && *count.get_ref() > MAX_WINDOWED => {
+                Err(wrong(count, &key("count"), format!("a window counts to {MAX_WINDOWED} at most")))
+            }
             (count, None) => {
-                let threshold = count.unwrap_or(1);
-                if window_ns.is_some() && threshold > MAX_WINDOWED {
-                    return Err(format!("a window counts to {MAX_WINDOWED} at most"));
-                }
+                let threshold = count.as_ref().map_or(1, |count| *count.get_ref());
                 Ok(Pattern::Count { matcher, threshold, window_ns })
             }
         }
     }
+}
+
+/// Numbers of calls, sorted.
+fn numbers(calls: &[Spanned<Call>], key: &str) -> Result<Vec<u16>, Wrong> {
+    let number = |call: &Spanned<Call>| call.get_ref().number().map_err(|reason| wrong(call, key, reason));
+    let mut numbers: Vec<u16> = calls.iter().map(number).collect::<Result<_, _>>()?;
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
+}
+
+/// What was meant by a key that is not known, from what the parser says of it.
+fn nearest_key(message: &str) -> Option<String> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = quoted.next().filter(|_| message.starts_with("unknown "))?;
+    let near = nabe_event::field::nearest(unknown, quoted)?;
+    Some(format!("\n  did you mean `{near}`?"))
 }
 
 /// Times that a window remembers at most.
@@ -434,7 +492,8 @@ mod tests {
     fn built_in_rules_are_read() {
         for (name, text) in BUILT_IN {
             let rule = Rule::parse(text, name).unwrap_or_else(|error| panic!("{error}"));
-            assert!(!rule.conditions.is_empty() && !rule.attack.is_empty(), "{name}");
+            let told = |named: &Named| !rule.attack.is_empty() || !named.attack.is_empty();
+            assert!(!rule.conditions.is_empty() && rule.conditions.iter().all(told), "{name}");
         }
         assert_eq!(Rule::built_in().len(), BUILT_IN.len());
     }
@@ -446,12 +505,22 @@ mod tests {
             ("", "missing field `meta`"),
             ("[meta]\nname = 1\n", "line 2"),
             ("when = \"a\"\n", "there is no condition"),
-            ("[conditoin.a]\nfilter = \"x\"\n", "unknown field `conditoin`"),
+            ("[conditoin.a]\nfilter = \"x\"\n", "did you mean `condition`?"),
+            ("[condition.a]\nfiltre = \"x\"\n", "did you mean `filter`?"),
+            ("[condition.a]\nfilter = \"evt.type = open\"\nper = \"proces\"\n", "did you mean `process`?"),
+            (
+                "[syscall]\nblacklist_numbers = [1, \"mont\"]\n",
+                "r.toml:5: syscall.blacklist_numbers: there is no system call `mont`; did you mean `mount`?",
+            ),
             (
                 "[condition.a]\nsyscalls = [\"opne\"]\n",
                 "there is no system call `opne`; did you mean `open`?",
             ),
-            ("[condition.a]\nsyscalls = [99999]\n", "99999 is no number"),
+            ("[condition.a]\nsyscalls = [99999]\n", "r.toml:5: condition.a.syscalls: 99999 is no number"),
+            (
+                "[condition.a]\nsyscalls = [1]\n[condition.b]\nfilter = \"evt.type = open\"\nwindow = \"1\"\n",
+                "r.toml:8: condition.b.window: `1` is no time",
+            ),
             ("[condition.a]\nfilter = \"evt.typ = open\"\n", "evt.typ"),
             ("[condition.a]\nfilter = \"evt.type = open\"\ncount = 0\n", "always reached"),
             ("[condition.a]\nfilter = \"evt.type = open\"\nwindow = \"5 fortnights\"\n", "is no time"),
@@ -466,7 +535,7 @@ mod tests {
                 format!("{meta}{text}")
             };
             let error = Rule::parse(&text, "r.toml").unwrap_err().to_string();
-            assert!(error.starts_with("r.toml: ") && error.contains(expected), "{text}: {error}");
+            assert!(error.starts_with("r.toml:") && error.contains(expected), "{text}: {error}");
         }
     }
 }

@@ -95,7 +95,8 @@ pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop:
     let mut watch = Watch::new(args, &staged, &capture, env, binds)?;
     let outcome = watch.observe(how, stop);
     let missed = watch.missed.get();
-    let counted = watch.end();
+    let stopped = watch.stopped;
+    let (counted, throttled) = watch.end();
     let (mut outcome, log) = outcome?;
     outcome.limit = outcome.limit.or(counted);
     let (mut report, lost) = judge::judge(rules, &capture, None, &Stop::default())?;
@@ -113,6 +114,12 @@ pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop:
             .notes
             .push("the specimen had the real network, but neither the host nor its neighbours".into());
     }
+    if stopped {
+        report.notes.push("it was stopped before its end, as asked".into());
+    }
+    if throttled > 0 {
+        report.notes.push(format!("the limit of {} processors held it back {throttled} times", how.cpus));
+    }
     report.notes.extend(staged.notes.iter().cloned());
     keep_log(&mut report, how, &log)?;
     Ok(report)
@@ -121,19 +128,22 @@ pub fn run(specimen: &Path, args: &Args, rules: &Rules, scanner: &Scanner, stop:
 /// Refuses what cannot be done before anything is made.
 ///
 /// # Errors
-/// Without root, and for options that make no sense.
+/// For options that make no sense, and without root.
 pub fn check(how: &How) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(CliError::failed("the sandbox needs root: to map ids, to mount, to see events")
-            .hint("sudo nabe sandbox …"));
-    }
     if !(how.timeout.is_finite() && how.timeout > 0.0 && how.timeout < 1e6) {
         return Err(CliError::usage(format_args!("--timeout {}: seconds above 0", how.timeout)));
     }
     if !(how.cpus.is_finite() && how.cpus >= 0.01) {
         return Err(CliError::usage(format_args!("--cpus {}: at least 0.01", how.cpus)));
     }
-    user(&how.user).map(drop)
+    user(&how.user)?;
+    if !rustix::process::geteuid().is_root() {
+        let what = "the sandbox needs root: to map ids and mount (CAP_SYS_ADMIN), to record calls (CAP_BPF, CAP_PERFMON)";
+        return Err(CliError::failed(what)
+            .hint("sudo nabe sandbox …")
+            .hint("`nabe sandbox --replay FILE` judges a capture as an ordinary user"));
+    }
+    Ok(())
 }
 
 fn describe(name: &Path, file: Option<&Path>, args: &Args, scanner: &Scanner) -> Result<Specimen> {
@@ -274,6 +284,8 @@ struct Watch<'a> {
     responder: Option<Responder>,
     guest: Option<Guest>,
     done: bool,
+    /// The end was asked for.
+    stopped: bool,
     /// Programs from memory that were gone before they could be copied.
     missed: Rc<Cell<u64>>,
 }
@@ -313,6 +325,7 @@ impl<'a> Watch<'a> {
             responder: None,
             guest: None,
             done: false,
+            stopped: false,
             missed,
         })
     }
@@ -363,7 +376,8 @@ impl<'a> Watch<'a> {
             if limit.is_none() {
                 limit = late.then(|| "time".to_owned()).or_else(|| full.then(|| "disk".to_owned()));
             }
-            if late || stop.is_asked() {
+            self.stopped |= stop.is_asked();
+            if late || self.stopped {
                 self.container.kill(9, true)?;
             }
             if self.container.status() == Status::Stopped {
@@ -379,8 +393,9 @@ impl<'a> Watch<'a> {
         Ok((Outcome { exit_code, signal, limit, lost: 0 }, log))
     }
 
-    /// Kills what is left, completes the capture, removes the container; the limit that its cgroups counted.
-    fn end(mut self) -> Option<String> {
+    /// Kills what is left, completes the capture, removes the container; the limit that its cgroups counted,
+    /// and how often that of processors held it back.
+    fn end(mut self) -> (Option<String>, u64) {
         let finished = self.pipeline.finish();
         if let Err(error) = finished {
             error.report();
@@ -411,19 +426,24 @@ impl Drop for Watch<'_> {
     }
 }
 
-/// A limit that the kernel enforced, as the cgroups counted it.
-fn counted(container: &Container) -> Option<String> {
+/// A limit that the kernel enforced, as the cgroups counted it, and the times that processors were withheld.
+fn counted(container: &Container) -> (Option<String>, u64) {
     let value = |path: PathBuf, key: &str| {
         let text = fs::read_to_string(path).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
         line.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0)
     };
     let directories: Vec<&Path> = container.state().cgroup_paths.directories().collect();
-    let any = |file: &str, key: &str| directories.iter().any(|path| value(path.join(file), key) > 0);
-    if any("memory.oom_control", "oom_kill ") || any("memory.events", "oom_kill ") {
-        return Some("memory".into());
-    }
-    any("pids.events", "max ").then(|| "pids".into())
+    let most =
+        |file: &str, key: &str| directories.iter().map(|path| value(path.join(file), key)).max().unwrap_or(0);
+    let throttled = most("cpu.stat", "nr_throttled ");
+    let killed = most("memory.oom_control", "oom_kill ").max(most("memory.events", "oom_kill "));
+    let limit = if killed > 0 {
+        Some("memory".to_owned())
+    } else {
+        (most("pids.events", "max ") > 0).then(|| "pids".to_owned())
+    };
+    (limit, throttled)
 }
 
 /// Makes the container with the specimen's output going to files.

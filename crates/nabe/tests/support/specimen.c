@@ -271,6 +271,22 @@ static void serve(void)
     }
 }
 
+// A third of a second of a processor.
+static void spins(void)
+{
+    while (clock() < CLOCKS_PER_SEC / 3)
+        ;
+}
+
+// Never ends: a loud neighbour.
+static void noise(void)
+{
+    for (;;) {
+        close(open("/etc/passwd", O_RDONLY));
+        usleep(100);
+    }
+}
+
 static void daemonises(void)
 {
     if (fork())
@@ -320,6 +336,10 @@ int main(int argc, char **argv)
         serve();
     else if (!strcmp(what, "daemonises"))
         daemonises();
+    else if (!strcmp(what, "spins"))
+        spins();
+    else if (!strcmp(what, "noise"))
+        noise();
     else if (!strcmp(what, "sleeps"))
         pause();
     return 0;
