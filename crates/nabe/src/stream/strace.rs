@@ -1,9 +1,13 @@
 //! Events as lines of strace: `[pid 7] openat(AT_FDCWD, "/etc/hosts", O_RDONLY) = 3</etc/hosts>`.
 //!
-//! A system call is one line, at its end. Calls of which the schema knows no parameters are shown by
-//! name only.
+//! The lines are those of `strace -f -y`, as far as events tell. A system call is one line, at its end,
+//! so nothing is unfinished or resumed; what events do not have (structures that the kernel filled in,
+//! lengths of addresses, bits that the schema does not know) is `...`, and calls of which the schema
+//! knows no parameters are shown by name only.
 
+mod address;
 mod calls;
+mod text;
 
 use std::io::Write as _;
 
@@ -14,12 +18,17 @@ use nabe_event::table::{EventId, Flags, Format, Param, ParamType};
 use nabe_event::{Fields as _, Value, field};
 use nabe_state::stream::{Seen, Stream};
 
+use address::behind;
+use text::{clean, quoted};
+
 use super::lines::Stdout;
 use super::{Sink, Wants};
 use crate::error::Result;
 
-/// The longest text and payload of a line, as strace's `-s`.
-const MOST: usize = 64;
+/// The longest payload and argument of a program in a line, as strace's `-s`. Paths are never cut.
+const MOST: usize = 32;
+/// Where results begin, as strace's `-a`.
+const COLUMN: usize = 40;
 
 /// Prints each system call as strace does.
 pub struct Strace {
@@ -77,6 +86,11 @@ fn line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
     if !is_ending && (!call || event.id.is_enter()) {
         return;
     }
+    // The birth of a child is its parent's line.
+    if matches!(name, "clone" | "clone3" | "fork" | "vfork") && event.signed(0) == Some(0) {
+        return;
+    }
+    let start = out.len();
     let _ = write!(out, "[pid {}] ", event.tid);
     match name {
         "procexit" => {
@@ -96,9 +110,16 @@ fn line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
         "signaldeliver" => {
             out.extend_from_slice(b"--- ");
             text_of(seen, "sig", out);
-            out.extend_from_slice(b" ---");
+            out.extend_from_slice(b" {si_signo=");
+            text_of(seen, "sig", out);
+            if let Some(sender) =
+                param(event, "spid").and_then(|(at, _)| event.signed(at)).filter(|pid| *pid > 0)
+            {
+                let _ = write!(out, ", si_pid={sender}");
+            }
+            out.extend_from_slice(b", ...} ---");
         }
-        _ => call_line(out, seen, event, most),
+        _ => call_line(out, start, seen, event, most),
     }
     out.push(b'\n');
 }
@@ -115,7 +136,7 @@ fn has_result(event: &Event<'_>) -> bool {
     row.params.first().is_some_and(|first| first.name == "res" || asks || (creates && first.name == "fd"))
 }
 
-fn call_line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
+fn call_line(out: &mut Vec<u8>, start: usize, seen: &Seen<'_>, event: &Event<'_>, most: usize) {
     let name = seen.name();
     out.extend_from_slice(match name {
         "pread" => b"pread64",
@@ -136,7 +157,9 @@ fn call_line(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, most: usize)
         }
         _ => Line { out, seen, event, most }.arguments(),
     }
-    out.push(b')');
+    out.extend_from_slice(b") ");
+    let width = out.len() - start;
+    out.resize(out.len() + COLUMN.saturating_sub(width), b' ');
     result(out, seen, event);
 }
 
@@ -212,13 +235,25 @@ impl Line<'_, '_> {
         let plain = |line: &mut Self, at: usize, known: &Param| {
             value(line.out, line.seen, line.event, at, known, line.most);
         };
+        let bytes = self.event.param(at).unwrap_or_default();
+        let told = match how {
+            As::Address => address::sockaddr(self.out, bytes),
+            As::Peer => address::first(self.out, bytes),
+            _ => false,
+        };
+        if told {
+            return;
+        }
+        if matches!(how, As::Address | As::Peer) {
+            return self.out.extend_from_slice(if bytes.is_empty() { b"NULL" } else { b"..." });
+        }
         let Some(number) = self.event.unsigned(at) else { return plain(self, at, known) };
         let other = self.event.id.row().params.get(at + 1);
         let named = |table: &[(u64, &'static str)], number| {
             table.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
         };
         let _ = match how {
-            As::Plain | As::Command | As::TextOr => {
+            As::Plain | As::Command | As::TextOr | As::Address | As::Peer => {
                 plain(self, at, known);
                 Ok(())
             }
@@ -233,6 +268,18 @@ impl Line<'_, '_> {
             As::Socket => {
                 socket(self.out, number);
                 Ok(())
+            }
+            As::SocketFlags => {
+                socket_flags(self.out, number);
+                Ok(())
+            }
+            As::Protocol => {
+                let domain = self.number("domain");
+                let name = named(calls::PROTOCOLS, number).filter(|_| matches!(domain, 2 | 10));
+                match name {
+                    Some(name) => write!(self.out, "{name}"),
+                    None => write!(self.out, "{number}"),
+                }
             }
             As::Request => match named(calls::REQUESTS, number) {
                 Some(name) => write!(self.out, "{name}"),
@@ -295,11 +342,23 @@ fn socket(out: &mut Vec<u8>, number: u64) {
     }
 }
 
+/// The flags of `accept4`: the schema's bits, or the kernel's.
+fn socket_flags(out: &mut Vec<u8>, number: u64) {
+    let names = [(0x880, "SOCK_NONBLOCK"), (0x8_1000, "SOCK_CLOEXEC")];
+    let names: Vec<_> = names.iter().filter(|(bits, _)| number & bits != 0).map(|(_, name)| *name).collect();
+    let rest = number & !0x8_1880;
+    let _ = match (names.is_empty(), rest) {
+        (true, rest) => write!(out, "{rest:#x}"),
+        (false, 0) => write!(out, "{}", names.join("|")),
+        (false, rest) => write!(out, "{}|{rest:#x}", names.join("|")),
+    };
+}
+
 fn exec(out: &mut Vec<u8>, event: &Event<'_>, most: usize) {
     let text = |name: &str| param(event, name).and_then(|(at, _)| event.text(at)).unwrap_or_default();
     let path = [text("trusted_exepath"), text("filename"), text("exe")];
     let path = path.into_iter().find(|path| !path.is_empty()).unwrap_or_default();
-    quoted(out, path, most);
+    quoted(out, path, usize::MAX);
     out.extend_from_slice(b", [");
     quoted(out, text("exe"), most);
     let list = |name: &str| {
@@ -329,8 +388,12 @@ fn value(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, at: usize, known
     match known.ty {
         ParamType::Fd | ParamType::Fd32 => descriptor(out, seen, event.signed(at).unwrap_or(-1)),
         ParamType::CharBuf | ParamType::FsPath | ParamType::FsRelPath => {
-            quoted(out, bytes.strip_suffix(b"\0").unwrap_or(bytes), most);
+            quoted(out, bytes.strip_suffix(b"\0").unwrap_or(bytes), usize::MAX);
         }
+        ParamType::SigType => match event.unsigned(at) {
+            Some(0) | None => out.push(b'0'),
+            Some(_) => text_of(seen, known.name, out),
+        },
         ParamType::ByteBuf => quoted(out, bytes, most),
         _ if known.symbols.is_some() && known.ty.is_integer() => {
             symbols(out, known, event.unsigned(at).unwrap_or(0));
@@ -356,7 +419,7 @@ fn value(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>, at: usize, known
 fn symbols(out: &mut Vec<u8>, known: &Param, number: u64) {
     let Some(symbols) = known.symbols else { return };
     if let Some(name) = symbols.name(number) {
-        return out.extend_from_slice(name.as_bytes());
+        return out.extend_from_slice(kernels(name).as_bytes());
     }
     let mut rest = number;
     let mut any = false;
@@ -378,6 +441,11 @@ fn symbols(out: &mut Vec<u8>, known: &Param, number: u64) {
     }
 }
 
+/// The kernel's name for what the schema calls otherwise.
+fn kernels(name: &'static str) -> &'static str {
+    if name == "AF_LOCAL" { "AF_UNIX" } else { name }
+}
+
 fn descriptor(out: &mut Vec<u8>, seen: &Seen<'_>, fd: i64) {
     if fd == -100 {
         return out.extend_from_slice(b"AT_FDCWD");
@@ -385,14 +453,12 @@ fn descriptor(out: &mut Vec<u8>, seen: &Seen<'_>, fd: i64) {
     let _ = write!(out, "{fd}");
     let is_its = matches!(seen.get(field::file::FD, None), Value::Int(number) if number == fd);
     if let (true, Some(found)) = (is_its, seen.descriptor()) {
-        out.push(b'<');
-        clean(out, &found.name);
-        out.push(b'>');
+        behind(out, &found.name);
     }
 }
 
 fn result(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>) {
-    out.extend_from_slice(b" = ");
+    out.extend_from_slice(b"= ");
     let (true, Some(result)) = (has_result(event), event.signed(0)) else {
         return out.extend_from_slice(b"?");
     };
@@ -427,43 +493,5 @@ fn result(out: &mut Vec<u8>, seen: &Seen<'_>, event: &Event<'_>) {
         let _ = write!(out, "{result:#x}");
     } else {
         let _ = write!(out, "{result}");
-    }
-}
-
-/// A text in quotes, cut, with what is not printable escaped as in C.
-fn quoted(out: &mut Vec<u8>, text: &[u8], most: usize) {
-    out.push(b'"');
-    for byte in text.iter().take(most) {
-        match byte {
-            b'"' | b'\\' => out.extend([b'\\', *byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            byte if byte.is_ascii_graphic() || *byte == b' ' => out.push(*byte),
-            byte => {
-                let _ = write!(out, "\\x{byte:02x}");
-            }
-        }
-    }
-    out.push(b'"');
-    if text.len() > most {
-        out.extend_from_slice(b"...");
-    }
-}
-
-fn clean(out: &mut Vec<u8>, text: &[u8]) {
-    out.extend(text.iter().map(|byte| if byte.is_ascii_graphic() || *byte == b' ' { *byte } else { b'.' }));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_escaped_and_cut() {
-        let mut out = Vec::new();
-        quoted(&mut out, b"a\"\n\x1b\xff", 64);
-        quoted(&mut out, b"abc", 2);
-        assert_eq!(out, br#""a\"\n\x1b\xff""ab"..."#);
     }
 }

@@ -18,6 +18,14 @@ pub(super) enum As {
     Open,
     /// The type of a socket and its bits.
     Socket,
+    /// The bits of a socket's type alone.
+    SocketFlags,
+    /// The protocol of a socket of the Internet.
+    Protocol,
+    /// The address of a socket.
+    Address,
+    /// The first address of a tuple.
+    Peer,
     /// Two descriptors in brackets: this one, and the one of the parameter behind it.
     Pair,
     /// The request of `ioctl`.
@@ -49,6 +57,10 @@ pub(super) fn pieces(name: &str) -> Option<impl Iterator<Item = Piece> + use<>> 
             "created" => As::Created,
             "open" => As::Open,
             "sock" => As::Socket,
+            "sockflags" => As::SocketFlags,
+            "proto" => As::Protocol,
+            "addr" => As::Address,
+            "peer" => As::Peer,
             "pair" => As::Pair,
             "request" => As::Request,
             "command" => As::Command,
@@ -81,13 +93,13 @@ const CALLS: &[(&str, &str)] = &[
     ("copy_file_range", "fdin offin fdout offout len ..."),
     ("lseek", "fd offset whence"),
     ("llseek", "fd offset ... whence"),
-    ("socket", "domain type:sock proto"),
-    ("socketpair", "domain type:sock proto fd1:pair"),
-    ("bind", "fd addr ..."),
-    ("connect", "fd addr ..."),
+    ("socket", "domain type:sock proto:proto"),
+    ("socketpair", "domain type:sock proto:proto fd1:pair"),
+    ("bind", "fd addr:addr ..."),
+    ("connect", "fd addr:addr ..."),
     ("listen", "fd backlog"),
-    ("accept", "..."),
-    ("accept4", "... flags"),
+    ("accept", "... tuple:peer ..."),
+    ("accept4", "... tuple:peer ... flags:sockflags"),
     ("send", "fd data size ..."),
     ("sendto", "fd data size ..."),
     ("recv", "fd data size ..."),
@@ -298,3 +310,13 @@ mod tests {
         }
     }
 }
+
+/// Protocols of sockets of the Internet.
+pub(super) const PROTOCOLS: &[(u64, &str)] = &[
+    (0, "IPPROTO_IP"),
+    (1, "IPPROTO_ICMP"),
+    (6, "IPPROTO_TCP"),
+    (17, "IPPROTO_UDP"),
+    (58, "IPPROTO_ICMPV6"),
+    (255, "IPPROTO_RAW"),
+];
