@@ -106,6 +106,55 @@ fn files_rotate_and_each_stands_alone() {
 }
 
 #[test]
+fn files_rotate_by_size() {
+    let Some(data) = shared::data("files_rotate_by_size") else { return };
+    let original = data.join("scap/sf-collector/mpm-event__full_capture.scap");
+    let scratch = tempfile::tempdir().unwrap();
+    let base = scratch.path().join("s.scap");
+    nabe(["record", "-r", text(&original), "-o", text(&base), "-C", "1"]).ok();
+    let events = |file: &str| -> u64 {
+        nabe(["replay", file, "--count"]).ok().text().trim().parse().expect("a number")
+    };
+    let files = std::fs::read_dir(scratch.path()).unwrap().count();
+    assert!(files >= 3, "{files}");
+    let mut all = 0;
+    for number in 0..files {
+        let file = format!("{}{number}", text(&base));
+        let bytes = std::fs::metadata(&file).unwrap().len();
+        // A file is ended by the event that makes it too long; the last one may be short.
+        assert!(bytes < 1_300_000 && (bytes > 900_000 || number + 1 == files), "{file}: {bytes}");
+        all += events(&file);
+    }
+    assert_eq!(all, events(text(&original)));
+}
+
+#[test]
+fn fat_files_keep_what_changes_the_state() {
+    let Some(data) = shared::data("fat_files_keep_what_changes_the_state") else { return };
+    let original = data.join("scap/sf-collector/mpm-event__full_capture.scap");
+    let scratch = tempfile::tempdir().unwrap();
+    let [fat, lean] = ["fat", "lean"].map(|name| scratch.path().join(format!("{name}.scap")));
+    let filter = "evt.type = read and fd.type = file";
+    let format = "*%evt.rawtime %proc.name %thread.tid %fd.name %proc.cmdline";
+    let want = nabe(["replay", text(&original), "-p", format, filter]).ok().lines();
+    assert!(want.len() > 50, "{}", want.len());
+    nabe(["record", "-r", text(&original), "-o", text(&fat), "-F", filter]).ok();
+    nabe(["record", "-r", text(&original), "-o", text(&lean), filter]).ok();
+    // Shown is what was selected; what is hidden keeps the names of descriptors that were opened later.
+    let lines = |file: &Path| nabe(["replay", text(file), "-p", format]).ok().lines();
+    assert_eq!(lines(&fat), want);
+    assert_ne!(lines(&lean), want, "without -F names of files are lost");
+    let all = |file: &Path| nabe(["replay", text(file), "-D", "--count"]).ok().text();
+    assert_ne!(all(&fat), all(&lean));
+    let Some(theirs) =
+        sysdig("fat_files_keep_what_changes_the_state", &["-r", text(&fat), "-p", "%evt.rawtime"])
+    else {
+        return;
+    };
+    assert_eq!(theirs.lines().len(), want.len());
+}
+
+#[test]
 fn look_back_has_what_came_before() {
     let Some(data) = shared::data("look_back_has_what_came_before") else { return };
     let original = data.join("scap/sf-collector/namespaces__setns.scap");
