@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::Path;
 
 use nabe_image::{Error, Settings, Store, import};
@@ -124,6 +125,101 @@ fn bombs_are_stopped_by_the_limits() {
     settings.set("max_layer_bytes", "1000000").unwrap();
     let text = refused_with(&Tar::new().pax(b"19 size=8589934592\n").file("huge", b"").end(), &settings);
     assert!(text.contains("bytes") || text.contains("early"), "{text}");
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+#[test]
+fn packed_bombs_are_stopped_while_they_unpack() {
+    let mut settings = Settings::default();
+    settings.set("max_layer_bytes", "1000000").unwrap();
+    settings.set("max_layer_entries", "10").unwrap();
+    // Behind the end mark, where no entry counts: 8 MB of zeros in 8 kB, also of zstd.
+    let long = [Tar::new().file("f", b"1").end(), vec![0; 8 << 20]].concat();
+    for packed in [gzip(&long), zstd::encode_all(long.as_slice(), 3).unwrap()] {
+        assert!(packed.len() < 1 << 16);
+        let text = refused_with(&packed, &settings);
+        assert!(text.contains("unpacks to more than 1000000 bytes"), "{text}");
+    }
+    // In a file of the archive.
+    let big = gzip(&Tar::new().file("big", &vec![0; 4 << 20]).end());
+    let text = refused_with(&big, &settings);
+    assert!(text.contains("more than 1000000 bytes"), "{text}");
+    // In many members of gzip, each of which is harmless.
+    let many: Vec<u8> = std::iter::repeat_n(gzip(&vec![0; 1 << 20]), 4).flatten().collect();
+    let text = refused_with(&[gzip(&Tar::new().file("f", b"1").end()), many].concat(), &settings);
+    assert!(text.contains("unpacks to more than 1000000 bytes"), "{text}");
+    // A window of 2 GiB that zstd would have to keep.
+    let mut wide = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    wide.window_log(30).unwrap();
+    wide.write_all(&Tar::new().file("f", b"1").end()).unwrap();
+    let text = refused(wide.finish().unwrap());
+    assert!(text.starts_with("layer "), "{text}");
+}
+
+#[test]
+fn sizes_that_no_file_has() {
+    let negative = |block: &mut [u8]| block[124..136].copy_from_slice(&[0xff; 12]);
+    let huge = |block: &mut [u8]| {
+        block[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    };
+    let changed = |change: &dyn Fn(&mut [u8])| {
+        let mut bytes = Tar::new().file("f", b"1").end();
+        change(&mut bytes[..512]);
+        bytes[148..156].copy_from_slice(b"        ");
+        let sum: u32 = bytes[..512].iter().map(|byte| u32::from(*byte)).sum();
+        bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        bytes
+    };
+    let text = refused(changed(&negative));
+    assert!(text.contains("entry \"f\" refused: size: negative"), "{text}");
+    // Far beyond what comes.
+    let text = refused(changed(&huge));
+    assert!(text.contains("ends early") || text.contains("bytes"), "{text}");
+    for (record, reason) in [("11 size=-1\n", "number"), ("29 size=18446744073709551616\n", "number")] {
+        let text = refused(Tar::new().pax(record.as_bytes()).file("x", b"").end());
+        assert!(text.contains("\"x\"") || text.contains("\"pax\""), "{text}");
+        assert!(text.contains(reason), "{text}");
+    }
+    // A device beyond what the kernel has, and owners that nobody is.
+    let text = refused(Tar::new().pax(b"19 uid=99999999999\n").file("x", b"").end());
+    assert!(text.contains("\"x\"") && text.contains("uid"), "{text}");
+}
+
+#[test]
+fn headers_without_end() {
+    // Two extended headers for one entry, one of two megabytes, names of names, and a million global ones.
+    let two = Tar::new().pax(b"9 path=a\n").pax(b"9 path=b\n").file("x", b"").end();
+    assert!(refused(two).contains("two pax headers"));
+    let long = format!("{} comment={}\n", (2 << 20) + 17, "c".repeat(2 << 20));
+    let text = refused(Tar::new().pax(long.as_bytes()).file("x", b"").end());
+    assert!(text.contains("extended headers of more than"), "{text}");
+    for flag in [b'L', b'K'] {
+        let name = vec![b'n'; 2 << 20];
+        let text =
+            refused(Tar::new().raw(b"././@LongLink", flag, 0o644, b"", (0, 0), &name).file("x", b"").end());
+        assert!(text.contains("extended headers of more than"), "{text}");
+    }
+    let path = format!("{} path={}\n", 8, "");
+    assert!(refused(Tar::new().pax(path.as_bytes()).file("x", b"").end()).starts_with("layer"));
+    let twice = Tar::new().pax(b"9 path=a\n9 path=b\n").file("x", b"").end();
+    assert!(refused(twice).contains("twice"));
+}
+
+#[test]
+fn whiteouts_do_not_reach_outside() {
+    // Through a link of the same layer that leads out.
+    check(Tar::new().symlink("out", "/tmp").file("out/.wh.x", b"").end(), "out/.wh.x", "leaves the tree");
+    check(
+        Tar::new().symlink("out", "..").file("out/.wh..wh..opq", b"").end(),
+        "out/.wh..wh..opq",
+        "leaves the tree",
+    );
+    check(Tar::new().file("../.wh.keep", b"").end(), "../.wh.keep", "goes up");
 }
 
 #[test]

@@ -241,3 +241,63 @@ fn an_index_is_chosen_from() {
     let error = pull("linux/s390x").map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("expected 5"), "{error}");
 }
+
+/// An image of one layer, packed.
+fn packed_image(whole: &[u8], packed: Vec<u8>, kind: &str) -> Made {
+    let mut made = image(&[whole.to_vec()]);
+    let manifest = String::from_utf8(made.manifest.clone()).unwrap();
+    let manifest = manifest
+        .replace(&Digest::of(whole).to_string(), &Digest::of(&packed).to_string())
+        .replace(&format!("\"size\":{}", whole.len()), &format!("\"size\":{}", packed.len()))
+        .replace("layer.v1.tar\"", &format!("layer.v1.{kind}\""));
+    assert!(manifest.contains(kind));
+    made.manifest = manifest.into_bytes();
+    made.blobs[1] = (Digest::of(&packed), packed);
+    made
+}
+
+#[test]
+fn a_bomb_is_named_by_its_digest() {
+    use std::io::Write as _;
+    let long = [Tar::new().file("f", b"1").end(), vec![0; 4 << 20]].concat();
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(&long).unwrap();
+    let packed = packer.finish().unwrap();
+    let digest = Digest::of(&packed).to_string();
+    let server = Server::registry(packed_image(&long, packed, "tar+gzip"), |_| None);
+    let (directory, store) = store();
+    let mut settings = settings();
+    settings.set("max_layer_bytes", "1000000").unwrap();
+    settings.set("max_layer_entries", "10").unwrap();
+    let text = words(&pull_with(&store, &server.host, &settings).map(|_| ()).unwrap_err());
+    assert!(text.starts_with(&format!("layer {digest} refused")), "{text}");
+    assert!(text.contains("a decompression bomb"), "{text}");
+    assert_eq!(support::files(&directory.path().join("images/layers")), 0);
+}
+
+/// Layers as lazy pullers make them: gzip of several members (eStargz), zstd of several frames with others to be
+/// skipped between them (zstd:chunked).
+#[test]
+fn layers_in_several_pieces_are_whole() {
+    use std::io::Write as _;
+    let whole = layer();
+    let gzip = |bytes: &[u8]| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packer.write_all(bytes).unwrap();
+        packer.finish().unwrap()
+    };
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"toc"].concat();
+    let (one, two) = whole.split_at(1000);
+    for (kind, packed) in [
+        ("tar+gzip", [gzip(one), gzip(two), gzip(b"")].concat()),
+        ("tar+zstd", [zstd(one), skipped.clone(), zstd(two), skipped].concat()),
+    ] {
+        let (_directory, store) = store();
+        let image = packed_image(&whole, packed, kind);
+        let server = Server::registry(image, |_| None);
+        let pulled = pull(&store, &server.host).unwrap();
+        let lower = pulled.image.lower_dirs().unwrap();
+        assert_eq!(std::fs::read(lower[0].join("d/f")).unwrap(), vec![b'x'; 300_000], "{kind}");
+    }
+}
