@@ -11,9 +11,10 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nabe_rules::yaml::{self, Kind, Node};
+use nabe_rules::yaml;
 use regex::Regex;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
+use support::suite::json_of;
 use support::{Run, command, directory, nabe_command};
 
 /// An alert of a run.
@@ -316,21 +317,6 @@ fn falcos_black_box_tests() {
     }
     assert!(wrong.is_empty(), "{} of {ran} are wrong:\n{}", wrong.len(), wrong.join("\n\n"));
     assert_eq!((ran, not_runnable), (107, 40));
-}
-
-/// A YAML text as JSON: what the suites of 0.34.1 are written in.
-fn json_of(node: &Node) -> Value {
-    match &node.kind {
-        Kind::Null => Value::Null,
-        Kind::Scalar { text, .. } => json!(text),
-        Kind::List(items) => items.iter().map(|item| json_of(item)).collect(),
-        Kind::Map(entries) => {
-            let pairs = entries
-                .iter()
-                .map(|(key, value)| (key.text().unwrap_or_default().to_owned(), json_of(value)));
-            Value::Object(pairs.collect::<Map<_, _>>())
-        }
-    }
 }
 
 /// One text or a list of them.

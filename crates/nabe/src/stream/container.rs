@@ -83,11 +83,42 @@ fn ask(resolver: &mut Resolver, question: &Question) -> Option<String> {
         wanted[0].pids = &pids;
         found = resolver.resolve(&wanted).found.pop().flatten();
     }
-    found.map(|metadata| document(&question.short, &metadata))
+    found.map(|metadata| {
+        let privileged = is_privileged(metadata.init_pid.unwrap_or(question.pid));
+        document(&question.short, &metadata, privileged)
+    })
+}
+
+/// Whether the container of a process is what engines call privileged: its processes may have every
+/// capability that the host's first process may have, in our own user namespace. Said by the kernel, so
+/// it is the same for all engines; `None` when the process is gone, or a runtime is at work before the
+/// container's program.
+fn is_privileged(pid: u32) -> Option<bool> {
+    /// Runtimes, as they call themselves before they execute the container's program with less.
+    const RUNTIMES: [&str; 5] = ["runc:[", "runc", "crun", "youki", "nabe"];
+    const LOOKS: u32 = 20;
+    /// Capabilities until Linux 5.7; those of later were parts of SYS_ADMIN, and not every engine
+    /// knows them.
+    const OLD: u64 = (1 << 38) - 1;
+    let line =
+        |text: &str, key: &str| text.lines().find_map(|line| Some(line.strip_prefix(key)?.trim().to_owned()));
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user")).ok();
+    for _ in 0..LOOKS {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let name = line(&status, "Name:")?;
+        if RUNTIMES.iter().any(|runtime| name.starts_with(runtime)) {
+            std::thread::sleep(std::time::Duration::from_millis(25));
+            continue;
+        }
+        let bounding = |status: &str| u64::from_str_radix(&line(status, "CapBnd:")?, 16).ok();
+        let all = bounding(&std::fs::read_to_string("/proc/1/status").ok()?)? & OLD;
+        return Some(bounding(&status)? & all == all && namespace(&pid.to_string())? == namespace("self")?);
+    }
+    None
 }
 
 /// The document of a container event.
-fn document(short: &str, of: &Metadata) -> String {
+fn document(short: &str, of: &Metadata, privileged: Option<bool>) -> String {
     let engine = match of.engine.as_str() {
         "docker" => 0,
         "lxc" => 1,
@@ -113,6 +144,7 @@ fn document(short: &str, of: &Metadata) -> String {
         "imagetag": tag,
         "type": engine,
         "labels": labels,
+        "privileged": privileged,
     }})
     .to_string()
 }

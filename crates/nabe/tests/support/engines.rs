@@ -41,12 +41,17 @@ impl Engines {
         Some(engines)
     }
 
-    fn output(&self, arguments: &[&str]) -> Output {
+    /// A verb of `engines.sh`, to be run.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/engines/engines.sh");
         let mut command = Command::new(script);
         command.args(arguments).env("NABE_ENGINES_DIR", self.directory.path().join("e"));
         command.envs(self.settings.iter().copied());
-        command.output().expect("engines.sh runs")
+        command
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("engines.sh runs")
     }
 
     /// Runs a verb of `engines.sh`, which must succeed.

@@ -9,6 +9,7 @@
 pub(crate) mod bundle;
 pub(crate) mod engines;
 pub(crate) mod registry;
+pub(crate) mod suite;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
