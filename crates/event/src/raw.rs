@@ -50,6 +50,9 @@ impl<'a> Event<'a> {
     #[inline]
     pub fn signed(&self, position: usize) -> Option<i64> {
         let bytes = self.param(position)?;
+        if let Ok(whole) = bytes.try_into() {
+            return Some(i64::from_le_bytes(whole));
+        }
         let value = little_endian(bytes)?;
         let spare = 64 - 8 * u32::try_from(bytes.len()).ok()?;
         if self.id.row().params.get(position).is_some_and(|param| param.ty.is_signed()) {
@@ -104,7 +107,9 @@ impl<'a> Params<'a> {
     /// The parameters of an event `id`. `None` when `data` has fewer bytes than the lengths say, or
     /// a length is cut; what `data` has beyond them is left out.
     #[must_use]
-    #[inline]
+    // Called, it gives its result in memory, in pieces that are read back at once as a whole, and that
+    // stalls the processor.
+    #[inline(always)]
     pub fn new(id: EventId, lengths: &'a [u8], data: &'a [u8]) -> Option<Self> {
         // 64 bits: as many lengths as memory holds cannot overflow it.
         let large = id.row().flags.has(Flags::LARGE_PAYLOAD);

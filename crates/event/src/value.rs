@@ -171,6 +171,13 @@ pub trait Fields {
     /// The value of `field`. `arg` is the text in brackets, if the field takes one.
     fn get(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_>;
 
+    /// Appends the text of `field` to `out`, the very one that [`Self::get`] would give, where that text
+    /// has to be made; returns whether it did. Whoever prints asks this first: such a text is then made
+    /// where it goes. What has no such way says `false` and leaves `out` as it was.
+    fn append(&self, _field: FieldId, _arg: Option<&[u8]>, _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
     /// Calls `visit` with each subject that `relation` (a field of type [`Type::Relation`])
     /// leads to, until it returns `false`. Returns the number of subjects visited, or `None` when
     /// this subject has no such relation.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use nabe_event::field::Class;
+use nabe_event::field::image::is_of_image;
 use nabe_event::source::{EventInterest, EventSet};
 use nabe_event::{FieldId, Fields, Interest, Needs};
 
@@ -222,6 +223,13 @@ impl Program {
     #[must_use]
     pub fn process_part(&self) -> Self {
         self.weaker(&|field| field.slot > 0 || field.id.class() != Class::File)
+    }
+
+    /// A weaker filter that reads only what stays as it is for as long as the image of a process does:
+    /// see [`is_of_image`]. Its verdict may be kept by image.
+    #[must_use]
+    pub fn image_part(&self) -> Self {
+        self.weaker(&|field| field.slot == 0 && is_of_image(field.id))
     }
 
     fn weaker(&self, readable: &dyn Fn(&FieldRef) -> bool) -> Self {

@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
+use nabe_event::Item;
 use nabe_filter::Program;
 use nabe_filter::set::{Cache, Keys, Set};
 use nabe_rules::{File, RuleSet};
 use nabe_scap::Reader;
-use nabe_state::stream::Stream;
+use nabe_state::stream::{Stream, Verdicts};
 
 mod shared;
 
@@ -21,6 +22,42 @@ fn programs(data: &Path) -> Vec<Program> {
     let rules: Vec<Program> = loaded.rules().iter().map(|rule| rule.program.clone()).collect();
     assert!(rules.len() > 80, "{}", rules.len());
     rules
+}
+
+#[test]
+fn what_the_image_of_a_process_rules_out_is_not_selected() {
+    let Some(data) = shared::data("what_the_image_of_a_process_rules_out_is_not_selected") else { return };
+    let programs = programs(&data);
+    let parts: Vec<Program> = programs.iter().map(Program::image_part).collect();
+    assert!(parts.iter().filter(|part| !part.selects_all()).count() > 20);
+    let mut kept = vec![Verdicts::default(); parts.len()];
+    let (mut stream, mut judged, mut ruled_out, mut selected) = (Stream::new(), 0_u64, 0_u64, 0_u64);
+    for folder in ["falco-0.34.1", "falco-history", "libs", "sf-collector"] {
+        for entry in std::fs::read_dir(data.join("scap").join(folder)).unwrap() {
+            let mut reader = Reader::open(&entry.unwrap().path()).unwrap();
+            while let Some(batch) = reader.batch().unwrap() {
+                for item in batch {
+                    let Item::Event(event) = &item else {
+                        stream.item(&item);
+                        continue;
+                    };
+                    let taken = stream.take(event);
+                    judged += 1;
+                    if cfg!(debug_assertions) && judged % 7 != 0 {
+                        continue;
+                    }
+                    let seen = stream.seen(event);
+                    for ((program, part), kept) in programs.iter().zip(&parts).zip(&mut kept) {
+                        let may = kept.get(&taken, || part.matches(&seen));
+                        let is = program.matches(&seen);
+                        assert!(may || !is, "{} event {}", program.canonical(), seen.number());
+                        (ruled_out, selected) = (ruled_out + u64::from(!may), selected + u64::from(is));
+                    }
+                }
+            }
+        }
+    }
+    assert!(ruled_out > 1000 && selected > 0, "{ruled_out} {selected}");
 }
 
 #[test]

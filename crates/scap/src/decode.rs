@@ -268,7 +268,8 @@ pub(crate) fn event(layout: EventLayout, body: &[u8]) -> Occurrence<'_> {
 
 /// The event block of layout 2 without flags that `bytes` begin with, and its length: nearly every
 /// block is one. `None` for whatever else stands there, which is looked at with more care.
-#[inline]
+// Called, it would give the event in memory and stall the processor, which reads it at once.
+#[inline(always)]
 pub(crate) fn usual(bytes: &[u8]) -> Option<(Event<'_>, usize)> {
     const NUMBER: u32 = 0x216;
     /// Block number and length, processor, header.
@@ -289,6 +290,22 @@ pub(crate) fn usual(bytes: &[u8]) -> Option<(Event<'_>, usize)> {
     let values = framed.get(HEAD..len.checked_add(10)?)?;
     let (lengths, data) = values.split_at_checked(count.checked_mul(width)?)?;
     Some((Event { id, cpu, flags: 0, ts_ns, tid, params: Params::new(id, lengths, data)? }, total))
+}
+
+/// Whether the block of an event that [`usual`] found is, byte by byte, the one that the writer makes of
+/// that event: nothing stands behind its values but zeros up to a multiple of four, its lengths have 16
+/// bits, and it is no longer than other readers take.
+#[inline(always)]
+pub(crate) fn is_canonical(block: &[u8], event: &Event<'_>) -> bool {
+    let values = event.params.lengths().len() + event.params.data().len();
+    let end = 8 + 2 + COUNTED_HEADER + values;
+    let len = block.get(26..30).and_then(|len| len.first_chunk()).map(|len| u32::from_le_bytes(*len));
+    let padding = block.get(end..block.len().saturating_sub(4)).unwrap_or(&[1]);
+    !event.params.is_large()
+        && block.len() == (end + 4).next_multiple_of(4)
+        && block.len() - 8 <= crate::writer::MAX_SMALL_EVENT
+        && len.is_some_and(|len| len as usize == COUNTED_HEADER + values)
+        && padding.iter().all(|byte| *byte == 0)
 }
 
 #[inline]

@@ -37,5 +37,5 @@ pub use error::Error;
 pub use exercise::exercise;
 pub use nabe_event::convert::{self, Converter, Enters};
 pub use nabe_event::item::{self, Item};
-pub use reader::{Batch, Ending, Reader, Stats};
+pub use reader::{Batch, Ending, Reader, Run, Stats};
 pub use writer::{Size, Writer};

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::item::Section;
 use crate::wire::Bytes;
 
-pub use batch::Batch;
+pub use batch::{Batch, Run};
 use batch::{Place, find_whole_block, to_aligned};
 
 /// Bytes that a batch has when nothing larger comes: small enough for the second-level cache.

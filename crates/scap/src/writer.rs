@@ -15,14 +15,17 @@ use crate::block::{self, EventLayout, Kind};
 use crate::compression::{Compression, Output};
 use crate::error::Error;
 use crate::item::{Descriptor, Group, Interface, Item, Machine, Section, Target, Thread, User};
+use crate::reader::Run;
 use crate::wire::Put;
 
 /// Bytes that are gathered before the compressor or the file gets them.
 const BUFFER: usize = 256 << 10;
 /// Bytes of threads or descriptors in a block.
 const STATE_BLOCK: usize = 1 << 20;
+/// A run of events from here on goes to the output without being gathered.
+const LONG_RUN: usize = 16 << 10;
 /// The longest event block without the large layout that libscap reads, without its first 8 bytes.
-const MAX_SMALL_EVENT: usize = 1 << 16;
+pub(crate) const MAX_SMALL_EVENT: usize = 1 << 16;
 
 /// Lengths that libscap's reader accepts (its `scap_limits.h`); it refuses a file with a longer text.
 mod limit {
@@ -337,6 +340,32 @@ impl<W: Write> Writer<W> {
         let padding = body.wrapping_neg() % 4;
         buffer.put(tail.get(3 - padding..).unwrap_or_default());
         self.events += 1;
+        Ok(())
+    }
+
+    /// Writes events that stand in a capture as they would be written here: their bytes are taken over.
+    ///
+    /// # Errors
+    /// When the output fails.
+    pub fn run(&mut self, run: &Run<'_>) -> Result<(), Error> {
+        if run.events() == 0 {
+            return Ok(());
+        }
+        self.close()?;
+        if self.place == Place::Start {
+            self.section(&Section::CURRENT)?;
+        }
+        self.place = Place::Events;
+        self.events += run.events();
+        let bytes = run.bytes();
+        if bytes.len() < LONG_RUN {
+            self.buffer.put(bytes);
+            return Ok(());
+        }
+        self.pass()?;
+        let offset = self.passed;
+        self.output.write_all(bytes).map_err(|source| Error::Write { offset, source })?;
+        self.passed += bytes.len() as u64;
         Ok(())
     }
 

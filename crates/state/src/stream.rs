@@ -369,9 +369,22 @@ impl Stream {
         }
     }
 
+    /// The slot of that thread.
+    #[inline]
+    pub(crate) fn owner_slot(&mut self, tid: i64) -> Option<u32> {
+        let slot = self.threads.find(tid)?;
+        let thread = self.threads.at(slot)?;
+        if thread.shares_descriptors() {
+            let pid = thread.pid;
+            return self.threads.find(pid).or(Some(slot));
+        }
+        Some(slot)
+    }
+
+    #[inline]
     pub(crate) fn owner_mut(&mut self, tid: i64) -> Option<&mut Thread> {
-        let owner = self.owner(tid)?.tid;
-        self.threads.get_mut(&owner)
+        let slot = self.owner_slot(tid)?;
+        self.threads.at_mut(slot)
     }
 
     /// The first thread of the process of `tid`.

@@ -54,6 +54,34 @@ pub struct Batch<'a> {
     pub(super) stats: &'a mut Stats,
 }
 
+/// Events as they stand in a capture, one behind the other: see [`Batch::run`].
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    bytes: &'a [u8],
+    events: u64,
+}
+
+impl<'a> Run<'a> {
+    /// Their blocks.
+    pub(crate) const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+}
+
+/// How nearly every event is laid out.
+const USUAL: EventLayout = EventLayout { flagged: false, counted: true, large: false };
+
+/// The index of a layout in [`Stats::event_blocks`].
+const fn layout_index(layout: EventLayout) -> usize {
+    layout.flagged as usize + 2 * layout.counted as usize + 4 * layout.large as usize
+}
+
 /// What came of a step.
 enum Step<'a> {
     /// An item, and how many bytes it took.
@@ -95,9 +123,31 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// The events that come next, in the bytes that hold them: as many as `pass` wants and as stand
+    /// there exactly as [`Writer`](crate::Writer) would write them. The one behind them comes with the
+    /// iterator, which is asked next: another run may follow, or the bytes are used up.
+    #[inline]
+    pub fn run(&mut self, mut pass: impl FnMut(&Event<'a>) -> bool) -> Run<'a> {
+        let start = *self.used;
+        let mut events = 0;
+        while matches!(self.place, Place::Block)
+            && let Some(rest) = self.bytes.get(*self.used..)
+            && let Some((event, len)) = decode::usual(rest)
+            && rest.get(..len).is_some_and(|block| decode::is_canonical(block, &event))
+            && pass(&event)
+        {
+            *self.used += len;
+            events += 1;
+        }
+        self.stats.events += events;
+        if let Some(count) = self.stats.event_blocks.get_mut(layout_index(USUAL)) {
+            *count += events;
+        }
+        Run { bytes: self.bytes.get(start..*self.used).unwrap_or_default(), events }
+    }
+
     #[inline]
     fn usual_event(&mut self) -> Option<Event<'a>> {
-        const USUAL: EventLayout = EventLayout { flagged: false, counted: true, large: false };
         if !matches!(self.place, Place::Block) {
             return None;
         }
@@ -193,9 +243,7 @@ impl<'a> Batch<'a> {
 
     #[inline]
     fn count(&mut self, layout: EventLayout) {
-        let index =
-            usize::from(layout.flagged) + 2 * usize::from(layout.counted) + 4 * usize::from(layout.large);
-        if let Some(count) = self.stats.event_blocks.get_mut(index) {
+        if let Some(count) = self.stats.event_blocks.get_mut(layout_index(layout)) {
             *count += 1;
         }
     }

@@ -15,21 +15,38 @@ const MAX_KEPT_ROOM: usize = 1 << 10;
 
 /// What is known of an event at once: whether people see it, and which image of a process it is
 /// about. See [`Stream::take`].
+///
+/// Two words, which travel in registers: in memory it would be written in pieces and read back at
+/// once as a whole, and that stalls the processor for longer than all the rest takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
-    pub(crate) slot: Option<u32>,
-    pub(crate) image: u64,
-    shown: bool,
+    image: u64,
+    /// The slot of its thread, [`NO_SLOT`] for none; below it a bit for whether people see it.
+    place: u64,
 }
 
+/// Beyond every slot.
+const NO_SLOT: u64 = u64::MAX >> 1;
+
 impl Taken {
-    pub(crate) const NOTHING: Self = Self { slot: None, image: 0, shown: false };
+    pub(crate) const NOTHING: Self = Self { image: 0, place: NO_SLOT << 1 };
+
+    #[inline]
+    fn new(slot: Option<u32>, image: u64, shown: bool) -> Self {
+        Self { image, place: slot.map_or(NO_SLOT, u64::from) << 1 | u64::from(shown) }
+    }
+
+    /// The slot of its thread.
+    #[inline]
+    pub(crate) fn slot(&self) -> Option<u32> {
+        u32::try_from(self.place >> 1).ok()
+    }
 
     /// Whether people see it, as [`Seen::is_shown`].
     #[must_use]
     #[inline]
     pub const fn is_shown(&self) -> bool {
-        self.shown
+        self.place & 1 == 1
     }
 
     /// The image of its thread, as [`Seen::image`].
@@ -63,7 +80,7 @@ impl Verdicts {
     /// The verdict about the process of an event: the one from before, or else what `judge` says.
     #[inline]
     pub fn get(&mut self, taken: &Taken, judge: impl FnOnce() -> bool) -> bool {
-        let Some(slot) = taken.slot else { return judge() };
+        let Some(slot) = taken.slot() else { return judge() };
         let slot = slot as usize;
         match self.0.get(slot) {
             Some((image, verdict)) if *image == taken.image => *verdict,
@@ -89,7 +106,7 @@ impl Stream {
         if event.flags & flag::SYNTHESISED != 0 {
             // What it tells is told again by the event that it was made of.
             self.current = Taken::NOTHING;
-            return self.current;
+            return Taken::NOTHING;
         }
         let act = self.begin(event);
         if act.is_apart {
@@ -197,9 +214,10 @@ impl Stream {
             }
             None => 0,
         };
-        let shown = self.shows(event, act);
-        self.current = Taken { slot: if act.is_container { None } else { slot }, image, shown };
-        self.current
+        let slot = if act.is_container { None } else { slot };
+        let taken = Taken::new(slot, image, self.shows(event, act));
+        self.current = taken;
+        taken
     }
 
     /// Notes which system call the thread is in and how long it took.

@@ -142,17 +142,20 @@ impl Stream {
     }
 
     /// Keeps a new descriptor of the table that `tid` uses.
-    pub(crate) fn keep_new(&mut self, tid: i64, fd: i64, mut descriptor: Descriptor) {
+    pub(crate) fn keep_new(&mut self, tid: i64, fd: i64, descriptor: Descriptor) {
+        self.keep_made(tid, fd, |place| *place = descriptor);
+    }
+
+    /// The same, made where it will be: `make` sets all of it but the generation. Built elsewhere in
+    /// pieces and moved as a whole, it would stall the processor.
+    #[inline]
+    pub(crate) fn keep_made(&mut self, tid: i64, fd: i64, make: impl FnOnce(&mut Descriptor)) {
         self.generations += 1;
+        let mut place = self.spare.pop().unwrap_or_default();
+        // A spare one is nobody else's.
+        let descriptor = Arc::make_mut(&mut place);
+        make(descriptor);
         descriptor.generation = self.generations;
-        let place = match self.spare.pop() {
-            Some(mut spare) => {
-                // A spare one is nobody else's.
-                *Arc::make_mut(&mut spare) = descriptor;
-                spare
-            }
-            None => Arc::new(descriptor),
-        };
         self.keep(tid, fd, place);
     }
 
@@ -165,19 +168,22 @@ impl Stream {
 
     /// Keeps a descriptor of the table that `tid` uses.
     pub(crate) fn keep(&mut self, tid: i64, fd: i64, descriptor: Arc<Descriptor>) {
-        match self.owner(tid).map(|owner| owner.tid) {
-            Some(owner) => self.keep_of(owner, fd, descriptor),
-            None => self.losses.descriptors += 1,
-        }
+        let owner = self.owner_slot(tid);
+        self.keep_at(owner, fd, descriptor);
     }
 
     /// Keeps a descriptor of this very thread.
-    pub(crate) fn keep_of(&mut self, tid: i64, fd: i64, mut descriptor: Arc<Descriptor>) {
+    pub(crate) fn keep_of(&mut self, tid: i64, fd: i64, descriptor: Arc<Descriptor>) {
+        let slot = self.threads.find(tid);
+        self.keep_at(slot, fd, descriptor);
+    }
+
+    fn keep_at(&mut self, slot: Option<u32>, fd: i64, mut descriptor: Arc<Descriptor>) {
         if descriptor.generation == 0 {
             self.generations += 1;
             Arc::make_mut(&mut descriptor).generation = self.generations;
         }
-        let Some(thread) = self.threads.get_mut(&tid) else {
+        let Some(thread) = slot.and_then(|slot| self.threads.at_mut(slot)) else {
             self.losses.descriptors += 1;
             return;
         };

@@ -3,6 +3,7 @@
 //!
 //! A value has a plain text and, often, a resolved one that stands in parentheses behind it.
 
+use std::ffi::CStr;
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -38,21 +39,21 @@ impl Texts {
 impl Renderer<'_> {
     /// All parameters as `name=value ` one behind the other.
     pub(crate) fn all(&self, out: &mut Vec<u8>) {
-        let mut texts = Texts::default();
+        // Plain texts are made where they go; few resolved ones are longer than this.
+        let mut texts = Texts { plain: core::mem::take(out), resolved: Vec::with_capacity(128) };
         for (param, bytes) in self.event.described() {
-            out.extend_from_slice(param.name.as_bytes());
-            out.push(b'=');
-            texts.plain.clear();
+            texts.plain.extend_from_slice(param.name.as_bytes());
+            texts.plain.push(b'=');
             texts.resolved.clear();
             self.param(param, bytes, &mut texts);
-            out.extend_from_slice(&texts.plain);
             if !texts.resolved.is_empty() {
-                out.push(b'(');
-                out.extend_from_slice(&texts.resolved);
-                out.push(b')');
+                texts.plain.push(b'(');
+                texts.plain.extend_from_slice(&texts.resolved);
+                texts.plain.push(b')');
             }
-            out.push(b' ');
+            texts.plain.push(b' ');
         }
+        *out = texts.plain;
     }
 
     /// The texts of the parameter at `position`.
@@ -109,7 +110,7 @@ impl Renderer<'_> {
         match ty {
             ParamType::Fd | ParamType::Fd32 => self.fd(signed, texts),
             ParamType::Pid | ParamType::Pid32 => {
-                let _ = write!(texts.plain, "{signed}");
+                time::signed(&mut texts.plain, signed);
                 if let Some(thread) = self.stream.thread(signed) {
                     texts.resolved.extend_from_slice(&thread.comm);
                 }
@@ -121,12 +122,12 @@ impl Renderer<'_> {
                 texts.resolved.extend_from_slice(name::error(signed).unwrap_or_default().as_bytes());
             }
             ParamType::SyscallId => {
-                let _ = write!(texts.plain, "{value}");
+                time::decimal(&mut texts.plain, value);
                 let known = u16::try_from(value).ok().and_then(syscall_name);
                 texts.resolved.extend_from_slice(known.unwrap_or("<unknown>").as_bytes());
             }
             ParamType::SigType => {
-                let _ = write!(texts.plain, "{value}");
+                time::decimal(&mut texts.plain, value);
                 texts.resolved.extend_from_slice(name::signal(value).unwrap_or_default().as_bytes());
             }
             ParamType::SigSet => {
@@ -136,15 +137,15 @@ impl Renderer<'_> {
             }
             ParamType::RelTime if value == u64::MAX => texts.plain.extend_from_slice(b"none"),
             ParamType::RelTime => {
-                let _ = write!(texts.plain, "{value}");
+                time::decimal(&mut texts.plain, value);
                 seconds(value, &mut texts.resolved);
             }
             ParamType::Flags8 | ParamType::Flags16 | ParamType::Flags32 => {
-                let _ = write!(texts.plain, "{value}");
+                time::decimal(&mut texts.plain, value);
                 flags(symbols, value, &mut texts.resolved);
             }
             ParamType::EnumFlags8 | ParamType::EnumFlags16 | ParamType::EnumFlags32 => {
-                let _ = write!(texts.plain, "{value}");
+                time::decimal(&mut texts.plain, value);
                 let known = symbols.and_then(|symbols| symbols.name(value));
                 texts.resolved.extend_from_slice(known.unwrap_or_default().as_bytes());
             }
@@ -169,7 +170,7 @@ impl Renderer<'_> {
     }
 
     fn fd(&self, fd: i64, texts: &mut Texts) {
-        let _ = write!(texts.plain, "{fd}");
+        time::signed(&mut texts.plain, fd);
         if fd == super::AT_FDCWD {
             texts.resolved.extend_from_slice(b"AT_FDCWD");
         } else if fd < 0 {
@@ -183,7 +184,7 @@ impl Renderer<'_> {
         descriptor_letters(descriptor, out);
         match self.stream.services.as_ref().and_then(|services| services.name_of(descriptor)) {
             Some(name) => out.extend_from_slice(&name),
-            None => out.extend(descriptor.name.iter().copied().filter(|byte| is_printable(*byte))),
+            None => push_printable(out, &descriptor.name),
         }
     }
 
@@ -207,7 +208,7 @@ impl Renderer<'_> {
 
     fn path(&self, param: &Param, bytes: &[u8], texts: &mut Texts) {
         let path = until_nul(bytes);
-        texts.plain.extend(path.iter().copied().filter(|byte| is_printable(*byte)));
+        push_printable(&mut texts.plain, path);
         if path.is_empty() || path.first() == Some(&b'/') || path.starts_with(b"<NA>") {
             return;
         }
@@ -249,7 +250,7 @@ fn account(value: u64, name: Option<&Arc<[u8]>>, texts: &mut Texts) {
         texts.plain.extend_from_slice(b"-1");
         return texts.resolved.extend_from_slice(b"<NONE>");
     }
-    let _ = write!(texts.plain, "{value}");
+    time::decimal(&mut texts.plain, value);
     texts.resolved.extend_from_slice(name.map_or(b"<NA>", |name| name));
 }
 
@@ -266,7 +267,7 @@ fn formatted(format: Format, value: u64, signed: i64, out: &mut Vec<u8>) {
         Format::Oct if value == 0 => write!(out, "0"),
         Format::Oct => write!(out, "0{value:o}"),
         Format::PaddedDec => write!(out, "{signed:09}"),
-        _ => write!(out, "{signed}"),
+        _ => return time::signed(out, signed),
     };
 }
 
@@ -327,7 +328,16 @@ pub(crate) fn general(number: f64) -> String {
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {
-    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+    CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes)
+}
+
+/// A name without its control characters; nearly none has any.
+fn push_printable(out: &mut Vec<u8>, name: &[u8]) {
+    // All bytes are looked at: without a way out, that is done for many at once.
+    if name.iter().fold(true, |all, byte| all & is_printable(*byte)) {
+        return out.extend_from_slice(name);
+    }
+    out.extend(name.iter().copied().filter(|byte| is_printable(*byte)));
 }
 
 /// Bytes as ASCII with dots for what is not printable, cut to `limit` with three dots.
@@ -356,7 +366,7 @@ pub(crate) fn socket_address(bytes: &[u8], out: &mut Vec<u8>) {
         }
         (Some(1), _) => {
             let path = until_nul(bytes.get(1..).unwrap_or_default());
-            out.extend(path.iter().copied().filter(|byte| is_printable(*byte)));
+            push_printable(out, path);
         }
         (Some(2), _) => out.extend_from_slice(b"INVALID IPv4"),
         (Some(10), _) => out.extend_from_slice(b"INVALID IPv6"),
@@ -383,7 +393,7 @@ pub(crate) fn socket_tuple(bytes: &[u8], out: &mut Vec<u8>) {
             };
             let _ = write!(out, "{:x}->{:x} ", pointer(1), pointer(9));
             let path = super::descriptor::unix_path(bytes);
-            out.extend(path.iter().copied().filter(|byte| is_printable(*byte)));
+            push_printable(out, path);
         }
         (Some(2), _) => out.extend_from_slice(b"INVALID IPv4"),
         (Some(10), _) => out.extend_from_slice(b"INVALID IPv6"),

@@ -38,7 +38,7 @@ impl<'s> Seen<'s> {
     #[inline]
     pub(crate) fn new(stream: &'s Stream, event: Event<'s>) -> Self {
         let act = Act::of(event.id);
-        let thread = match stream.current.slot {
+        let thread = match stream.current.slot() {
             Some(slot) => stream.threads.at(slot),
             None if act.is_container => Some(&stream.teller),
             None => None,
@@ -185,6 +185,11 @@ impl Fields for Seen<'_> {
             Class::Container | Class::Metadata => self.of_container(field, arg),
             Class::Audit => UNSET,
         }
+    }
+
+    #[inline]
+    fn append(&self, field: FieldId, _: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+        self.append_of_event(field, out)
     }
 
     fn related(&self, _: FieldId, _: &mut dyn FnMut(&dyn Fields) -> bool) -> Option<usize> {

@@ -22,19 +22,31 @@ fn two(out: &mut Vec<u8>, number: u64) {
     padded(out, number, 2);
 }
 
+/// The last `width` digits of a number, 20 at most.
 fn padded(out: &mut Vec<u8>, mut number: u64, width: usize) {
-    let start = out.len();
-    out.resize(start + width, b'0');
-    for place in out.iter_mut().skip(start).rev() {
-        *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
+    const MOST: usize = 20;
+    let mut digits = [b'0'; MOST];
+    let (pairs, _) = digits.as_chunks_mut::<2>();
+    for pair in pairs.iter_mut().rev().take(width.div_ceil(2)) {
+        let two = u8::try_from(number % 100).unwrap_or(0);
+        *pair = [b'0' + two / 10, b'0' + two % 10];
+        number /= 100;
     }
+    out.extend_from_slice(digits.get(MOST - width.min(MOST)..).unwrap_or_default());
 }
 
 /// Appends a whole number.
 pub(crate) fn decimal(out: &mut Vec<u8>, number: u64) {
     let digits = number.checked_ilog10().map_or(1, |log| log as usize + 1);
     padded(out, number, digits);
+}
+
+/// Appends a whole number that may be negative.
+pub(crate) fn signed(out: &mut Vec<u8>, number: i64) {
+    if number < 0 {
+        out.push(b'-');
+    }
+    decimal(out, number.unsigned_abs());
 }
 
 fn local(ts_ns: u64, offset_s: i64) -> (u64, u64) {
@@ -116,6 +128,14 @@ mod tests {
         out.clear();
         seconds(&mut out, 1_881_730_714);
         assert_eq!(out, b"1.881730714");
+        for number in [0, 7, -7, 10, 99, 100, -101, i64::MAX, i64::MIN] {
+            out.clear();
+            signed(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+        out.clear();
+        decimal(&mut out, u64::MAX);
+        assert_eq!(out, u64::MAX.to_string().as_bytes());
         assert_eq!((civil(0), civil(11_016)), ((1970, 1, 1), (2000, 2, 29)));
         assert_eq!((human(10_300_000), human(5)), ("10.3ms".to_owned(), "5ns".to_owned()));
     }

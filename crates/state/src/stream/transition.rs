@@ -304,7 +304,7 @@ impl Act {
         };
         let opens = matches!(id.name(), "open" | "openat" | "openat2" | "creat");
         // Most layouts of an open have all of it in the exit event.
-        let is_whole = opens && Key::Name.of(id).is_some();
+        let has_all = |exit: EventId| opens && Key::Name.of(exit).is_some();
         let converted = find(CONVERTED, id);
         let transition = converted.or_else(|| find(AS_IT_IS, id)).filter(|_| !(two_sided && is_enter));
         let fd_at = |id: EventId| {
@@ -317,8 +317,12 @@ impl Act {
         Self {
             transition,
             is_wanted: converted.or_else(|| find(AS_IT_IS, id)).is_some(),
-            converted: converted.is_some() && !is_whole,
-            is_kept: two_sided && is_enter && converted.is_some() && convert::is_asked_for(id),
+            converted: converted.is_some() && !has_all(id),
+            is_kept: two_sided
+                && is_enter
+                && converted.is_some()
+                && convert::is_asked_for(id)
+                && !has_all(id.other_side()),
             is_syscall,
             is_enter,
             is_apart: row.flags.has(Flags::SKIPPARSERESET) && !is_container,
@@ -352,6 +356,11 @@ pub(crate) fn fd_of(event: &Event<'_>, at: u8) -> i64 {
 /// Keeps a new descriptor of the event's thread and makes it the event's.
 pub(crate) fn keep(stream: &mut Stream, tid: i64, number: i64, descriptor: Descriptor) {
     stream.keep_new(tid, number, descriptor);
+    is_last(stream, tid, number);
+}
+
+/// Makes a descriptor the one of the event.
+pub(crate) fn is_last(stream: &mut Stream, tid: i64, number: i64) {
     if let Some(thread) = stream.threads.get_mut(&tid) {
         thread.last_fd = number;
     }

@@ -36,6 +36,8 @@ struct Item {
     format: format::Item,
     /// How payloads are shown.
     form: Form,
+    /// Nanoseconds of a second: nine digits.
+    is_fraction: bool,
 }
 
 /// A compiled format.
@@ -59,7 +61,10 @@ impl EventFormat {
             .into_iter()
             .map(|token| match token {
                 format::Token::Text(text) => Token::Text(text),
-                format::Token::Field(format) => Token::Field(Item { format, form: Form::Dots }),
+                format::Token::Field(format) => {
+                    let is_fraction = format.field.name.ends_with(".ns");
+                    Token::Field(Item { format, form: Form::Dots, is_fraction })
+                }
             })
             .collect();
         let mut keys: Vec<usize> = tokens
@@ -101,7 +106,10 @@ impl EventFormat {
         let start = out.len();
         for token in &self.tokens {
             match token {
-                Token::Text(text) => out.extend_from_slice(text),
+                Token::Text(text) => match text[..] {
+                    [byte] => out.push(byte),
+                    _ => out.extend_from_slice(text),
+                },
                 Token::Field(item) => {
                     let from = out.len();
                     if !item.write(subject, out) {
@@ -148,8 +156,18 @@ impl EventFormat {
 impl Item {
     /// Appends the value; returns whether there is one.
     fn write(&self, subject: &dyn Fields, out: &mut Vec<u8>) -> bool {
-        let value = subject.get(self.format.field.id, self.format.arg.as_deref());
-        if self.format.transformers.is_empty() {
+        let (field, arg) = (self.format.field.id, self.format.arg.as_deref());
+        let is_bare = self.format.transformers.is_empty();
+        let from = out.len();
+        if is_bare && subject.append(field, arg, out) {
+            if out.get(from..).is_some_and(|text| !crate::view::escape::is_plain(text)) {
+                let text = out.split_off(from);
+                self.clean(out, &text);
+            }
+            return true;
+        }
+        let value = subject.get(field, arg);
+        if is_bare {
             return self.plain(&value, out);
         }
         let mut text = Vec::new();
@@ -168,10 +186,10 @@ impl Item {
         match value {
             Value::Missing(_) => return false,
             Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-            Value::Int(value) if self.format.field.name.ends_with(".ns") => {
+            Value::Int(value) if self.is_fraction => {
                 let _ = write!(out, "{value:09}");
             }
-            Value::Uint(value) if self.format.field.name.ends_with(".ns") => {
+            Value::Uint(value) if self.is_fraction => {
                 let _ = write!(out, "{value:09}");
             }
             Value::Int(value) => out.extend_from_slice(number.format(*value).as_bytes()),

@@ -84,10 +84,29 @@ impl Seen<'_> {
     }
 
     fn args(&self) -> Value<'_> {
-        if matches!(self.event.id, EventId::GENERIC_E | EventId::GENERIC_X) {
-            return Value::Text(b"");
+        self.made(|out| self.append_args(out))
+    }
+
+    fn append_args(&self, out: &mut Vec<u8>) {
+        if !matches!(self.event.id, EventId::GENERIC_E | EventId::GENERIC_X) {
+            self.renderer().all(out);
         }
-        self.made(|out| self.renderer().all(out))
+    }
+
+    fn append_output_time(&self, out: &mut Vec<u8>) {
+        let latency_ns = self.thread.map_or(0, |thread| thread.latency_ns);
+        render::output_time(self.stream, self.event.ts_ns, latency_ns, out);
+    }
+
+    /// [`Fields::append`](nabe_event::Fields::append) for the texts that nearly every line has.
+    #[inline]
+    pub(super) fn append_of_event(&self, field: FieldId, out: &mut Vec<u8>) -> bool {
+        match field {
+            e::ARGS | e::INFO => self.append_args(out),
+            e::OUTPUTTIME => self.append_output_time(out),
+            _ => return false,
+        }
+        true
     }
 
     /// The text of the parameter with this name.
@@ -320,7 +339,7 @@ impl Seen<'_> {
                 time::time_of_day(out, ts, 0, true);
                 out.extend_from_slice(b"+0000");
             }),
-            e::OUTPUTTIME => self.made(|out| render::output_time(self.stream, ts, latency(), out)),
+            e::OUTPUTTIME => self.made(|out| self.append_output_time(out)),
             e::RAWTIME => Value::Uint(ts),
             e::RAWTIME_S => Value::Uint(ts / SECOND),
             e::RAWTIME_NS => Value::Uint(ts % SECOND),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Key, Step, keep};
+use super::{Key, Step, is_last, keep};
 use crate::stream::descriptor::{Descriptor, Kind, Role, Transport};
 use crate::stream::{AT_FDCWD, Stream};
 
@@ -21,20 +21,20 @@ pub(crate) fn open(stream: &mut Stream, step: &Step<'_>) {
     let name = step.text(Key::Name).or_else(|| step.text(Key::Path)).unwrap_or_default();
     let (raw_name, name) = stream.name(step.event.tid, step.number(Key::Dirfd).unwrap_or(AT_FDCWD), name);
     let flags = step.number(Key::Flags).and_then(|flags| u32::try_from(flags).ok()).unwrap_or(0);
-    let descriptor = Descriptor {
-        kind: if flags & O_DIRECTORY == 0 { Kind::File } else { Kind::Directory },
-        name,
-        raw_name,
-        open_flags: flags,
-        device: step.number(Key::Dev).and_then(|dev| u32::try_from(dev).ok()).unwrap_or(0),
-        inode: step.number(Key::Ino).map_or(0, i64::cast_unsigned),
-        ends: None,
-        transport: Transport::Unknown,
-        role: Role::None,
-        connected: false,
-        generation: 0,
-    };
-    keep(stream, step.event.tid, fd, descriptor);
+    let tid = step.event.tid;
+    stream.keep_made(tid, fd, |place| {
+        place.kind = if flags & O_DIRECTORY == 0 { Kind::File } else { Kind::Directory };
+        place.name = name;
+        place.raw_name = raw_name;
+        place.open_flags = flags;
+        place.device = step.number(Key::Dev).and_then(|dev| u32::try_from(dev).ok()).unwrap_or(0);
+        place.inode = step.number(Key::Ino).map_or(0, i64::cast_unsigned);
+        place.ends = None;
+        place.transport = Transport::Unknown;
+        place.role = Role::None;
+        place.connected = false;
+    });
+    is_last(stream, tid, fd);
     if flags & O_CLOEXEC != 0 {
         stream.close_on_exec(step.event.tid, fd, true);
     }
