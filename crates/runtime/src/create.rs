@@ -507,6 +507,7 @@ impl Maker<'_> {
     }
 
     fn wait_and_run(&mut self, listener: OwnedFd, mut program: Program) -> ! {
+        sys::end_by_signals();
         let accepted = loop {
             match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC) {
                 Err(rustix::io::Errno::INTR) => {}

@@ -251,9 +251,12 @@ impl Rootfs<'_> {
         if self.no_pivot {
             return self.move_root().step(what);
         }
+        let old = sys::open_path(Path::new("/"), OFlags::DIRECTORY).step(what)?;
         match sys::pivot_root_here() {
             Ok(()) => {
-                // The old root is now stacked upon the new one, where we stand.
+                // The old root is now stacked upon the new one. Only its own tree must not tell the host
+                // that it goes; the new one's mounts may be shared.
+                rustix::process::fchdir(&old).step(what)?;
                 sys::mount(None, c".", None, libc::MS_SLAVE | libc::MS_REC, None).step(what)?;
                 sys::umount(c".", libc::MNT_DETACH).step(|| "let the old root go".into())?;
             }

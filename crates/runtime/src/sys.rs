@@ -529,6 +529,20 @@ pub(crate) fn default_signals() {
     }
 }
 
+extern "C" fn end_by(signal: libc::c_int) {
+    // SAFETY: _exit(2) is async-signal-safe and does not return.
+    unsafe { libc::_exit(128 + signal) }
+}
+
+/// Lets the usual signals end this process also where it is the first of a pid namespace, to which the kernel
+/// gives no default dispositions. An exec takes this back.
+pub(crate) fn end_by_signals() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2] {
+        // SAFETY: the handler only calls _exit(2).
+        unsafe { libc::signal(signal, end_by as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+    }
+}
+
 /// Blocks every signal and gives a descriptor from which they are read.
 pub(crate) fn all_signals() -> io::Result<OwnedFd> {
     // SAFETY: the set is filled before it is read and lives through the calls.
