@@ -222,7 +222,9 @@ fn reference(text: &str, position: usize) -> Result<Reference<'_>, FormatError> 
         arg = Some(key.as_bytes().into());
         rest = behind;
     }
-    if found.arg == Arg::Required && arg.is_none() {
+    // Only calls with two paths have two of them.
+    let is_needed = found.arg == Arg::Required && found.id != field::event::ABSPATH;
+    if is_needed && arg.is_none() {
         return Err(FormatError::NoArgument { name: found.name.to_owned(), position });
     }
     Ok((found, arg, rest))

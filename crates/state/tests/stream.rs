@@ -511,6 +511,21 @@ fn who_makes_a_user_namespace_may_do_everything_in_it() {
 }
 
 #[test]
+fn a_thread_that_executes_takes_the_place_of_the_first_one() {
+    let mut stream = machine();
+    open(10, 3, "/kept").then(&mut stream, &[]);
+    spawn(11).then(&mut stream, &[]);
+    // The kernel ends the first thread, then hands its number over.
+    made(EventId::PROCEXIT_1_E, 10).number("reaper_tid", 1).then(&mut stream, &[]);
+    let exec =
+        made(EventId::SYSCALL_EXECVE_19_X, 10).number("res", 0).text("exe", "/bin/new").text("comm", "new");
+    assert_eq!(exec.number("pid", 10).then(&mut stream, &[p::NAME, p::PID]), ["new", "10"]);
+    let read = made(EventId::SYSCALL_READ_X, 10).number("res", 0).number("fd", 3);
+    assert_eq!(read.then(&mut stream, &[p::NAME, d::NAME]), ["new", "/kept"]);
+    assert!(stream.thread(11).is_none());
+}
+
+#[test]
 fn page_faults_happen_to_threads() {
     let mut stream = machine();
     made(EventId::SYSCALL_GETUID_X, 10).then(&mut stream, &[]);

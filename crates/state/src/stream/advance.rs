@@ -169,7 +169,9 @@ impl Stream {
             self.end_what_ended();
         }
         self.number += 1;
-        if self.first_ns == 0 {
+        let act = Act::of(event.id);
+        // What tells of users and groups may have been made later than what it stands before.
+        if self.first_ns == 0 && (act.is_container || !act.is_prologue) {
             self.first_ns = event.ts_ns;
         }
         self.before_ns = if self.last_ns == 0 { event.ts_ns } else { self.last_ns };
@@ -177,7 +179,6 @@ impl Stream {
         if self.renamed.is_some() {
             self.renamed = None;
         }
-        let act = Act::of(event.id);
         self.prologue &= act.is_prologue;
         act
     }

@@ -9,7 +9,7 @@
 
 use std::io::Write as _;
 
-use nabe_event::field::event;
+use nabe_event::field::{descriptor, event};
 use nabe_event::payload::Form;
 use nabe_event::{FieldId, Fields, Value};
 pub use nabe_filter::format::FormatError;
@@ -153,6 +153,10 @@ impl EventFormat {
     }
 }
 
+/// Fields that say when the event happened.
+const MOMENTS: [FieldId; 6] =
+    [event::OUTPUTTIME, event::TIME, event::TIME_S, event::TIME_ISO8601, event::DATETIME, event::DATETIME_S];
+
 impl Item {
     /// Appends the value; returns whether there is one.
     fn write(&self, subject: &dyn Fields, out: &mut Vec<u8>) -> bool {
@@ -192,6 +196,10 @@ impl Item {
             Value::Uint(value) if self.is_fraction => {
                 let _ = write!(out, "{value:09}");
             }
+            // As the devices in parameters are written.
+            Value::Int(value) if self.format.field.id == descriptor::DEV => {
+                let _ = write!(out, "{value:X}");
+            }
             Value::Int(value) => out.extend_from_slice(number.format(*value).as_bytes()),
             Value::Uint(value) => out.extend_from_slice(number.format(*value).as_bytes()),
             Value::Text(bytes) if self.format.field.id == event::BUFFER => {
@@ -227,10 +235,15 @@ impl Item {
     fn write_json(&self, subject: &dyn Fields, out: &mut Vec<u8>) -> bool {
         let mut number = itoa::Buffer::new();
         if self.format.transformers.is_empty() {
-            match subject.get(self.format.field.id, self.format.arg.as_deref()) {
+            // A moment is a number for programs, whatever people read: nanoseconds since the epoch.
+            let field =
+                if MOMENTS.contains(&self.format.field.id) { event::RAWTIME } else { self.format.field.id };
+            match subject.get(field, self.format.arg.as_deref()) {
                 Value::Missing(_) => return false,
                 Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
-                Value::Int(value) => out.extend_from_slice(number.format(value).as_bytes()),
+                Value::Int(value) if field != descriptor::DEV => {
+                    out.extend_from_slice(number.format(value).as_bytes());
+                }
                 Value::Uint(value) => out.extend_from_slice(number.format(value).as_bytes()),
                 Value::Text(text) if self.format.field.id != event::BUFFER => {
                     json::string(out, text);

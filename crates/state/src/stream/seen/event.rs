@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use nabe_event::field::event as e;
-use nabe_event::table::{Category, Class, EventId, Flags, syscall_name};
+use nabe_event::table::{Class, EventId, Flags, syscall_name};
 use nabe_event::{FieldId, Value};
 
 use super::{Seen, UNSET, unsigned, word};
@@ -306,6 +306,11 @@ impl Seen<'_> {
         let field = match (field, arg) {
             (e::ABSPATH, Some(b"src")) => e::FS_PATH_SOURCE,
             (e::ABSPATH, Some(b"dst" | b"dest")) => e::FS_PATH_TARGET,
+            // Of calls with two paths the first one, of a link its own.
+            (e::ABSPATH, _) if first(&["name", "path", "filename", "pathname"]).is_none() => {
+                let is_link = self.event.id.name() == "symlinkat";
+                if is_link { e::FS_PATH_TARGET } else { e::FS_PATH_SOURCE }
+            }
             (e::ABSPATH, _) => e::FS_PATH_NAME,
             (field, _) => field,
         };
@@ -317,6 +322,11 @@ impl Seen<'_> {
         let dirfd = self.event.id.row().params.get(at).and_then(|param| param.dirfd);
         let dirfd = dirfd.and_then(|at| self.event.signed(usize::from(at))).unwrap_or(AT_FDCWD);
         self.keep(path::join(&self.stream.base(self.event.tid, dirfd, raw), raw))
+    }
+
+    /// Whether it ends a call that makes its thread wait.
+    fn has_waited(&self) -> bool {
+        self.event.id.row().flags.has(Flags::WAITS) && !self.event.id.is_enter()
     }
 
     fn of_time(&self, field: FieldId) -> Value<'_> {
@@ -354,7 +364,7 @@ impl Seen<'_> {
             e::LATENCY_NS => span(latency() % SECOND),
             e::LATENCY_QUANTIZED => self.quantized(latency()),
             e::LATENCY_HUMAN => self.keep(time::human(latency())),
-            e::WAIT_LATENCY if self.event.id.row().category.has(Category::WAIT) => span(latency()),
+            e::WAIT_LATENCY if self.has_waited() && latency() > 0 => span(latency()),
             _ => UNSET,
         }
     }

@@ -50,9 +50,12 @@ impl Seen<'_> {
             d::CONNECTED => Value::Bool(found.connected),
             d::NAME_CHANGED => self.name_changed(found),
             d::UID => self.keep(format!("{}{}", self.event.tid, self.fd())),
-            d::DEV if found.device != 0 => Value::Int(i64::from(found.device)),
-            d::DEV_MAJOR if found.device != 0 => Value::Int(i64::from(found.device >> 20)),
-            d::DEV_MINOR if found.device != 0 => Value::Int(i64::from(found.device & 0xf_ffff)),
+            d::DEV => Value::Int(i64::from(found.device)),
+            // As the kernel packs them (new_encode_dev in include/linux/kdev_t.h).
+            d::DEV_MAJOR => Value::Int(i64::from(found.device >> 8 & 0xfff)),
+            d::DEV_MINOR => {
+                Value::Int(i64::from(found.device & 0xff | found.device >> 12 & 0xf_ff00))
+            }
             f::INODE if found.inode != 0 => Value::Uint(found.inode),
             d::IS_UPPER_LAYER => Value::Bool(found.open_flags & 1 << 15 != 0),
             d::IS_LOWER_LAYER => Value::Bool(found.open_flags & 1 << 16 != 0),

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use nabe_event::field::{descriptor as d, event as e};
-use nabe_event::table::ParamType;
+use nabe_event::table::{Flags, ParamType};
 use nabe_event::value::List;
 use nabe_event::{FieldId, Missing, Value};
 
@@ -104,7 +104,10 @@ impl Seen<'_> {
 
     /// Whether the event gave its descriptor another name.
     pub(super) fn name_changed(&self, found: &Descriptor) -> Value<'_> {
-        let before = self.stream.renamed.as_deref();
+        // What was just made had no name before.
+        let made =
+            self.event.id.row().flags.has(Flags::CREATES_FD) && self.event.signed(0) == Some(self.fd());
+        let before = self.stream.renamed.as_deref().or(made.then_some(&[][..]));
         Value::Bool(before.is_some_and(|before| *before != *found.name))
     }
 

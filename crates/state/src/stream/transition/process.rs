@@ -168,6 +168,8 @@ pub(crate) fn exec(stream: &mut Stream, step: &Step<'_>) {
     thread.uid = step.number(Key::Uid).map_or(thread.uid, low32);
     thread.gid = step.number(Key::Gid).map_or(thread.gid, low32);
     program(thread, step);
+    // The kernel has ended the first thread and given its number to the one that executes.
+    thread.has_ended = false;
     // What a new program starts with.
     thread.flags &= !(flag::FILES | flag::THREAD);
     let siblings = thread.siblings;
