@@ -809,6 +809,8 @@ fn prune_sweeps_a_killed_sandbox() {
     let pid = running.child.id();
     running.child.kill().unwrap();
     running.child.wait().unwrap();
+    // Unwatched, the specimen does not live on.
+    support::wait_for("its end", || !remains(pid).iter().any(|path| path.starts_with("/proc")));
     let store = bench.folder.path().join("store");
     let run = nabe(["prune", "--root", store.to_str().unwrap()]).ok();
     assert!(run.text().contains(&format!("Deleted: sandbox-{pid}")), "{}", run.text());

@@ -88,6 +88,8 @@ pub struct Options {
     pub init: bool,
     /// That init stays until the last process has ended, not only the program: what daemonises goes on.
     pub linger: bool,
+    /// That init ends, and everything with it, when the thread that made the container ends.
+    pub tied: bool,
 }
 
 impl Default for Options {
@@ -104,6 +106,7 @@ impl Default for Options {
             systemd_cgroup: false,
             init: false,
             linger: false,
+            tied: false,
         }
     }
 }

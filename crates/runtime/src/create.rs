@@ -531,7 +531,7 @@ impl Maker<'_> {
         });
         let error = match ran {
             Err(error) => error,
-            Ok(()) if self.options.init => run_below_init(&program, &mut starter, self.options.linger),
+            Ok(()) if self.options.init => run_below_init(&program, &mut starter, self.options),
             Ok(()) => program.exec(),
         };
         let code = error.exit_code();
@@ -543,7 +543,7 @@ impl Maker<'_> {
 }
 
 /// Runs the program as a child of ourselves, who stay as the container's init.
-fn run_below_init(program: &Program, starter: &mut Option<Channel>, linger: bool) -> Error {
+fn run_below_init(program: &Program, starter: &mut Option<Channel>, options: &Options) -> Error {
     let failed = |source| Error::Step { what: "make the container's init".into(), source };
     let signals = match sys::all_signals() {
         Ok(signals) => signals,
@@ -568,7 +568,11 @@ fn run_below_init(program: &Program, starter: &mut Option<Channel>, linger: bool
         Ok(Some(child)) => {
             // Whoever started us waits until every copy of this is closed.
             drop(starter.take());
-            process::reap(child, &signals, linger)
+            if options.tied {
+                // Behind the last change of ids, which forgets it. Without it the next sweep does the work.
+                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).ok();
+            }
+            process::reap(child, &signals, options.linger)
         }
     }
 }

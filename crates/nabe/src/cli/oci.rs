@@ -374,6 +374,7 @@ fn options(making: &Making, global: &Global, detach: bool) -> Options {
         systemd_cgroup: global.systemd_cgroup || global.cgroup_manager == "systemd",
         init: making.init,
         linger: false,
+        tied: false,
     }
 }
 

@@ -471,7 +471,7 @@ fn create(args: &Args, staged: &Staged, env: Vec<String>, binds: Vec<Mount>) -> 
         leftover::runner(&own).unwrap_or(own.clone()),
     );
     let bundle = Bundle::of(&staged.own(), spec)?;
-    let options = Options { init: true, linger: true, ..Options::default() };
+    let options = Options { init: true, linger: true, tied: true, ..Options::default() };
     let created = quiet(staged, || Container::create(&format!("sandbox-{own}"), &bundle, &options))??;
     for warning in created.warnings {
         eprintln!("nabe: note: {warning}");
