@@ -11,6 +11,7 @@
 //! drops.
 
 pub mod command;
+pub mod announce;
 pub mod container;
 pub mod export;
 pub mod lines;

@@ -528,7 +528,7 @@ fn standard_input_and_terminals() {
     assert_eq!(fed(&["-i"]), "fed\n");
     assert_eq!(fed(&[]), "");
     let name = ship.detached(&["-t", "--network", "none"], "tty; exec sleep 1000");
-    wait_until("a terminal in the log", || ship.call(&["logs", &name]).ok().text() == "/dev/pts/0\r\n");
+    wait_until("a terminal in the log", || ship.call(&["logs", &name]).ok().text() == "/dev/pts/0\n");
     assert!(ship.call(&["exec", "-it", &name, "tty"]).ok().text().starts_with("/dev/pts/"));
 }
 
@@ -647,7 +647,8 @@ fn the_bridge_has_ipv6_ranges_and_udp() {
     }
     let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").unwrap_or_default();
     let six = disabled.trim() == "0";
-    let serve = "mkdir /www; hostname > /www/index.html; httpd -p 80 -h /www; httpd -p 81 -h /www; exec sleep 1000";
+    let serve =
+        "mkdir /www; hostname > /www/index.html; httpd -p 80 -h /www; httpd -p 81 -h /www; exec sleep 1000";
     let options = ["-p", "18090-18091:80-81", "-p", "18053:53/udp", "--add-host", "here:host-gateway"];
     let web = ship.detached(&options, serve);
     let get = |url: &str| Run::of(ship.there("busybox").args(["wget", "-qO-", url])).text();
@@ -749,4 +750,86 @@ fn a_bundle_is_still_a_bundle() {
     let name = ship.name();
     let run = Run::of(ship.there(NABE).args(["run", "--bundle", "bundle", &name]).stdin(Stdio::null()));
     assert_eq!(run.status, Some(0), "{}", run.stderr);
+}
+
+/// A container of 50 ms is named from its first instruction on: by `trace`, by `detect`, and by `ps` whenever it
+/// sees it; also one of a bundle whose state is where nobody looks.
+#[test]
+fn short_containers_have_names_at_once() {
+    let test = "run::short";
+    let Some(ship) = Ship::new(test) else { return };
+    let live = Run::of(support::command(NABE).args(["trace", "-q", "-M", "0.05"]));
+    if live.status != Some(0) {
+        return skip(test, live.stderr.lines().next().unwrap_or("no live events"));
+    }
+    let name = ship.name();
+    let short = ["run", "--rm", "--network", "none", "--name", &name, "bb:1", "sh", "-c", "sleep 0.05"];
+    let image = "docker.io/library/bb";
+
+    let format = "*%evt.type %proc.cmdline|%container.name|%container.image.repository";
+    let traced = |filter: &str, command: &[&str]| {
+        let mut arguments = vec!["trace", filter, "-p", format, "--", NABE];
+        arguments.extend(command);
+        ship.call(&arguments).ok().lines()
+    };
+    let filter = format!("container.name == \"{name}\"");
+    let lines = traced(&filter, &short);
+    let first = lines.first().map(String::as_str);
+    assert_eq!(first, Some(format!("execve sh -c sleep 0.05|{name}|{image}").as_str()));
+    assert!(lines.iter().all(|line| line.ends_with(&format!("|{name}|{image}"))));
+
+    let rule = format!(
+        "- rule: short\n  desc: a container\n  condition: evt.type = execve and container.name = \"{name}\"\n  output: \"%container.name %container.image.repository\"\n  priority: NOTICE\n"
+    );
+    let (rules, alerts) = (ship.write("rules.yaml", &rule), ship.directory.path().join("alerts"));
+    let mut detect = ship.there(NABE);
+    detect.args(["detect", "-r", &rules, "--json"]).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut detect =
+        detect.stdout(std::fs::File::create(&alerts).expect("a file")).spawn().expect("detect runs");
+    let said = || std::fs::read_to_string(&alerts).unwrap_or_default();
+    wait_until("an alert", || {
+        ship.call(&short).ok();
+        said().contains('\n')
+    });
+    detect.kill().expect("killed");
+    detect.wait().expect("gone");
+    assert!(said().contains(&format!("{name} {image}")), "{}", said());
+
+    // Whatever of it `ps` sees has its name and image.
+    let expression = format!("container.id == \"{name}\" || container.name == \"{name}\"");
+    wait_until("seen by ps", || {
+        let mut child = ship.there(NABE);
+        let mut child = child.args(short).stdin(Stdio::null()).spawn().expect("it runs");
+        let seen = rows([expression.as_str(), "-o", "container.name,container.image"]);
+        child.wait().expect("it ends");
+        for row in &seen {
+            assert_eq!(row["container.name"], name.as_str(), "{row}");
+            assert_eq!(row["container.image"], format!("{image}:1"), "{row}");
+        }
+        !seen.is_empty()
+    });
+
+    // A bundle, its state elsewhere.
+    ship.call(&["unpack", "-q", "bb:1", "bundle"]).ok();
+    let path = ship.directory.path().join("bundle/config.json");
+    let text = std::fs::read_to_string(&path).expect("a configuration");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    config["process"]["args"] = serde_json::json!(["sleep", "0.05"]);
+    std::fs::write(&path, config.to_string()).expect("written");
+    let states = ship.directory.path().join("states").display().to_string();
+    let other = ship.name();
+    let bundled = ["--root", &states, "run", "--bundle", "bundle", &other];
+    let lines = traced(&format!("container.name == \"{other}\""), &bundled);
+    assert!(
+        lines.first().is_some_and(|line| line.starts_with(&format!("execve sleep 0.05|{other}|"))),
+        "{lines:?}"
+    );
+    wait_until("seen by ps", || {
+        let mut child = ship.there(NABE);
+        let mut child = child.args(bundled).stdin(Stdio::null()).spawn().expect("it runs");
+        let seen =
+            rows([format!("container.name == \"{other}\"").as_str(), "-o", "process.name,container.runtime"]);
+        child.wait().expect("it ends");
+        seen.iter().any(|row| row["container.runtime"] == "nabe")
+    });
 }

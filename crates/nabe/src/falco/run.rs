@@ -26,6 +26,7 @@ use super::signals::Signals;
 use super::{action, outputs};
 use crate::config;
 use crate::error::{CliError, Result};
+use crate::stream::announce::Announcer;
 use crate::stream::container::Containers;
 use crate::stream::{Pipeline, Road, Step};
 use crate::web::{Page, Server};
@@ -314,12 +315,13 @@ impl Detector {
         let mut live = Live::open(&self.of(interest), &options)?;
         crate::output::notes(live.notes());
         let handle = live.handle();
+        let mut announcer = Announcer::new(config::engines()?);
         let deadline = self.deadline()?;
         let result = loop {
             containers.tell(&mut pipeline)?;
             let about =
                 |error: &nabe_probe::live::Error| CliError::failed("cannot read live events").because(error);
-            match pipeline.step(&mut live, about) {
+            match pipeline.step(&mut announcer.before(&mut live), about) {
                 Ok(Step::More) => {}
                 Ok(Step::Ended | Step::Enough) => break Ok(()),
                 Err(error) => break Err(error),

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nabe_container::{Metadata, Resolver, Wanted, identify_any};
+use nabe_container::{Engine, Metadata, Resolver, Wanted, identify, identify_any};
 use nabe_event::Item;
 use nabe_event::raw::{Event, Params, flag};
 use nabe_event::table::EventId;
@@ -65,7 +65,9 @@ impl Containers {
     /// Tells `road` what was learnt since the last time.
     pub fn tell(&self, road: &mut impl Road) -> Result<()> {
         while let Ok(document) = self.answers.try_recv() {
-            event(&document, |event| road.item(&Item::Event(*event)).map(|_| ()))?;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+            event(&document, now, |event| road.item(&Item::Event(*event)).map(|_| ()))?;
         }
         Ok(())
     }
@@ -118,7 +120,7 @@ fn is_privileged(pid: u32) -> Option<bool> {
 }
 
 /// The document of a container event.
-fn document(short: &str, of: &Metadata, privileged: Option<bool>) -> String {
+pub(super) fn document(short: &str, of: &Metadata, privileged: Option<bool>) -> String {
     let engine = match of.engine.as_str() {
         "docker" => 0,
         "lxc" => 1,
@@ -149,7 +151,7 @@ fn document(short: &str, of: &Metadata, privileged: Option<bool>) -> String {
     .to_string()
 }
 
-fn event<T>(document: &str, then: impl FnOnce(&Event<'_>) -> T) -> T {
+pub(super) fn event<T>(document: &str, ts_ns: u64, then: impl FnOnce(&Event<'_>) -> T) -> T {
     let mut lengths = Vec::with_capacity(12);
     let mut data = Vec::with_capacity(document.len() + 16);
     for bytes in [&0u32.to_le_bytes()[..], b"container\0", &[document.as_bytes(), b"\0"].concat()] {
@@ -157,11 +159,19 @@ fn event<T>(document: &str, then: impl FnOnce(&Event<'_>) -> T) -> T {
         data.extend_from_slice(bytes);
     }
     let id = EventId::ASYNCEVENT_E;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let ts_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
     let params = Params::new(id, &lengths, &data).unwrap_or(Params::NONE);
     // It is no act of anybody: -D shows it.
     then(&Event { id, cpu: 0, flags: flag::STATE_ONLY, ts_ns, tid: -1, params })
+}
+
+/// The container of nabe's own that a list of cgroups lies in.
+pub(super) fn own_name(cgroups: &[u8]) -> Option<&[u8]> {
+    cgroups.split(|byte| *byte == 0).find_map(|entry| {
+        let path = entry.splitn(2, |byte| *byte == b'=').nth(1)?;
+        let identity = identify(path).filter(|identity| identity.engine == Engine::Nabe)?;
+        let name = path.strip_prefix(b"/nabe/")?.split(|byte| *byte == b'/').next()?;
+        (*identity.id.as_bytes() == *name).then_some(name)
+    })
 }
 
 impl Watch {

@@ -7,6 +7,7 @@ use nabe_event::Source;
 use nabe_event::source::{Account, EventInterest};
 use nabe_probe::live::{Error, Live, Options};
 
+use super::announce::Announcer;
 use super::command::Traced;
 use super::container::Containers;
 use super::stop::Stop;
@@ -63,10 +64,12 @@ pub fn run(how: &Run<'_>, road: &mut impl Road, mut command: Option<&mut Traced>
         road.wait_for_exec(i64::from(command.pid()));
         command.go()?;
     }
+    let mut announcer = Announcer::new(config::engines()?);
     let deadline = span.and_then(|span| Instant::now().checked_add(span));
     let result = loop {
         how.containers.tell(road)?;
-        match road.step(&mut live, |error| CliError::failed("cannot read live events").because(error)) {
+        let mut source = announcer.before(&mut live);
+        match road.step(&mut source, |error| CliError::failed("cannot read live events").because(error)) {
             Ok(Step::More) => {}
             Ok(Step::Ended | Step::Enough) => break Ok(()),
             Err(error) => break Err(error),
