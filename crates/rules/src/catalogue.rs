@@ -10,6 +10,8 @@ use nabe_filter::sysdig::{self, ExprKind, Term, TermKind};
 pub const SYSCALL: &str = "syscall";
 /// The source of audit events of Kubernetes.
 pub const K8S_AUDIT: &str = "k8s_audit";
+/// The source of events that are any JSON.
+pub const JSON: &str = "json";
 
 /// What rules may be about.
 pub trait Catalogue {
@@ -21,14 +23,18 @@ pub trait Catalogue {
 
     /// Whether events of `source` have this field; an argument may follow behind a dot.
     fn knows(&self, source: &str, name: &str) -> bool {
-        find(name).is_some_and(|found| self.classes(source).contains(found.id))
+        find(name).is_some_and(|found| self.has(source, found))
     }
 
     /// All names of fields of events of `source`, for the nearest one.
     fn names(&self, source: &str) -> Vec<&'static str> {
-        let classes = self.classes(source);
-        let fields = field::all().filter(|found| classes.contains(found.id));
+        let fields = field::all().filter(|found| self.has(source, found));
         fields.flat_map(|found| core::iter::once(found.name).chain(found.aliases.iter().copied())).collect()
+    }
+
+    /// Whether events of `source` have this field.
+    fn has(&self, source: &str, field: &Field) -> bool {
+        self.classes(source).contains(field.id)
     }
 
     /// Whether there is such a source.
@@ -54,14 +60,24 @@ pub trait Catalogue {
 pub struct Native;
 
 static AUDIT: Classes = Classes::of_source(K8S_AUDIT, &[Class::Audit]);
+static DOCUMENT: Classes = Classes::of_source(JSON, &[Class::Audit]);
 
 impl Catalogue for Native {
     fn sources(&self) -> &[&'static str] {
-        &[SYSCALL, K8S_AUDIT]
+        &[SYSCALL, K8S_AUDIT, JSON]
     }
 
     fn classes(&self, source: &str) -> Classes {
-        if source == SYSCALL { Classes::SYSCALL } else { AUDIT }
+        match source {
+            SYSCALL => Classes::SYSCALL,
+            JSON => DOCUMENT,
+            _ => AUDIT,
+        }
+    }
+
+    fn has(&self, source: &str, field: &Field) -> bool {
+        // What is about Kubernetes is in no other document.
+        self.classes(source).contains(field.id) && !(source == JSON && field.name.starts_with("ka."))
     }
 }
 

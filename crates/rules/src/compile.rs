@@ -2,6 +2,7 @@
 //! as conditions, then names and types checked.
 
 mod check;
+mod doubt;
 mod exception;
 mod list;
 mod resolve;
@@ -11,16 +12,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use nabe_event::alert::Priority;
 use nabe_event::field;
 use nabe_event::source::EventSet;
-use nabe_filter::sysdig::{self, Ast, Expr, ExprKind, Op, Right, Term, TermKind, Transformer, Value};
+use nabe_filter::sysdig::{self, Ast, Expr, ExprKind, Op, Right, Term, TermKind, Value};
 use nabe_filter::{Diagnostic, Program};
 
 use check::Check;
+use doubt::DEPRECATED;
 use exception::with_exceptions;
 use list::{put_in, quoted};
 use resolve::{MAX_PARTS, Resolver};
 
 use crate::catalogue::{Catalogue, SYSCALL};
-use crate::definition::{Definitions, Exception, Rule};
+use crate::definition::{Definitions, Exception, Macro, Rule};
 use crate::events::Names;
 use crate::extension::Extension;
 use crate::output::Output;
@@ -33,22 +35,6 @@ const MAX_TEXT: usize = 16 << 20;
 const MANY_EVENTS: usize = 100;
 
 const CONTAINER_INFO: &str = "%container.info";
-const DEPRECATED: &[(&str, &str)] = &[
-    (
-        "evt.dir",
-        "due to the drop of enter events, 'evt.dir = <' always evaluates to true, and 'evt.dir = >' always \
-         evaluates to false. The rule expression can be simplified by removing the condition on 'evt.dir'",
-    ),
-    ("evt.latency", LATENCY),
-    ("evt.latency.s", LATENCY),
-    ("evt.latency.ns", LATENCY),
-    ("evt.latency.human", LATENCY),
-    ("evt.wait_latency", LATENCY),
-];
-const LATENCY: &str = "field is not available due to the drop of enter events.";
-const UNSAFE_NA: &str = "Comparing a field value with <NA> is unsafe and can lead to unpredictable behavior of the rule \
-     condition. If you need to check for the existence of a field, consider using the 'exists' operator instead.";
-
 /// More to be said by certain rules: `append_output` of falco.yaml.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addition {
@@ -231,7 +217,7 @@ impl Compiler<'_> {
         for (at, one) in definitions.macros.iter().enumerate() {
             let Some(tree) = self.out.macros.get(at).map(|one| one.tree.clone()) else { continue };
             let text = texts.get(at).map_or("", String::as_str);
-            let tree = self.resolve(tree, text, one.seen.visibility, &one.place)?;
+            let tree = self.resolve(tree, text, Some(one), &one.place)?;
             if let Some(compiled) = self.out.macros.get_mut(at) {
                 compiled.tree = tree;
             }
@@ -239,8 +225,9 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// Puts macros in that were defined before `visibility`.
-    fn resolve(&mut self, tree: Expr, text: &str, visibility: u32, place: &Place) -> Result<Expr> {
+    /// Puts macros in: of another macro those that were defined before it.
+    fn resolve(&mut self, tree: Expr, text: &str, of: Option<&Macro>, place: &Place) -> Result<Expr> {
+        let visibility = of.map_or(u32::MAX, |one| one.seen.visibility);
         let mut resolver = Resolver {
             definitions: self.definitions,
             macros: &self.out.macros,
@@ -250,7 +237,7 @@ impl Compiler<'_> {
             parts: 0,
         };
         let resolved = resolver.expr(&tree, 0).map_err(|(message, span, unknown)| {
-            let hint = unknown.and_then(|name| self.near_macro(&name, visibility));
+            let hint = unknown.and_then(|name| self.near_macro(&name, of, visibility));
             let code = ErrorCode::Validate;
             Fault::new(code, message, &place.expression(text, span.start)).hint(hint)
         });
@@ -261,8 +248,18 @@ impl Compiler<'_> {
         resolved
     }
 
-    fn near_macro(&self, name: &str, visibility: u32) -> Option<String> {
+    /// What may be meant by a macro that cannot be seen by another one.
+    fn near_macro(&self, name: &str, of: Option<&Macro>, visibility: u32) -> Option<String> {
         let all = &self.definitions.macros;
+        if let Some(of) = of
+            && let Some(chain) = self.chain(name, &of.name)
+        {
+            let names: Vec<&str> = core::iter::once(of.name.as_str()).chain(chain).collect();
+            return Some(match names.as_slice() {
+                [_, _] => format!("`{name}` includes itself"),
+                names => format!("`{}` includes itself: {}", of.name, names.join(" → ")),
+            });
+        }
         if let Some(later) = all.get(name).filter(|one| one.seen.index >= visibility) {
             let at = later.place.innermost()?;
             return Some(format!(
@@ -276,6 +273,25 @@ impl Compiler<'_> {
         }
         field::nearest(name, all.iter().map(|one| one.name.as_str()))
             .map(|near| format!("did you mean `{near}`?"))
+    }
+
+    /// The macros through which `from` includes `to`, both in it; `None` when it does not.
+    fn chain<'s>(&'s self, from: &'s str, to: &str) -> Option<Vec<&'s str>> {
+        let (mut known, mut paths) = (BTreeSet::from([from]), vec![vec![from]]);
+        while let Some(path) = paths.pop() {
+            let last = *path.last()?;
+            if last == to {
+                return Some(path);
+            }
+            let Some(at) = self.definitions.macros.position(last) else { continue };
+            let Some(tree) = self.out.macros.get(at).map(|one| &one.tree) else { continue };
+            each_macro(tree, &mut |name| {
+                if known.insert(name) {
+                    paths.push(path.iter().copied().chain([name]).collect());
+                }
+            });
+        }
+        None
     }
 
     fn rules(&mut self) -> Result<()> {
@@ -359,7 +375,9 @@ impl Compiler<'_> {
 
     /// The fields that nabe's own keys name must be there.
     fn check_extension(&self, rule: &Rule) -> Result<()> {
-        for name in rule.extension.fields() {
+        for written in rule.extension.fields() {
+            // An argument may stand behind the name.
+            let name = written.split_once('[').map_or(written, |(name, _)| name);
             if self.catalogue.knows(&rule.source, name) {
                 continue;
             }
@@ -423,7 +441,7 @@ impl Compiler<'_> {
     fn condition(&mut self, rule: &Rule, condition: &str) -> core::result::Result<(Ast, Program), Wrong> {
         let place = &rule.condition_place;
         let (tree, text) = self.parse(condition, place)?;
-        let tree = Ast { root: self.resolve(tree.root, &text, u32::MAX, &rule.place)? };
+        let tree = Ast { root: self.resolve(tree.root, &text, None, &rule.place)? };
         self.doubts(&tree.root, &text, place);
         let check = Check { catalogue: self.catalogue, source: &rule.source, names: self.names };
         if let Some((message, span, hint)) = check.expr(&tree.root) {
@@ -439,85 +457,6 @@ impl Compiler<'_> {
         })?;
         self.misuses(&tree.root, &rule.source, &text, place);
         Ok((tree, program))
-    }
-
-    /// Warns of comparisons with `<NA>` and of fields that say nothing any more.
-    fn doubts(&mut self, tree: &Expr, text: &str, place: &Place) {
-        let mut compared = false;
-        let mut old = BTreeSet::new();
-        each_check(tree, &mut |left, op, right| {
-            each_field(left, &mut |name| {
-                old.extend(DEPRECATED.iter().position(|(deprecated, _)| *deprecated == name));
-            });
-            let audit = matches!(&left.kind, TermKind::Field { name, .. } if name.starts_with("ka.") || name.starts_with("jevt."));
-            let equality = matches!(op, Some(Op::Eq | Op::Ne | Op::In | Op::Intersects | Op::Pmatch));
-            compared |= audit && equality && values(right).iter().any(|value| value.text == b"<NA>");
-        });
-        let place = place.expression(text, 0);
-        if compared {
-            self.report.warn(WarningCode::UnsafeNaCheck, UNSAFE_NA, &place, self.content);
-        }
-        for (_, why) in old.into_iter().filter_map(|at| DEPRECATED.get(at)) {
-            self.report.warn(WarningCode::DeprecatedItem, *why, &place, self.content);
-        }
-    }
-
-    /// Warns of constants that look like fields, and of regular expressions that need not be ones.
-    fn misuses(&mut self, tree: &Expr, source: &str, text: &str, place: &Place) {
-        let mut found = Vec::new();
-        each_check(tree, &mut |_, op, right| {
-            for value in values(right) {
-                let written = String::from_utf8_lossy(&value.text);
-                let bare: String = written.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-                let start = value.place.0.start;
-                if op == Some(Op::Regex) && is_plain_regex(&written) {
-                    found.push((format!(
-                        "regex check with '{written}' may be optimized with simpler operators such as '=', \
-                         'contains', 'startswith', 'endswith'"
-                    ), start));
-                }
-                let name = bare.split('[').next().unwrap_or_default();
-                if name.contains('.') && self.catalogue.knows(source, name) {
-                    found.push((
-                        format!("'{written}' may be a valid field misused as a const string value"),
-                        start,
-                    ));
-                }
-                let call = |one: &Transformer| {
-                    bare.strip_prefix(one.word())
-                        .is_some_and(|rest| rest.starts_with('(') && rest.ends_with(')'))
-                };
-                if Transformer::ALL.iter().any(call) {
-                    let message = format!(
-                        "'{written}' may be a valid field transformer misused as a const string value"
-                    );
-                    found.push((message, start));
-                }
-            }
-        });
-        for (message, start) in found {
-            self.report.warn(
-                WarningCode::CompileCondition,
-                message,
-                &place.expression(text, start),
-                self.content,
-            );
-        }
-    }
-
-    fn unused(&mut self) {
-        for one in self.out.macros.iter().filter(|one| !one.used) {
-            if let Some(defined) = self.definitions.macros.get(&one.name) {
-                let message = "Macro not referred to by any other rule/macro";
-                self.report.warn(WarningCode::UnusedMacro, message, &defined.place, self.content);
-            }
-        }
-        for one in self.out.lists.iter().filter(|one| !one.used) {
-            if let Some(defined) = self.definitions.lists.get(&one.name) {
-                let message = "List not referred to by any other rule/macro";
-                self.report.warn(WarningCode::UnusedList, message, &defined.place, self.content);
-            }
-        }
     }
 }
 
@@ -557,6 +496,16 @@ pub(crate) fn values(right: &Right) -> &[Value] {
     }
 }
 
+/// Visits every macro that a condition names.
+fn each_macro<'e>(expr: &'e Expr, visit: &mut dyn FnMut(&'e str)) {
+    match &expr.kind {
+        ExprKind::And(terms) | ExprKind::Or(terms) => terms.iter().for_each(|term| each_macro(term, visit)),
+        ExprKind::Not(inner) => each_macro(inner, visit),
+        ExprKind::Macro(name) => visit(name),
+        ExprKind::Exists(_) | ExprKind::Check { .. } => {}
+    }
+}
+
 /// Visits every check of a condition: its left side, its operator (none for `exists`), its right.
 pub(crate) fn each_check(expr: &Expr, visit: &mut dyn FnMut(&Term, Option<Op>, &Right)) {
     match &expr.kind {
@@ -576,37 +525,5 @@ pub(crate) fn each_field(term: &Term, visit: &mut dyn FnMut(&str)) {
             args.iter().for_each(|arg| each_field(arg, visit))
         }
         TermKind::Value(_) => {}
-    }
-}
-
-/// Whether a regular expression has signs at its ends at most.
-fn is_plain_regex(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let anchor = at == 0 && *byte == b'^' || at + 1 == bytes.len() && *byte == b'$';
-        let border = at == 0 && bytes.len() > 1 || at + 2 == bytes.len();
-        let any = border && *byte == b'.' && bytes.get(at + 1).is_some_and(|next| b"+*?".contains(next));
-        if any {
-            at += 1;
-        } else if !anchor && b".+*?^$()[]{}|\\".contains(byte) {
-            return false;
-        }
-        at += 1;
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_regular_expressions() {
-        for (text, plain) in
-            [("abc", true), ("^abc$", true), (".*abc.*", true), ("a.c", false), ("a|b", false)]
-        {
-            assert_eq!(is_plain_regex(text), plain, "{text}");
-        }
     }
 }

@@ -55,7 +55,7 @@ pub fn exercise(bytes: &[u8]) {
     for id in
         nabe_event::table::EventId::named("openat").chain(nabe_event::table::EventId::named("pluginevent"))
     {
-        for source in [catalogue::SYSCALL, catalogue::K8S_AUDIT] {
+        for source in [catalogue::SYSCALL, catalogue::K8S_AUDIT, catalogue::JSON] {
             let at = engine::Occurrence { source, id, ts_ns: 1, image: 0 };
             engine.judge(&subject, &at, &mut |hit| assert!(!hit.alert.rule.is_empty()));
         }
