@@ -1,6 +1,6 @@
 //! Kubernetes audit events, and other events in JSON, as subjects with fields.
 //!
-//! In: JSON from files, from files that grow, from an HTTP(S) webhook. Out: [`Event`]s, which answer
+//! In: JSON from files, from files that grow, from standard input, from an HTTP(S) webhook. Out: [`Event`]s, which answer
 //! the `ka.`, `json.` and general `evt.` fields through `nabe_event::Fields`.
 //!
 //! **Invariants.** Everything that comes in is hostile: payloads are bounded before they are parsed,
@@ -14,10 +14,12 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
 
 mod answer;
+pub mod documents;
 mod event;
 mod extract;
 pub mod follow;
 mod parse;
+pub mod serve;
 mod tree;
 pub mod webhook;
 
@@ -29,6 +31,11 @@ pub use parse::{Format, Limits, Parsed, Refusal, parse};
 pub fn exercise(bytes: &[u8]) {
     use nabe_event::Fields as _;
     let context = Context::k8s_audit("host");
+    let (mut documents, mut size) = (documents::Documents::new(1 << 20), 0);
+    let mut take = |document: &[u8]| size += document.len();
+    documents.feed(bytes, &mut take);
+    documents.end(&mut take);
+    assert!(size <= bytes.len());
     for format in [Format::K8sAudit, Format::Json] {
         let parsed = parse(bytes, format, &Limits::default(), 1);
         for event in &parsed.events {

@@ -1,13 +1,10 @@
 //! An HTTP(S) server to which the Kubernetes API server, or anything else that has JSON, posts.
 
-use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,10 +12,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::{Semaphore, oneshot};
+
+pub use crate::serve::Error;
+use crate::serve::{Answer, Limits, Server};
 
 /// Payloads that wait to be taken.
 const WAITING: usize = 64;
@@ -42,39 +38,6 @@ pub struct Options {
     pub payload_bytes: usize,
 }
 
-/// Why there is no server.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The address cannot be had.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// A certificate or key cannot be read.
-    #[error("cannot read a certificate or key from {path}")]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// Certificate and key cannot be used.
-    #[error("cannot use the certificate in {path}")]
-    Tls {
-        /// The certificate's file.
-        path: PathBuf,
-        /// Why.
-        source: rustls::Error,
-    },
-    /// The system has no thread, or nothing to wait with.
-    #[error("cannot start the webhook's thread")]
-    Start(#[source] io::Error),
-}
-
 /// What was answered.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -92,8 +55,7 @@ pub struct Webhook {
     address: SocketAddr,
     payloads: Receiver<Bytes>,
     counters: Arc<Counters>,
-    stop: Option<oneshot::Sender<Infallible>>,
-    thread: Option<JoinHandle<()>>,
+    server: Option<Server>,
 }
 
 impl Webhook {
@@ -102,30 +64,18 @@ impl Webhook {
     /// # Errors
     /// When the address cannot be had or the certificate not be used.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        let acceptor = match &options.tls {
-            Some((certificate, key)) => Some(acceptor(certificate, key)?),
-            None => None,
-        };
-        let listen = |source| Error::Listen { address: options.address, source };
-        let listener = std::net::TcpListener::bind(options.address).map_err(listen)?;
-        listener.set_nonblocking(true).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
         let (sender, payloads) = sync_channel(WAITING);
-        let (stop, stopped) = oneshot::channel();
         let counters = Arc::new(Counters::default());
-        let hook = Arc::new(Hook {
+        let hook = Hook {
             path: options.path.clone(),
             payload_bytes: options.payload_bytes,
             sender,
             counters: Arc::clone(&counters),
-        });
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
-        let thread = std::thread::Builder::new()
-            .name("webhook".into())
-            .spawn(move || runtime.block_on(serve(listener, acceptor, hook, stopped)))
-            .map_err(Error::Start)?;
-        Ok(Self { address, payloads, counters, stop: Some(stop), thread: Some(thread) })
+        };
+        let tls = options.tls.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+        let limits = Limits { connections: CONNECTIONS, patience: PATIENCE };
+        let server = Server::start("webhook", options.address, tls, limits, hook)?;
+        Ok(Self { address: server.address(), payloads, counters, server: Some(server) })
     }
 
     /// Where it listens.
@@ -150,38 +100,8 @@ impl Webhook {
 impl Webhook {
     /// Listens no more. What was accepted until now can still be taken with [`Self::next`].
     pub fn close(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It has nothing to say at its end.
-            let _ = thread.join();
-        }
+        drop(self.server.take());
     }
-}
-
-impl Drop for Webhook {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-fn acceptor(certificate: &Path, key: &Path) -> Result<tokio_rustls::TlsAcceptor, Error> {
-    let pem = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| Error::Pem { path, source }
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(pem(certificate))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(pem(key))?;
-    let wrong = |source| Error::Tls { path: certificate.to_path_buf(), source };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(wrong)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(wrong)?;
-    Ok(Arc::new(config).into())
 }
 
 /// What each connection needs.
@@ -192,65 +112,7 @@ struct Hook {
     counters: Arc<Counters>,
 }
 
-async fn serve(
-    listener: std::net::TcpListener,
-    acceptor: Option<tokio_rustls::TlsAcceptor>,
-    hook: Arc<Hook>,
-    mut stopped: oneshot::Receiver<Infallible>,
-) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let tasks = tokio::task::LocalSet::new();
-    tasks
-        .run_until(async {
-            loop {
-                let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-                let stream = tokio::select! {
-                    _ = &mut stopped => return,
-                    accepted = listener.accept() => match accepted {
-                        Ok((stream, _)) => stream,
-                        Err(_) => {
-                            // No descriptors left: some come back.
-                            tokio::time::sleep(Duration::from_millis(50)).await;
-                            continue;
-                        }
-                    },
-                };
-                let (hook, acceptor) = (Arc::clone(&hook), acceptor.clone());
-                tokio::task::spawn_local(async move {
-                    match acceptor {
-                        None => connection(TokioIo::new(stream), hook).await,
-                        Some(acceptor) => {
-                            let shaken = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await;
-                            if let Ok(Ok(stream)) = shaken {
-                                connection(TokioIo::new(stream), hook).await;
-                            }
-                        }
-                    }
-                    drop(place);
-                });
-            }
-        })
-        .await;
-}
-
-async fn connection<S>(stream: S, hook: Arc<Hook>)
-where
-    S: hyper::rt::Read + hyper::rt::Write + Unpin,
-{
-    let service = hyper::service::service_fn(move |request| {
-        let hook = Arc::clone(&hook);
-        async move { Ok::<_, Infallible>(hook.answer(request).await) }
-    });
-    // What goes wrong on a connection ends it, no more.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(stream, service)
-        .await;
-}
-
-impl Hook {
+impl Answer for Hook {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let refuse = |status, text: &'static str| {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);

@@ -1,20 +1,15 @@
 //! A small HTTP(S) server for pages that are made when they are asked for: health, versions, metrics.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::{Semaphore, oneshot};
+use nabe_audit::serve::{self, Answer, Limits};
 
 use crate::error::{CliError, Result};
 
@@ -34,121 +29,31 @@ pub struct Page {
 pub type Pages = dyn Fn(&str) -> Option<Page> + Send + Sync;
 
 /// A server on a thread of its own; it ends when this is dropped.
-pub struct Server {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<Infallible>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Server(serve::Server);
 
 impl Server {
     /// Starts to listen; `tls` is a PEM file with certificate and key.
     pub fn start(address: SocketAddr, tls: Option<&Path>, pages: Arc<Pages>) -> Result<Self> {
-        let about = |error: &dyn std::error::Error| {
-            CliError::failed(format_args!("cannot serve on {address}")).because(error)
-        };
-        let acceptor = tls.map(acceptor).transpose()?;
-        let listener = std::net::TcpListener::bind(address).map_err(|error| about(&error))?;
-        listener.set_nonblocking(true).map_err(|error| about(&error))?;
-        let address = listener.local_addr().map_err(|error| about(&error))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| about(&error))?;
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("web".into())
-            .spawn(move || runtime.block_on(serve(listener, acceptor, pages, stopped)))
-            .map_err(|error| about(&error))?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        let limits = Limits { connections: CONNECTIONS, patience: PATIENCE };
+        let started = serve::Server::start("web", address, tls.map(|pem| (pem, pem)), limits, Site(pages));
+        started
+            .map(Self)
+            .map_err(|error| CliError::failed(format_args!("cannot serve on {address}")).because(&error))
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address()
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It has nothing to say at its end.
-            let _ = thread.join();
-        }
+/// Answers with pages.
+struct Site(Arc<Pages>);
+
+impl Answer for Site {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        answer(&request, &*self.0)
     }
-}
-
-fn acceptor(pem: &Path) -> Result<tokio_rustls::TlsAcceptor> {
-    let about = |error: &dyn std::error::Error| {
-        CliError::failed(format_args!("cannot use the certificate and key in {}", pem.display()))
-            .because(error)
-    };
-    let chain = CertificateDer::pem_file_iter(pem)
-        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
-        .map_err(|error| about(&error))?;
-    let key = PrivateKeyDer::from_pem_file(pem).map_err(|error| about(&error))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|error| about(&error))?;
-    Ok(Arc::new(config).into())
-}
-
-async fn serve(
-    listener: std::net::TcpListener,
-    acceptor: Option<tokio_rustls::TlsAcceptor>,
-    pages: Arc<Pages>,
-    mut stopped: oneshot::Receiver<Infallible>,
-) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let accept = async {
-        loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-            let stream = tokio::select! {
-                _ = &mut stopped => return,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(_) => {
-                        // No descriptors left: some come back.
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                },
-            };
-            let (pages, acceptor) = (Arc::clone(&pages), acceptor.clone());
-            tokio::task::spawn_local(async move {
-                match acceptor {
-                    None => connection(TokioIo::new(stream), pages).await,
-                    Some(acceptor) => {
-                        let shaken = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await;
-                        if let Ok(Ok(stream)) = shaken {
-                            connection(TokioIo::new(stream), pages).await;
-                        }
-                    }
-                }
-                drop(place);
-            });
-        }
-    };
-    tokio::task::LocalSet::new().run_until(accept).await;
-}
-
-async fn connection<S>(stream: S, pages: Arc<Pages>)
-where
-    S: hyper::rt::Read + hyper::rt::Write + Unpin,
-{
-    let service = hyper::service::service_fn(move |request| {
-        let response = answer(&request, &*pages);
-        async move { Ok::<_, Infallible>(response) }
-    });
-    // What goes wrong on a connection ends it, no more.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(stream, service)
-        .await;
 }
 
 fn answer(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> {

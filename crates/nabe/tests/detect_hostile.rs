@@ -54,7 +54,15 @@ fn rules_that_cannot_be_are_told() {
             "itself",
             "- macro: m\n  condition: m or proc.name=x\n".to_owned() + &rule("evt.type=open and m", "o"),
             "LOAD_ERR_VALIDATE",
-            "macro 'm'",
+            "`m` includes itself",
+        ),
+        (
+            "one-another",
+            "- macro: a\n  condition: not b\n- macro: b\n  condition: (c or proc.name=x)\n- macro: c\n  condition: a\n"
+                .to_owned()
+                + &rule("evt.type=open and a", "o"),
+            "LOAD_ERR_VALIDATE",
+            "`a` includes itself: a → b → c → a",
         ),
         (
             "field",
@@ -126,7 +134,9 @@ fn dead_receivers_cost_alerts_that_are_counted() {
         ),
     ] {
         let arguments: Vec<&str> = options.iter().flat_map(|option| ["-o", option]).collect();
-        let run = Run::of(&mut judged(&data, &rules, &arguments)).ok();
+        let run = Run::of(&mut judged(&data, &rules, &arguments));
+        // What was to be written here and is not is our failure, a receiver elsewhere is not ours.
+        assert_eq!(run.status, Some(i32::from(what == "file")), "{options:?}: {}", run.stderr);
         assert_eq!(run.lines().len(), 4, "standard output has all of them: {}", run.stderr);
         if what != "program" {
             let told = format!("output {what}: 4 alerts not delivered: ");
@@ -137,6 +147,7 @@ fn dead_receivers_cost_alerts_that_are_counted() {
     let output = judged(&data, &rules, &[]).stdout(full).stderr(Stdio::piped()).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(stderr.contains("output stdout: 4 alerts not delivered: "), "{stderr}");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
 }
 
 /// A detector of Kubernetes audit events at work.

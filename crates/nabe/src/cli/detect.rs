@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use nabe_audit::Format;
 use nabe_filter::Program;
 
 use super::trace::Of;
 use crate::error::{CliError, Result};
-use crate::falco::audit::{From, Source};
+use crate::falco::audit::{self, Source};
 use crate::falco::config::{Config, Engine, Plugin, Selection};
 use crate::falco::rules;
 use crate::falco::run::{self, Plan, Reread};
@@ -25,6 +26,7 @@ Examples:
   nabe detect -c /etc/falco/falco.yaml
   nabe detect -r rules.yaml --container web --disable-tag noisy
   nabe detect -r k8s_audit_rules.yaml --k8s-audit http://:9765/k8s-audit --no-kernel
+  tail -F app.log | nabe detect -r app_rules.yaml --json-events - --no-kernel
   nabe detect -r rules.yaml -o http_output.enabled=true -o http_output.url=http://sidekick:2801/
 
 Without -r the rules of falco.yaml are taken (-c, else /etc/falco/falco.yaml). Alerts go to stdout unless
@@ -70,8 +72,11 @@ pub struct Args {
     /// Kubernetes audit events: http://HOST:PORT/PATH to listen, file://PATH to follow, or a file or folder
     #[arg(long, value_name = "PLACE", help_heading = "Sources")]
     k8s_audit: Vec<String>,
+    /// Any JSON documents, of which rules with `source: json` judge each: - for standard input, or a place as above
+    #[arg(long, value_name = "PLACE", help_heading = "Sources")]
+    json_events: Vec<String>,
     /// Certificate and key of an https:// place, in one PEM file
-    #[arg(long, value_name = "FILE", default_value = "/etc/falco/falco.pem", help_heading = "Sources")]
+    #[arg(long, value_name = "FILE", default_value = audit::FALCO_PEM, help_heading = "Sources")]
     certificate: PathBuf,
     /// No system calls: only the other sources
     #[arg(long, conflicts_with = "captures", help_heading = "Sources")]
@@ -122,18 +127,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         config.selections.extend(of);
     }
     let mut sources = sources(&config.plugins)?;
-    for place in &args.k8s_audit {
-        let limits = nabe_audit::Limits::default();
-        sources.push(Source {
-            name: "k8s_audit".into(),
-            plugin: "k8saudit".into(),
-            format: nabe_audit::Format::K8sAudit,
-            from: From::parse(place, args.certificate.clone(), limits.payload_bytes)?,
-            limits,
-        });
+    for (format, places) in [(Format::K8sAudit, &args.k8s_audit), (Format::Json, &args.json_events)] {
+        for place in places {
+            sources.push(Source::new(format, place, None, &args.certificate)?);
+        }
     }
     if args.no_kernel && sources.is_empty() {
-        return Err(CliError::usage("--no-kernel leaves no source").hint("add --k8s-audit"));
+        return Err(CliError::usage("--no-kernel leaves no source").hint("add --k8s-audit or --json-events"));
     }
     let kernel = if args.no_kernel { Engine::None } else { config.engine.clone() };
     run::run(Plan {
@@ -160,10 +160,11 @@ pub(super) fn sources(plugins: &[Plugin]) -> Result<Vec<Source>> {
     for plugin in plugins {
         match &*plugin.name {
             // Containers are resolved, and JSON is read, without them.
-            "container" | "json" => {}
+            "container" => {}
             // Loaded for its fields alone.
-            "k8saudit" if plugin.open_params.trim().is_empty() => {}
-            "k8saudit" => sources.push(Source::of_plugin(plugin)?),
+            "k8saudit" | "json" if plugin.open_params.trim().is_empty() => {}
+            "k8saudit" => sources.push(Source::of_plugin(Format::K8sAudit, plugin)?),
+            "json" => sources.push(Source::of_plugin(Format::Json, plugin)?),
             other => {
                 return Err(CliError::failed(format_args!("nabe has no plugin {other}"))
                     .hint("container, json and k8saudit are built in; take others out of load_plugins"));

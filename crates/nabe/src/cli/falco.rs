@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use nabe_event::field::{self, Field};
 use nabe_event::table::{Class, EventId, Flags};
 use nabe_filter::Program;
-use nabe_rules::catalogue::{Catalogue as _, K8S_AUDIT, Native, SYSCALL};
+use nabe_rules::catalogue::{Catalogue as _, JSON, K8S_AUDIT, Native, SYSCALL};
 use nabe_rules::{File, RuleSet};
 use serde_json::json;
 
@@ -42,7 +42,7 @@ pub struct Args {
     /// Print the schema of rule files and exit
     #[arg(long)]
     rule_schema: bool,
-    /// Turn off an event source: syscall, k8s_audit
+    /// Turn off an event source: syscall, k8s_audit, json
     #[arg(long, value_name = "event_source", conflicts_with = "enable_source")]
     disable_source: Vec<String>,
     /// Run without processing events
@@ -253,7 +253,7 @@ fn facts(args: &Args) -> Result<Option<ExitCode>> {
     let text = if args.page_size {
         format!("Your system page size is: {}\n", rustix::param::page_size())
     } else if args.config_schema {
-        format!("{:#}\n", crate::falco::config::schema())
+        format!("{:#}\n", crate::falco::keys::schema())
     } else if args.rule_schema {
         format!("{:#}\n", rule_schema())
     } else if args.ignored {
@@ -432,7 +432,7 @@ fn list(source: &str, format: Format, names_only: bool) -> Result<String> {
         return Err(CliError::failed(format_args!("there is no source {source}"))
             .hint(format_args!("known: {}", Native.sources().join(", "))));
     }
-    let of = if source.is_empty() { vec![SYSCALL, K8S_AUDIT] } else { vec![source] };
+    let of = if source.is_empty() { vec![SYSCALL, K8S_AUDIT, JSON] } else { vec![source] };
     let known = |found: &&Field| of.iter().any(|source| Native.knows(source, found.name));
     let sysdigs = |found: &Field| {
         // Falco's names, where nabe has others first.

@@ -1,22 +1,34 @@
-//! Kubernetes audit events: from a webhook, from a file that grows, from files, on a thread of their
-//! own.
+//! Events that are JSON, Kubernetes' audit events and any other documents: from a webhook, from a file
+//! that grows, from files, from standard input, on a thread of their own.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nabe_audit::documents::Documents;
 use nabe_audit::follow::{self, Follower, Lines};
 use nabe_audit::webhook::{Options, Webhook};
 use nabe_audit::{Context, Format, Limits, Seen, parse};
 use nabe_event::table::EventId;
+use nabe_rules::catalogue::{JSON, K8S_AUDIT};
 use nabe_rules::engine::{Engine, Occurrence};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::config::{Plugin, Reader};
 use super::judge::{Inbox, Shared};
 use super::signals::Signals;
+use super::tree::Tree;
 use crate::error::{CliError, Result};
+
+/// Where Falco has the key and the certificate of a webhook.
+pub const FALCO_PEM: &str = "/etc/falco/falco.pem";
+
+/// Bytes that are read from standard input at once.
+const PIECE: usize = 64 << 10;
 
 /// How long to wait before looking at a file again.
 const LOOK: Duration = Duration::from_millis(200);
@@ -30,6 +42,8 @@ pub enum From {
     Growing(PathBuf),
     /// In a file, or in the files of a folder.
     Files(PathBuf),
+    /// On standard input.
+    Stdin,
 }
 
 /// A source of events that are JSON.
@@ -45,12 +59,16 @@ pub struct Source {
 }
 
 impl Source {
-    /// As Falco's plugin k8saudit reads its parameters: `http://host:port/path`, `https://…`,
-    /// `file:///path` to follow, or a path.
-    pub fn of_plugin(plugin: &Plugin) -> Result<Self> {
+    /// Kubernetes' audit events or other documents, from where `place` says, with the limits that `init`
+    /// (a plugin's `init_config`) sets and, for HTTPS, the key and certificate in a PEM file.
+    pub fn new(format: Format, place: &str, init: Option<&Tree>, certificate: &Path) -> Result<Self> {
+        let (name, plugin, path) = match format {
+            Format::K8sAudit => (K8S_AUDIT, "k8saudit", "/k8s-audit"),
+            Format::Json => (JSON, "json", "/"),
+        };
         let mut limits = Limits::default();
-        let mut certificate = PathBuf::from("/etc/falco/falco.pem");
-        if let Some(init) = &plugin.init {
+        let mut certificate = certificate.to_path_buf();
+        if let Some(init) = init {
             let reader = Reader::of(init);
             let bytes = |key: &str, default: usize| -> Result<usize> {
                 Ok(usize::try_from(reader.number(key, default as u64)?).unwrap_or(usize::MAX))
@@ -61,27 +79,30 @@ impl Source {
                 certificate = path.into();
             }
         }
-        let from = From::parse(&plugin.open_params, certificate, limits.payload_bytes)?;
-        Ok(Self {
-            name: "k8s_audit".into(),
-            plugin: plugin.name.clone(),
-            format: Format::K8sAudit,
-            from,
-            limits,
-        })
+        let from = From::parse(place, path, certificate, limits.payload_bytes)?;
+        Ok(Self { name: name.into(), plugin: plugin.into(), format, from, limits })
+    }
+
+    /// As Falco's plugin k8saudit reads its parameters: `http://host:port/path`, `https://…`,
+    /// `file:///path` to follow, or a path. nabe reads those of the plugin json likewise.
+    pub fn of_plugin(format: Format, plugin: &Plugin) -> Result<Self> {
+        Self::new(format, &plugin.open_params, plugin.init.as_ref(), Path::new(FALCO_PEM))
     }
 }
 
 impl From {
-    /// Reads a place.
-    pub fn parse(text: &str, certificate: PathBuf, payload_bytes: usize) -> Result<Self> {
+    /// Reads a place; `path` is that of addresses without one.
+    fn parse(text: &str, path: &str, certificate: PathBuf, payload_bytes: usize) -> Result<Self> {
         let text = text.trim();
+        if text == "-" {
+            return Ok(Self::Stdin);
+        }
         if let Some(path) = text.strip_prefix("file://") {
             return Ok(Self::Growing(path.into()));
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             if text.is_empty() {
-                return Err(CliError::failed("the k8s_audit source needs open_params")
+                return Err(CliError::failed("a source of JSON needs a place (open_params)")
                     .hint("http://:9765/k8s-audit, file:///var/log/audit.log or a path"));
             }
             return Ok(Self::Files(text.into()));
@@ -94,8 +115,8 @@ impl From {
                     .hint("http://, https://, file:// or a path"));
             }
         };
-        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let path = if path.is_empty() { "/k8s-audit" } else { path };
+        let (host, own) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let path = if own.is_empty() { path } else { own };
         Ok(Self::Web(Options { address: address(host)?, path: path.into(), tls, payload_bytes }))
     }
 }
@@ -167,7 +188,7 @@ pub fn start(
     let from = source.from.clone();
     let mut judge =
         Judge { source, engine, context, shared, inbox: inbox.clone(), number: 0, first_ns: 0, refused: 0 };
-    let opened = Opened::new(&from)?;
+    let opened = Opened::new(&from, &judge.source.name)?;
     let thread = std::thread::Builder::new()
         .name("audit".into())
         .spawn(move || {
@@ -190,11 +211,12 @@ enum Opened {
     Web(Webhook),
     Growing(Follower),
     Files(Vec<PathBuf>),
+    Stdin,
 }
 
 impl Opened {
-    fn new(from: &From) -> Result<Self> {
-        let failed = |error: &dyn std::error::Error| CliError::failed("k8s_audit").because(error);
+    fn new(from: &From, name: &str) -> Result<Self> {
+        let failed = |error: &dyn std::error::Error| CliError::failed(name).because(error);
         match from {
             From::Web(options) => {
                 let hook = Webhook::start(options).map_err(|error| failed(&error))?;
@@ -203,6 +225,7 @@ impl Opened {
             }
             From::Growing(path) => Ok(Self::Growing(Follower::new(path, 12 << 20))),
             From::Files(path) => follow::files(path).map(Self::Files).map_err(|error| failed(&error)),
+            From::Stdin => Ok(Self::Stdin),
         }
     }
 }
@@ -231,6 +254,13 @@ impl Judge {
                 }
                 self.refused += follower.cut();
             }
+            Opened::Files(files) if self.source.format == Format::Json => {
+                for path in files {
+                    let about = |source| follow::Error::Open { path: path.clone(), source };
+                    let file = File::open(&path).map_err(about)?;
+                    self.documents(file, &path, signals)?;
+                }
+            }
             Opened::Files(files) => {
                 for path in files {
                     let mut lines = Lines::open(&path, self.source.limits.payload_bytes)?;
@@ -242,7 +272,42 @@ impl Judge {
                     }
                 }
             }
+            Opened::Stdin => {
+                let input = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 0);
+                let path = Path::new("standard input");
+                let about = |source| follow::Error::Open { path: path.to_path_buf(), source };
+                self.documents(File::from(input.map_err(|errno| about(errno.into()))?), path, signals)?;
+            }
         }
+        Ok(())
+    }
+
+    /// Judges the documents of a file that may be a pipe, until its end or ours.
+    fn documents(
+        &mut self,
+        mut file: File,
+        path: &Path,
+        signals: &Signals,
+    ) -> std::result::Result<(), follow::Error> {
+        let wait = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        let mut documents = Documents::new(self.source.limits.payload_bytes);
+        let mut piece = vec![0; PIECE];
+        while !signals.is_stopped() {
+            self.renew();
+            let mut polled = [PollFd::new(&file, PollFlags::IN)];
+            // An interrupted or empty wait only looks at the signals.
+            if !poll(&mut polled, Some(&wait)).is_ok_and(|ready| ready > 0) {
+                continue;
+            }
+            let read = file.read(&mut piece);
+            let read = read.map_err(|source| follow::Error::Read { path: path.to_path_buf(), source })?;
+            if read == 0 {
+                documents.end(&mut |document| self.payload(document));
+                break;
+            }
+            documents.feed(piece.get(..read).unwrap_or_default(), &mut |document| self.payload(document));
+        }
+        self.refused += documents.cut();
         Ok(())
     }
 
@@ -289,7 +354,7 @@ mod tests {
 
     #[test]
     fn places_are_read_as_the_plugin_reads_them() {
-        let parse = |text: &str| From::parse(text, "/pem".into(), 100);
+        let parse = |text: &str| From::parse(text, "/k8s-audit", "/pem".into(), 100);
         assert!(
             matches!(parse("/var/log/audit.json"), Ok(From::Files(path)) if path.as_os_str() == "/var/log/audit.json")
         );
@@ -301,5 +366,9 @@ mod tests {
         let Ok(From::Web(options)) = parse("https://127.0.0.1:1/x") else { panic!("a webhook") };
         assert!(options.tls.is_some());
         assert!(parse("ftp://x").is_err() && parse("").is_err());
+        assert!(matches!(parse("-"), Ok(From::Stdin)));
+        let json = Source::new(Format::Json, "http://127.0.0.1:1", None, Path::new("/pem")).unwrap();
+        assert!(matches!(&json.from, From::Web(options) if options.path == "/"));
+        assert_eq!((&*json.name, &*json.plugin), ("json", "json"));
     }
 }

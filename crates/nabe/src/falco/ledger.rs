@@ -9,6 +9,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use nabe_event::alert::{Alert, Priority};
 use nabe_output::Outputs;
 
+use super::config::Sections;
+
 /// A rule's alerts.
 #[derive(Clone, Debug)]
 struct Of {
@@ -40,6 +42,7 @@ pub struct Ledger {
     counts: Mutex<Counts>,
     started: Instant,
     hostname: Box<str>,
+    sections: Sections,
 }
 
 /// The version of Falco whose words these are.
@@ -47,8 +50,8 @@ pub const FALCO_VERSION: &str = "0.44.1";
 
 impl Ledger {
     /// Nothing is counted yet.
-    pub fn new(hostname: &str) -> Self {
-        Self { counts: Mutex::default(), started: Instant::now(), hostname: hostname.into() }
+    pub fn new(hostname: &str, sections: Sections) -> Self {
+        Self { counts: Mutex::default(), started: Instant::now(), hostname: hostname.into(), sections }
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -124,12 +127,22 @@ impl Ledger {
             ("falco.duration_sec".into(), Datum::Uint(seconds)),
             ("falco.num_evts".into(), Datum::Uint(counts.events)),
             ("falco.reload_ts".into(), Datum::Uint(counts.reload_ns)),
-            ("scap.n_evts".into(), Datum::Uint(counts.events + counts.lost)),
-            ("scap.n_drops".into(), Datum::Uint(counts.lost)),
-            ("state.n_threads".into(), Datum::Uint(counts.threads)),
-            ("falco.rules.matches_total".into(), Datum::Uint(counts.alerts)),
         ];
-        let by_rule = counts.by_rule.iter();
+        let Sections { rules, resources, state, kernel, empty, in_mb } = self.sections;
+        let mut number = |wanted: bool, name: &str, value: u64| {
+            if wanted && (empty || value > 0) {
+                fields.push((name.into(), Datum::Uint(value)));
+            }
+        };
+        number(kernel, "scap.n_evts", counts.events + counts.lost);
+        number(kernel, "scap.n_drops", counts.lost);
+        number(state, "state.n_threads", counts.threads);
+        number(rules, "falco.rules.matches_total", counts.alerts);
+        let (virtual_bytes, resident) = memory();
+        let unit = if in_mb { 1_000_000 } else { 1 };
+        number(resources, "falco.memory_vsz", virtual_bytes / unit);
+        number(resources, "falco.memory_rss", resident / unit);
+        let by_rule = counts.by_rule.iter().filter(|_| rules);
         fields.extend(by_rule.map(|(rule, of)| {
             let name = rule.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
             (format!("falco.rules.{name}").into(), Datum::Uint(of.alerts))
@@ -161,7 +174,7 @@ impl Ledger {
         }
         let reload = counts.reload_ns.to_string();
         page.one("falcosecurity_falco_reload_timestamp_nanoseconds", "gauge", &[], &reload);
-        for (rule, of) in &counts.by_rule {
+        for (rule, of) in counts.by_rule.iter().filter(|_| self.sections.rules) {
             let priority = (of.priority as u8).to_string();
             let tags: Vec<String> = of.tags.iter().map(|tag| format!("tag_{}", label(tag))).collect();
             let mut labels: Vec<(&str, &str)> =
@@ -174,13 +187,15 @@ impl Ledger {
             page.one("nabe_rule_cost_nanoseconds_total", "counter", &[("rule_name", rule)], &ns.to_string());
             page.one("nabe_rule_judged_total", "counter", &[("rule_name", rule)], &judged.to_string());
         }
-        for (name, number) in [
-            ("falcosecurity_scap_n_evts_total", counts.events + counts.lost),
-            ("falcosecurity_scap_n_drops_total", counts.lost),
+        for (is_wanted, name, kind, number) in [
+            (self.sections.kernel, "falcosecurity_scap_n_evts_total", "counter", counts.events + counts.lost),
+            (self.sections.kernel, "falcosecurity_scap_n_drops_total", "counter", counts.lost),
+            (self.sections.state, "falcosecurity_scap_n_threads_total", "gauge", counts.threads),
         ] {
-            page.one(name, "counter", &[], &number.to_string());
+            if is_wanted {
+                page.one(name, kind, &[], &number.to_string());
+            }
         }
-        page.one("falcosecurity_scap_n_threads_total", "gauge", &[], &counts.threads.to_string());
         drop(counts);
         let mut dropped = 0;
         for (name, stats) in outputs.stats() {
@@ -197,7 +212,9 @@ impl Ledger {
             page.one("nabe_output_waiting", "gauge", &[("output", name)], &stats.waiting.to_string());
         }
         page.one("falcosecurity_falco_outputs_queue_num_drops_total", "counter", &[], &dropped.to_string());
-        self.resources(&mut page);
+        if self.sections.resources {
+            self.resources(&mut page);
+        }
         page.0
     }
 
@@ -214,13 +231,18 @@ impl Ledger {
             &[],
             &format!("{:.6}", cpu / seconds.max(0.001)),
         );
-        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        let mut pages = statm.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
-        let size = rustix::param::page_size() as u64;
-        let (virtual_pages, resident) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
-        page.one("falcosecurity_falco_memory_vsz_bytes", "gauge", &[], &(virtual_pages * size).to_string());
-        page.one("falcosecurity_falco_memory_rss_bytes", "gauge", &[], &(resident * size).to_string());
+        let (virtual_bytes, resident) = memory();
+        page.one("falcosecurity_falco_memory_vsz_bytes", "gauge", &[], &virtual_bytes.to_string());
+        page.one("falcosecurity_falco_memory_rss_bytes", "gauge", &[], &resident.to_string());
     }
+}
+
+/// Bytes of memory of this process: virtual, resident.
+fn memory() -> (u64, u64) {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let mut pages = statm.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+    let size = rustix::param::page_size() as u64;
+    (pages.next().unwrap_or(0) * size, pages.next().unwrap_or(0) * size)
 }
 
 /// As Falco's statistics call them.
@@ -280,7 +302,9 @@ mod tests {
 
     #[test]
     fn counts_are_told_as_falco_tells_them() {
-        let ledger = Ledger::new("h");
+        let all =
+            Sections { rules: true, resources: true, state: true, kernel: true, empty: false, in_mb: true };
+        let ledger = Ledger::new("h", all);
         ledger.alert(&alert("b", Priority::Warning));
         ledger.alert(&alert("a", Priority::Informational));
         ledger.alert(&alert("b", Priority::Warning));
@@ -299,6 +323,17 @@ mod tests {
         ] {
             assert!(page.contains(&format!("{line}\n")), "{line} in {page}");
         }
+        let told = |ledger: &Ledger| {
+            ledger.snapshot("h").fields.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>()
+        };
+        assert!(told(&ledger).contains(&"falco.rules.matches_total".to_owned()));
+        let none = Sections { rules: false, resources: false, state: false, kernel: false, ..all };
+        let quiet = Ledger { sections: none, ..ledger };
+        assert_eq!(
+            told(&quiet),
+            ["falco.version", "falco.duration_sec", "falco.num_evts", "falco.reload_ts"]
+        );
+        assert!(!quiet.prometheus(&Outputs::new()).contains("scap_n_evts_total"));
         assert_eq!(page.matches("# TYPE falcosecurity_falco_rules_matches_total").count(), 1);
     }
 }

@@ -15,7 +15,7 @@ use nabe_output::{Channel, Limits, Outputs, Overflow, Render, TimeFormat};
 
 use super::config::{Config, Reader};
 use super::signals::Signals;
-use super::tree::{Tree, Value};
+use super::tree::Tree;
 use crate::error::{CliError, Result};
 
 /// How long a channel that hangs may hold up a stream that can wait.
@@ -94,6 +94,9 @@ fn http(reader: &Reader<'_>, config: &Config) -> Result<Http> {
     let mut authorities: Vec<PathBuf> = Vec::new();
     authorities.extend(text("ca_cert")?.map(PathBuf::from));
     authorities.extend(text("ca_bundle")?.map(PathBuf::from));
+    if let Some(folder) = text("ca_path")? {
+        authorities.extend(authorities_in(Path::new(&folder))?);
+    }
     let client = match (flag("mtls", false)?, text("client_cert")?, text("client_key")?) {
         (false, ..) => None,
         (true, Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
@@ -112,6 +115,22 @@ fn http(reader: &Reader<'_>, config: &Config) -> Result<Http> {
     };
     let shape = shape::Falco { name: "http", render: render(config) };
     Http::new(Box::new(shape), options).map_err(|error| CliError::failed("http_output").because(&error))
+}
+
+/// The certificates of a folder: files in PEM by their name, as openssl's c_rehash finds them.
+fn authorities_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let about = |error: std::io::Error| CliError::file("read", folder, &error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(about)? {
+        let path = entry.map_err(about)?.path();
+        let is_one =
+            path.extension().is_some_and(|end| ["pem", "crt", "cer", "0"].iter().any(|known| end == *known));
+        if is_one && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 struct Maker<'a> {
@@ -236,7 +255,7 @@ impl Maker<'_> {
         };
         let options = Options {
             url: path_of(kind, url),
-            headers: headers(item),
+            headers: reader.pairs("headers")?,
             insecure: reader.flag("insecure", false)?,
             authorities: reader.filled("ca_cert")?.into_iter().map(PathBuf::from).collect(),
             client,
@@ -262,19 +281,6 @@ fn path_of(kind: &str, url: String) -> String {
     let bare = url.trim_end_matches('/');
     let host = bare.split_once("://").map_or(bare, |(_, rest)| rest);
     if host.contains('/') { url } else { format!("{bare}{path}") }
-}
-
-fn headers(item: &Tree) -> Vec<(String, String)> {
-    match item.at("headers").map(|tree| &tree.value) {
-        Some(Value::Map(entries)) => entries
-            .iter()
-            .filter_map(|(name, value)| match &value.value {
-                Value::Text(text) => Some((name.clone(), text.clone())),
-                _ => None,
-            })
-            .collect(),
-        _ => Vec::new(),
-    }
 }
 
 #[cfg(feature = "kafka")]

@@ -98,7 +98,7 @@ pub fn run(plan: Plan) -> Result<ExitCode> {
     let live = plan.captures.is_empty() && !matches!(plan.kernel, Kernel::Replay(_));
     let shared = Arc::new(Shared {
         outputs: outputs::start(&plan.config, live, &signals)?,
-        ledger: Ledger::new(&plan.hostname),
+        ledger: Ledger::new(&plan.hostname, plan.config.metrics.sections),
         actions: plan.actions.then(|| action::Actions::new(outputs::render(&plan.config))),
         fields: plan.config.static_fields.clone(),
         failed: AtomicBool::new(false),
@@ -125,13 +125,17 @@ pub fn run(plan: Plan) -> Result<ExitCode> {
         running.join();
     }
     drop(web);
-    finish(&shared, detector.plan.falco);
+    let is_written = finish(&shared, detector.plan.falco);
     result?;
-    Ok(if shared.failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let is_well = is_written && !shared.failed.load(Ordering::Relaxed);
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Delivers what is left and tells the numbers.
-fn finish(shared: &Arc<Shared>, falco: bool) {
+/// Delivers what is left and tells the numbers. Returns whether this machine took all alerts that were
+/// to be written here: to standard output or a file. What a receiver elsewhere did not take is told, and
+/// no failure of ours.
+fn finish(shared: &Arc<Shared>, falco: bool) -> bool {
+    let mut is_written = true;
     let summary = shared.ledger.summary();
     let mut undelivered = Vec::new();
     shared.outputs.finish();
@@ -141,6 +145,7 @@ fn finish(shared: &Arc<Shared>, falco: bool) {
         let is_closed =
             name == "stdout" && stats.last_error.as_deref().is_some_and(|why| why.contains("Broken pipe"));
         if left > 0 && !is_closed {
+            is_written &= !matches!(name, "stdout" | "file");
             let why = stats.last_error.unwrap_or_else(|| "no room".into());
             undelivered.push(format!("nabe: warning: output {name}: {left} alerts not delivered: {why}"));
         }
@@ -159,6 +164,7 @@ fn finish(shared: &Arc<Shared>, falco: bool) {
     for line in undelivered {
         eprintln!("{line}");
     }
+    is_written
 }
 
 struct Detector {
@@ -360,6 +366,9 @@ impl Detector {
             interest = capture::widened(interest);
         }
         interest.state = true;
+        let config = &self.plan.config;
+        interest.events = interest.events.union(&config.more_events);
+        config.less_events.iter().for_each(|id| interest.events.remove(id));
         if interest.snaplen > 0 {
             interest.snaplen = interest.snaplen.max(self.plan.config.snaplen);
         }
@@ -420,26 +429,23 @@ impl Detector {
 
     /// `metrics`: an alert with numbers every now and then, a line in a file.
     fn snapshot_metrics(&mut self) {
-        let reader = self.plan.config.reader();
-        let enabled = reader.flag("metrics.enabled", false).unwrap_or(false);
-        let interval = reader.span("metrics.interval", Duration::from_secs(3600));
-        let interval = interval.unwrap_or(Duration::from_secs(3600)).max(Duration::from_millis(100));
-        if !enabled || self.metrics.elapsed() < interval {
+        let metrics = &self.plan.config.metrics;
+        if !metrics.enabled || self.metrics.elapsed() < metrics.interval {
             return;
         }
         self.metrics = Instant::now();
         let alert = self.shared.ledger.snapshot(&self.plan.hostname);
-        if let Ok(Some(path)) = reader.filled("metrics.output_file") {
+        if let Some(path) = &metrics.file {
             let line = nabe_output::Render { json: true, ..outputs::render(&self.plan.config) }.line(&alert);
             let appended =
-                std::fs::OpenOptions::new().append(true).create(true).open(&path).and_then(|mut file| {
+                std::fs::OpenOptions::new().append(true).create(true).open(path).and_then(|mut file| {
                     std::io::Write::write_all(&mut file, format!("{line}\n").as_bytes())
                 });
             if let Err(error) = appended {
-                eprintln!("nabe: warning: metrics.output_file {path}: {error}");
+                eprintln!("nabe: warning: metrics.output_file {}: {error}", path.display());
             }
         }
-        if reader.flag("metrics.output_rule", true).unwrap_or(true) {
+        if metrics.as_alert {
             self.shared.outputs.send(alert);
         }
     }
@@ -470,8 +476,7 @@ fn web(plan: &Plan, shared: &Arc<Shared>) -> Result<Option<Server>> {
     let address: IpAddr =
         address.parse().map_err(|_| reader.wrong("webserver.listen_address", "expected an address"))?;
     let health = reader.filled("webserver.k8s_healthz_endpoint")?.unwrap_or_else(|| "/healthz".into());
-    let metrics = reader.flag("webserver.prometheus_metrics_enabled", false)?
-        && reader.flag("metrics.enabled", false)?;
+    let metrics = reader.flag("webserver.prometheus_metrics_enabled", false)? && plan.config.metrics.enabled;
     let certificate = match reader.flag("webserver.ssl_enabled", false)? {
         true => {
             Some(reader.filled("webserver.ssl_certificate")?.unwrap_or_else(|| "/etc/falco/falco.pem".into()))
