@@ -580,6 +580,26 @@ fn signals_end_what_is_not_started() {
     });
 }
 
+/// cgroup v2 lets nobody into a cgroup that hands controllers on: `exec` goes where the first process is.
+#[test]
+fn exec_follows_into_a_nested_cgroup() {
+    const TEST: &str = "runtime::nested_cgroup";
+    let Some(mut stage) = nabe_only(TEST, FOREVER) else { return };
+    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return skip(TEST, "cgroup v2 is not all that there is here");
+    }
+    let namespaces = stage.config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+    namespaces.push(json!({"type": "cgroup"}));
+    stage.config["mounts"].as_array_mut().expect("mounts").push(json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev"]}));
+    let id = stage.detached();
+    let script = "cd /sys/fs/cgroup && mkdir below && echo 1 >below/cgroup.procs && \
+        echo $$ >below/cgroup.procs && echo +pids >cgroup.subtree_control";
+    stage.call(&["exec", &id, "sh", "-c", script]).ok();
+    let text = stage.call(&["exec", &id, "cat", "/proc/self/cgroup"]).ok().text();
+    assert_eq!(text, "0::/below\n");
+}
+
 #[test]
 fn mounts_may_be_shared() {
     each("runtime::shared", "grep ' /given ' /proc/self/mountinfo", |stage| {
@@ -853,7 +873,44 @@ fn an_ordinary_user_may() {
         "{}",
         run.stderr
     );
+    assert!(!run.stderr.contains("left out"), "in its namespace it has every capability: {}", run.stderr);
     assert_eq!(std::fs::read_dir(home.join("nabe")).expect("states").count(), 0);
+    helpers_map_more_ids(&stage, &home);
+}
+
+/// More ids than one's own are mapped by newuidmap(1) and newgidmap(1), here with files of their own.
+fn helpers_map_more_ids(stage: &Stage, home: &Path) {
+    if program("newuidmap").is_none() || program("unshare").is_none() {
+        return skip("runtime::newuidmap", "newuidmap or unshare is not installed");
+    }
+    let (file, granted) = (home.join("config.json"), stage.path().join("granted"));
+    std::fs::write(&granted, "nobody:100000:65536\n").expect("a file");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).expect("a config")).expect("JSON");
+    let map = json!([{"containerID": 0, "hostID": 65534, "size": 1}, {"containerID": 1, "hostID": 100_000, "size": 1009}]);
+    config["linux"]["uidMappings"] = map.clone();
+    config["linux"]["gidMappings"] = map;
+    config["process"]["user"] = json!({"uid": 5, "gid": 6, "additionalGids": [7]});
+    config["process"]["args"] =
+        json!(["sh", "-c", "cat /proc/self/uid_map /proc/self/gid_map; id -u; id -G"]);
+    std::fs::write(&file, config.to_string()).expect("a config");
+    // In a mount namespace that goes with it.
+    let script = "mount --bind \"$1\" /etc/subuid && mount --bind \"$1\" /etc/subgid && shift && \
+        exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
+    let mut run = command("unshare");
+    run.args(["-m", "sh", "-c", script, "sh"]).arg(&granted).args([NABE, "run", "--bundle", ".", "more"]);
+    if !Path::new("/etc/subuid").exists() || !Path::new("/etc/subgid").exists() {
+        return skip("runtime::newuidmap", "there is no /etc/subuid and /etc/subgid here");
+    }
+    let run = Run::of(run.current_dir(home).env("XDG_RUNTIME_DIR", home));
+    let words: Vec<String> = run.text().split_whitespace().map(str::to_owned).collect();
+    let ids = ["0", "65534", "1", "1", "100000", "1009"];
+    let expected: Vec<&str> = ids.iter().chain(&ids).chain(&["5", "6", "7"]).copied().collect();
+    assert_eq!(
+        (run.status, words),
+        (Some(0), expected.iter().map(|w| (*w).to_owned()).collect()),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]

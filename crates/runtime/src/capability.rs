@@ -115,7 +115,22 @@ impl Wanted {
 
     /// Leaves out what the caller does not have itself: the kernel would refuse the whole set.
     pub(crate) fn limit_to_ours(&mut self) -> Result<()> {
-        let ours = sys::capget().step(|| "read the own capabilities".into())?.permitted;
+        self.limit_to(sys::capget().step(|| "read the own capabilities".into())?.permitted);
+        Ok(())
+    }
+
+    /// What will be left out, in sentences. In a user namespace the process has everything to begin with,
+    /// whatever its maker has.
+    pub(crate) fn warnings(config: Option<&Capabilities>, in_user_namespace: bool) -> Result<Vec<String>> {
+        let mut wanted = Self::of(config);
+        match in_user_namespace {
+            true => wanted.limit_to(u64::MAX),
+            false => wanted.limit_to_ours()?,
+        }
+        Ok(wanted.warnings)
+    }
+
+    fn limit_to(&mut self, ours: u64) {
         let asked = self.sets.permitted | self.sets.inheritable | self.bounding | self.ambient;
         let missing = asked & !ours;
         for (at, name) in NAMES.iter().enumerate().filter(|(at, _)| missing >> at & 1 == 1) {
@@ -134,7 +149,6 @@ impl Wanted {
             ));
         }
         self.ambient = kept;
-        Ok(())
     }
 
     /// Drops everything else from the bounding set. Needs `CAP_SETPCAP`.

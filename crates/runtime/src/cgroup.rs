@@ -276,6 +276,27 @@ impl Cgroup {
         Ok(this)
     }
 
+    /// The cgroups for a process beside `first`, the container's first. cgroup v2 lets nobody into a cgroup that
+    /// hands controllers on to those below it: then it goes where the first one has gone.
+    pub(crate) fn beside(&self, first: i32) -> Self {
+        let mut this = self.clone();
+        let Some(own) = self.unified() else { return this };
+        let handed_on = std::fs::read_to_string(own.join("cgroup.subtree_control")).unwrap_or_default();
+        if handed_on.trim().is_empty() {
+            return this;
+        }
+        let read = |path: String| std::fs::read(path).unwrap_or_default();
+        let (where_it_is, mounts) =
+            (read(format!("/proc/{first}/cgroup")), read("/proc/self/mountinfo".into()));
+        let found = match_hierarchies(&String::from_utf8_lossy(&where_it_is), &mounts);
+        if let Some(hierarchy) =
+            found.into_iter().find(|found| found.is_unified() && found.own.starts_with(own))
+        {
+            this.paths.insert(UNIFIED.into(), hierarchy.own);
+        }
+        this
+    }
+
     /// What the first process needs to enter.
     pub(crate) fn doors(&self) -> Result<Doors> {
         let mut doors = Doors { unified: None, tasks: Vec::new() };

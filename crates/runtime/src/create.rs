@@ -280,9 +280,8 @@ impl Maker<'_> {
             state: self.state.clone(),
             annotations: self.spec.annotations.clone(),
         };
-        let mut warnings = Wanted::of(self.process.capabilities.as_ref());
-        warnings.limit_to_ours()?;
-        Ok(Created { container, terminal, warnings: warnings.warnings })
+        let warnings = Wanted::warnings(self.process.capabilities.as_ref(), self.plan.in_user())?;
+        Ok(Created { container, terminal, warnings })
     }
 
     /// Writes the state of a container that is made.

@@ -74,7 +74,11 @@ impl Container {
         let spec = self.spec()?;
         let filter = spec.linux.seccomp.as_ref().map(seccomp::compile).transpose()?;
         let plan = self.namespaces()?;
-        let mut doors = self.state.cgroup_paths.below(&exec.cgroups)?.doors()?;
+        let cgroup = match exec.cgroups.is_empty() {
+            true => self.state.cgroup_paths.beside(self.pid()),
+            false => self.state.cgroup_paths.below(&exec.cgroups)?,
+        };
+        let mut doors = cgroup.doors()?;
         if let Some(affinity) = exec.process.exec_cpu_affinity.as_ref().filter(|a| !a.initial.is_empty()) {
             // The new process begins with ours.
             process::set_affinity(Some(&affinity.initial))?;
@@ -87,7 +91,7 @@ impl Container {
             }
             Side::Parent(pid) => {
                 drop((theirs, doors));
-                let mut done = self.attend_exec(pid, exec, &ours, &spec);
+                let mut done = self.attend_exec(pid, exec, &ours, &spec, plan.in_user());
                 if let Ok(executed) = &mut done
                     && plan.in_user()
                 {
@@ -132,7 +136,14 @@ impl Container {
         Ok(plan)
     }
 
-    fn attend_exec(&self, pid: i32, exec: &Exec, ours: &Channel, spec: &Spec) -> Result<Executed> {
+    fn attend_exec(
+        &self,
+        pid: i32,
+        exec: &Exec,
+        ours: &Channel,
+        spec: &Spec,
+        in_user: bool,
+    ) -> Result<Executed> {
         for limit in &exec.process.rlimits {
             let number = process::rlimit(&limit.kind).unwrap_or(-1);
             sys::set_rlimit_of(pid, number, limit.soft, limit.hard)
@@ -178,9 +189,8 @@ impl Container {
             Some(Message::Failed(error)) => return Err(error),
             Some(_) => return Err(Error::Vanished),
         }
-        let mut wanted = Wanted::of(exec.process.capabilities.as_ref());
-        wanted.limit_to_ours()?;
-        Ok(Executed { pid, terminal: master, warnings: wanted.warnings })
+        let warnings = Wanted::warnings(exec.process.capabilities.as_ref(), in_user)?;
+        Ok(Executed { pid, terminal: master, warnings })
     }
 }
 
