@@ -31,7 +31,7 @@ use nabe_event::source::EventSet;
 use nabe_event::table::EventId;
 use nabe_event::{Item, Source};
 use nabe_filter::Program;
-use nabe_state::stream::{Losses, Seen, Services, Stream, Style, Taken, Verdicts, is_of_image};
+use nabe_state::stream::{Losses, Seen, Services, Stream, Style, Taken, Verdicts};
 
 use crate::error::{CliError, Result};
 use record::compat::Codes;
@@ -52,6 +52,17 @@ pub trait Sink {
     /// Which events it wants to be told of.
     fn wants(&self) -> Wants {
         Wants::Selected
+    }
+
+    /// The events that it has to look at. Without a filter it is told of any other one by
+    /// [`Sink::passed`] only, unless another sink has to look at it. Asked again after each batch.
+    fn looks_at(&self) -> EventSet {
+        EventSet::all()
+    }
+
+    /// An event that nobody has to look at; `shown` when people see it.
+    fn passed(&mut self, _event: &Event<'_>, _shown: bool) -> Result<()> {
+        Ok(())
     }
 
     /// What a source told before the events of a section; the section itself comes first.
@@ -86,6 +97,12 @@ pub trait Sink {
 impl<S: Sink + ?Sized> Sink for Box<S> {
     fn wants(&self) -> Wants {
         (**self).wants()
+    }
+    fn looks_at(&self) -> EventSet {
+        (**self).looks_at()
+    }
+    fn passed(&mut self, event: &Event<'_>, shown: bool) -> Result<()> {
+        (**self).passed(event, shown)
     }
     fn item(&mut self, item: &Item<'_>, stream: &Stream) -> Result<()> {
         (**self).item(item, stream)
@@ -162,13 +179,16 @@ pub struct Pipeline<'a> {
     excludes_users: bool,
     sinks: Vec<Box<dyn Sink + 'a>>,
     wants: Wants,
+    /// Events that a sink has to look at.
+    looked_at: EventSet,
     limit: Option<u64>,
     /// Events of this thread are not shown before it has executed a program.
     waits_for: Option<i64>,
     zone: Zone,
     codes: Codes,
-    /// Whether the filter asks nothing but what a process is, and the verdicts about those.
-    of_image: bool,
+    /// What the filter asks of what a process is, if anything, and the verdicts about those: they stay
+    /// for as long as the process is the same.
+    of_image: Option<Program>,
     verdicts: Verdicts,
     live: bool,
     passed: Passed,
@@ -179,7 +199,9 @@ impl<'a> Pipeline<'a> {
     pub fn new(program: Program, style: Style) -> Self {
         let mut stream = Stream::new();
         stream.style = style;
-        let of_image = program.fields().into_iter().all(is_of_image);
+        // A field that counts how often it is read has to be read as often as ever.
+        let of_image = Some(program.image_part())
+            .filter(|part| !part.selects_all() && !program.fields().contains(&nabe_event::field::event::CNT));
         Self {
             stream,
             all: program.selects_all(),
@@ -189,6 +211,7 @@ impl<'a> Pipeline<'a> {
             excludes_users: false,
             sinks: Vec::new(),
             wants: Wants::Selected,
+            looked_at: EventSet::none(),
             limit: None,
             waits_for: None,
             zone: Zone::local(),
@@ -229,6 +252,12 @@ impl<'a> Pipeline<'a> {
     pub fn add(&mut self, sink: impl Sink + 'a) {
         self.wants = self.wants.max(sink.wants());
         self.sinks.push(Box::new(sink));
+        self.ask_sinks();
+    }
+
+    fn ask_sinks(&mut self) {
+        let sets = self.sinks.iter().map(|sink| sink.looks_at());
+        self.looked_at = sets.fold(EventSet::none(), |all, set| all.union(&set));
     }
 
     /// What passed so far.
@@ -241,6 +270,7 @@ impl<'a> Pipeline<'a> {
         for sink in &mut self.sinks {
             sink.idle(self.live, &self.stream)?;
         }
+        self.ask_sinks();
         let done = self.sinks.iter().any(|sink| sink.is_done());
         Ok(if done { Step::Enough } else { Step::More })
     }
@@ -261,6 +291,9 @@ impl<'a> Pipeline<'a> {
         let taken = self.stream.take(event);
         if !taken.is_shown() && !self.hidden && !self.looks_at_hidden() {
             return Ok(true);
+        }
+        if self.all && !self.looked_at.contains(event.id) && !self.looks_closely() {
+            return self.pass(event, taken.is_shown());
         }
         if !self.all
             && self.wants != Wants::All
@@ -298,22 +331,34 @@ impl<'a> Pipeline<'a> {
         Ok(self.limit.is_none_or(|limit| self.passed.limited < limit))
     }
 
+    /// Whether there is more to ask of an event than who has to look at it.
+    fn looks_closely(&self) -> bool {
+        self.hidden || self.limit.is_some() || self.waits_for.is_some()
+    }
+
+    /// Takes an event through that nobody looks at.
+    fn pass(&mut self, event: &Event<'_>, shown: bool) -> Result<bool> {
+        self.passed.selected += u64::from(shown);
+        for sink in &mut self.sinks {
+            sink.passed(event, shown)?;
+        }
+        Ok(true)
+    }
+
     /// Whether events that are not shown are asked about.
     fn looks_at_hidden(&self) -> bool {
         self.limit.is_some() || self.wants == Wants::All || self.waits_for.is_some()
     }
 
-    /// Whether the filter can select the event, by its number and, when it asks only what a process
-    /// is, by the verdict about that.
+    /// Whether the filter can select the event, by its number and by the verdict about the process.
+    #[inline]
     fn may_select(&mut self, event: &Event<'_>, taken: &Taken) -> bool {
         if !self.possible.contains(event.id) {
             return false;
         }
-        if !self.of_image {
-            return true;
-        }
-        let (stream, program) = (&self.stream, &self.program);
-        self.verdicts.get(taken, || program.matches(&stream.seen(event)))
+        let Some(of_image) = &self.of_image else { return true };
+        let stream = &self.stream;
+        self.verdicts.get(taken, || of_image.matches(&stream.seen(event)))
     }
 }
 
@@ -322,8 +367,14 @@ impl Road for Pipeline<'_> {
         let mut result = Ok(true);
         // As quick as a source can be: items are looked at where they were made.
         let more = source.each(|item| {
-            result = self.item(item);
-            if matches!(result, Ok(true)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            // Only what ends the loop is moved out of it: a result is large.
+            match self.item(item) {
+                Ok(true) => ControlFlow::Continue(()),
+                other => {
+                    result = other;
+                    ControlFlow::Break(())
+                }
+            }
         });
         match (more, result?) {
             (Err(error), _) => Err(about(&error)),

@@ -48,6 +48,75 @@ fn captures_are_rewritten_as_they_were() {
     }
 }
 
+/// A capture with whatever may keep its events from being copied as they are.
+fn odd_capture(from: &Path, to: &Path) {
+    let mut bytes = std::fs::read(from).unwrap();
+    let numbers: Vec<usize> = (0..bytes.len() - 8)
+        .step_by(4)
+        .filter(|at| bytes[*at..*at + 4] == 0x216_u32.to_le_bytes() && bytes[*at + 7] == 0)
+        .collect();
+    for (nth, at) in numbers.into_iter().enumerate() {
+        match nth % 97 {
+            // Padding that is no zeros, where there is any.
+            3 => {
+                let len = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize;
+                let used = 10 + u32::from_le_bytes(bytes[at + 26..at + 30].try_into().unwrap()) as usize;
+                if len < 4096 && used + 4 < len {
+                    bytes[at + used] = 7;
+                }
+            }
+            // An event that does not say its length, one whose lengths do not fit, one that nobody knows.
+            23 => bytes[at + 4] ^= 4,
+            41 => bytes[at + 36] ^= 0x40,
+            71 => bytes[at + 31] = 0xff,
+            _ => {}
+        }
+    }
+    // And a second section behind the first, cut.
+    let more = std::fs::read(from).unwrap();
+    bytes.extend_from_slice(&more[..more.len() - 5]);
+    std::fs::write(to, bytes).unwrap();
+}
+
+#[test]
+fn what_is_copied_is_what_would_be_written() {
+    let Some(data) = shared::data("what_is_copied_is_what_would_be_written") else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let [copied, written, odd] = ["copied", "written", "odd"].map(|name| scratch.path().join(name));
+    for capture in shared::captures(&data) {
+        odd_capture(&capture.path, &odd);
+        for (original, options) in [
+            (&capture.path, &[][..]),
+            (&capture.path, &["--exit-only"]),
+            (&capture.path, &["--compress=zstd"]),
+            (&capture.path, &["-E"]),
+            (&odd, &[]),
+        ] {
+            let original = text(original);
+            let with = |more: &[&str], to: &Path| {
+                let words = ["replay", original, "-w", text(to)];
+                nabe(words.iter().chain(options).chain(more).copied().collect::<Vec<_>>())
+            };
+            // Counting looks at every event.
+            let (fast, slow) = (with(&["-q"], &copied), with(&["--count"], &written));
+            assert_eq!(
+                (fast.status, &fast.stderr),
+                (slow.status, &slow.stderr),
+                "{} {options:?}",
+                capture.name
+            );
+            let same = std::fs::read(&copied).unwrap() == std::fs::read(&written).unwrap();
+            assert!(same, "{} {original} {options:?}", capture.name);
+        }
+    }
+    // Two captures in one file.
+    let both = data.join("scap/falco-0.34.1");
+    let both = [both.join("cat_write.scap"), both.join("ping_sendto.scap")];
+    nabe(["replay", text(&both[0]), text(&both[1]), "-q", "-w", text(&copied)]).ok();
+    nabe(["replay", text(&both[0]), text(&both[1]), "--count", "-w", text(&written)]).ok();
+    assert!(std::fs::read(&copied).unwrap() == std::fs::read(&written).unwrap());
+}
+
 #[test]
 fn compressed_files_are_read_back() {
     let Some(data) = shared::data("compressed_files_are_read_back") else { return };

@@ -381,3 +381,32 @@ fn a_limit_counts_hidden_events() {
     assert_eq!(run.lines().len(), 3, "{}", run.text());
     assert!(run.text().starts_with("131 16:17:57.881730713 0 cat (20072) < execve res=0 exe=cat "));
 }
+
+/// A filter that rules processes out before it looks at their events selects what it does when it looks
+/// at every event, which the summary makes it do.
+#[test]
+fn what_a_process_rules_out_is_not_selected() {
+    let Some(data) = shared::data("what_a_process_rules_out_is_not_selected") else { return };
+    let filters = [
+        "proc.name=bash",
+        "proc.name=nobody and fd.name contains nothing",
+        "not proc.name in (bash, sshd) and fd.name contains lib",
+        "proc.pname exists and evt.type in (open, openat, execve)",
+        "container.id != host and (fd.name contains etc or proc.cmdline contains sh)",
+        "(proc.name startswith s and evt.dir=<) or (user.uid=0 and evt.failed=true)",
+        "thread.tid > 1000 and thread.cap_effective exists or proc.name=ls and evt.num < 5000",
+        "proc.vpid=1 and not (fd.type=file or proc.exe contains usr)",
+        "process.name == \"python\" && evt.type == \"read\" || proc.pname == \"init\"",
+    ];
+    for capture in shared::captures(&data) {
+        let file = capture.path.to_str().unwrap();
+        for filter in filters {
+            let words = ["replay", file, filter, "-p", "%evt.num %evt.type"];
+            let plain = nabe(words).ok();
+            let looked = nabe(words.into_iter().chain(["-S"])).ok();
+            assert_eq!(plain.stderr, looked.stderr, "{filter}");
+            let rest = looked.stdout.strip_prefix(&plain.stdout[..]);
+            assert!(rest.is_some_and(|rest| rest.starts_with(b"-----")), "{} {filter}", capture.name);
+        }
+    }
+}

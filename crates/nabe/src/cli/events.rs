@@ -200,6 +200,15 @@ impl Show {
         Ok(pipeline)
     }
 
+    /// Whether nothing is shown of events, counted or told about them, and nothing left out.
+    pub(super) fn is_silent(&self) -> bool {
+        self.quiet
+            && !self.exclude_users
+            && !(self.count || self.summary || self.verbose || self.view.is_some())
+            && self.export.is_empty()
+            && self.limit.is_none()
+    }
+
     /// Adds what prints lines, and the summary that follows them.
     pub(super) fn add_output(&self, pipeline: &mut Pipeline<'_>, format: EventFormat) -> Result<()> {
         let open = self.export.iter().filter(|wish| wish.takes_stdout()).count();

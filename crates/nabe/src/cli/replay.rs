@@ -12,6 +12,7 @@ use crate::error::{CliError, Result};
 use crate::output;
 use crate::stream::progress::Progress;
 use crate::stream::record::Recorder;
+use crate::stream::record::copy::{self, Copy};
 use crate::stream::stop::Stop;
 use crate::stream::{Pipeline, Road, Step};
 
@@ -69,6 +70,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let all = program.selects_all();
     let mut pipeline = args.show.pipeline(program)?;
     let stop = Stop::listen()?;
+    if let Some(path) = &args.write
+        && all
+        && args.show.is_silent()
+        && files.iter().all(|file| file.is_file())
+    {
+        let options = args.how.options(path, all);
+        if copy::is_plain(&options) {
+            stop.listen_rotate()?;
+            return rewrite(args, &files, Copy::new(options, &stop)?, &stop).map(|()| ExitCode::SUCCESS);
+        }
+    }
     if args.show.view.is_some() {
         let run = super::views::Run {
             filter,
@@ -87,6 +99,20 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     read(args, &files, &mut pipeline, &stop)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes all files as they are, behind each other.
+fn rewrite(args: &Args, files: &[PathBuf], mut copy: Copy<'_>, stop: &Stop) -> Result<()> {
+    let result = files.iter().try_fold((), |(), path| {
+        let mut capture = Capture::open(path, args.progress, true)?;
+        while !stop.is_asked() && copy.step(&mut capture.reader, path, |error| unreadable(path, error))? {
+            capture.progress.at(capture.reader.taken_bytes());
+        }
+        capture.progress.end();
+        capture.tell();
+        Ok(())
+    });
+    result.and(copy.finish())
 }
 
 /// Takes all files through.

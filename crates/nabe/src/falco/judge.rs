@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nabe_event::alert::{Alert, Datum};
+use nabe_event::raw::Event;
 use nabe_event::source::{Account, Cause, EventInterest, EventSet, Lost};
 use nabe_event::table::EventId;
 use nabe_output::Outputs;
@@ -190,6 +191,24 @@ impl Sink for Judge {
     fn wants(&self) -> Wants {
         // Losses are told by events that people do not see.
         Wants::All
+    }
+
+    fn looks_at(&self) -> EventSet {
+        let mut events = self.events.clone();
+        events.insert(EventId::ASYNCEVENT_E);
+        events
+    }
+
+    fn passed(&mut self, event: &Event<'_>, shown: bool) -> Result<()> {
+        if self.ended {
+            return Ok(());
+        }
+        self.seen += u64::from(shown);
+        self.account.seen += u64::from(shown);
+        if self.watch.is_due(event.ts_ns) {
+            self.look_at_losses(event.ts_ns);
+        }
+        Ok(())
     }
 
     fn seen(&mut self, seen: &Seen<'_>) -> Result<()> {

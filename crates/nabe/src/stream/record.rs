@@ -11,8 +11,10 @@
 //! **Every file stands alone**: a new one begins with the whole state at that moment.
 
 pub(super) mod compat;
+pub mod copy;
 pub mod name;
 pub mod redact;
+mod state;
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -24,7 +26,7 @@ use nabe_event::item::Section;
 use nabe_event::raw::{Event, flag};
 use nabe_event::table::Flags;
 use nabe_scap::{Compression, Reader, Writer};
-use nabe_state::stream::{Seen, Stream, Thread};
+use nabe_state::stream::{Seen, Stream};
 
 use super::stop::Stop;
 use super::{Sink, Wants};
@@ -32,6 +34,7 @@ use crate::error::{CliError, Result};
 use compat::{Codes, Enters};
 use name::{Names, Place};
 use redact::Redactor;
+use state::{Told, ancestors, write_item, write_state};
 
 /// Whose state a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,6 +336,11 @@ impl Recorder {
         if !hide && self.is_related() {
             self.relate(seen);
         }
+        self.put(event, hide)
+    }
+
+    /// Writes an event into the file that is open.
+    fn put(&mut self, event: &Event<'_>, hide: bool) -> Result<()> {
         let Some(output) = &mut self.output else { return Ok(()) };
         if output.started_ns == 0 {
             output.started_ns = event.ts_ns;
@@ -358,6 +366,13 @@ impl Recorder {
         }
         let Some(output) = &mut self.output else { return Ok(()) };
         write_state(stream, &self.options, &mut output.writer).map_err(|error| broken(&output.place, &error))
+    }
+
+    /// Ends the file and begins the next one, with the state at this moment.
+    fn rotate(&mut self, stream: &Stream) -> Result<()> {
+        self.close()?;
+        self.open(self.now_ns)?;
+        self.begin(stream)
     }
 
     /// Takes what is known of the thread of a selected event into the file's state.
@@ -412,14 +427,9 @@ impl Recorder {
             _ => {}
         }
     }
-}
 
-impl Sink for Recorder {
-    fn wants(&self) -> Wants {
-        Wants::All
-    }
-
-    fn item(&mut self, item: &Item<'_>, _: &Stream) -> Result<()> {
+    /// Takes what a source told before the events of a section.
+    fn told(&mut self, item: &Item<'_>) -> Result<()> {
         // A file that is not open yet begins with its first event, and with the state at that time.
         let Some(output) = self.output.as_mut().filter(|_| self.awake) else { return Ok(()) };
         let about = |output: &Output, error| broken(&output.place, &error);
@@ -441,6 +451,16 @@ impl Sink for Recorder {
             self.new_section();
         }
         Ok(())
+    }
+}
+
+impl Sink for Recorder {
+    fn wants(&self) -> Wants {
+        Wants::All
+    }
+
+    fn item(&mut self, item: &Item<'_>, _: &Stream) -> Result<()> {
+        self.told(item)
     }
 
     fn seen(&mut self, seen: &Seen<'_>) -> Result<()> {
@@ -478,9 +498,7 @@ impl Sink for Recorder {
 
     fn idle(&mut self, live: bool, stream: &Stream) -> Result<()> {
         if self.stop.as_ref().is_some_and(Stop::take_rotate) && self.output.is_some() {
-            self.close()?;
-            self.open(self.now_ns)?;
-            self.begin(stream)?;
+            self.rotate(stream)?;
         }
         let Some(output) = &mut self.output else { return Ok(()) };
         if live && output.spool.is_none() && self.options.compression == Compression::None {
@@ -514,87 +532,5 @@ fn part_of(place: &Place) -> Option<PathBuf> {
             name.push(".part");
             Some(name.into())
         }
-    }
-}
-
-/// What is told about the stream or the machine, not done by a thread.
-enum Told<'a> {
-    /// A container, by its document.
-    Container(&'a [u8]),
-    /// A user or a group.
-    Account,
-    /// Events that were lost.
-    Loss,
-}
-
-impl<'a> Told<'a> {
-    fn of(event: &Event<'a>) -> Option<Self> {
-        let text =
-            |name: &str| event.id.row().param(name).and_then(|(at, _)| event.text(at)).unwrap_or_default();
-        match event.id.name() {
-            "container" if event.id.row().param("json").is_some() => Some(Self::Container(text("json"))),
-            "container" => Some(Self::Container(text("id"))),
-            "asyncevent" if text("name").starts_with(b"container") => Some(Self::Container(text("data"))),
-            "asyncevent" if text("name") == b"loss" => Some(Self::Loss),
-            "useradded" | "userdeleted" | "groupadded" | "groupdeleted" => Some(Self::Account),
-            _ => None,
-        }
-    }
-}
-
-/// The threads above it, as far as they are known.
-fn ancestors(stream: &Stream, thread: &Thread) -> HashSet<i64> {
-    let mut found = HashSet::new();
-    let mut next = thread.ptid;
-    while next >= 0 && found.len() < 64 && found.insert(next) {
-        let Some(parent) = stream.thread(next) else { break };
-        found.insert(parent.pid);
-        next = parent.ptid;
-    }
-    found
-}
-
-fn write_state(
-    stream: &Stream,
-    options: &Options,
-    writer: &mut Writer<Destination>,
-) -> std::result::Result<(), nabe_scap::Error> {
-    let mut result = Ok(());
-    stream.items(|_| true, &mut |item| {
-        if result.is_ok() {
-            result = write_item(&item, options, writer);
-        }
-    });
-    result
-}
-
-fn write_item(
-    item: &Item<'_>,
-    options: &Options,
-    writer: &mut Writer<Destination>,
-) -> std::result::Result<(), nabe_scap::Error> {
-    let redactor = &options.redactor;
-    match item {
-        // Options name the machine and program, and old readers refuse files that have any.
-        Item::Section(_) => writer.section(&Section::CURRENT),
-        Item::Thread(thread) if !redactor.is_idle() => {
-            redactor.thread(thread, |thread| writer.item(&Item::Thread(Box::new(*thread))))
-        }
-        Item::Descriptor(found) => {
-            let found = if options.compatible { compat::descriptor(found) } else { *found };
-            redactor.descriptor(&found, |found| writer.item(&Item::Descriptor(*found)))
-        }
-        // A file of its own begins with the containers that its section had told of.
-        Item::Event(event) => {
-            let hidden = Event { flags: event.flags | flag::STATE_ONLY, ..*event };
-            let written = match Told::of(event) {
-                Some(Told::Container(document)) if options.compatible => {
-                    compat::container(event, document, |event| writer.event(event))
-                }
-                _ => None,
-            };
-            written.unwrap_or_else(|| writer.event(&hidden))
-        }
-        item => writer.item(item),
     }
 }

@@ -39,6 +39,12 @@ impl Stop {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Asks for a new file, as SIGUSR1 does.
+    #[cfg(test)]
+    pub fn ask_rotate(&self) {
+        self.rotate.store(true, Ordering::Relaxed);
+    }
+
     /// Whether a new file was asked for since this was called last.
     pub fn take_rotate(&self) -> bool {
         self.rotate.swap(false, Ordering::Relaxed)

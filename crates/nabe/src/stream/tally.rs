@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use nabe_event::raw::Event;
+use nabe_event::source::EventSet;
 use nabe_state::stream::{Seen, Stream};
 
 use super::{Sink, Wants};
@@ -14,6 +16,15 @@ use crate::output;
 pub struct Count(u64);
 
 impl Sink for Count {
+    fn looks_at(&self) -> EventSet {
+        EventSet::none()
+    }
+
+    fn passed(&mut self, _: &Event<'_>, shown: bool) -> Result<()> {
+        self.0 += u64::from(shown);
+        Ok(())
+    }
+
     fn seen(&mut self, _: &Seen<'_>) -> Result<()> {
         self.0 += 1;
         Ok(())

@@ -1,5 +1,7 @@
 //! The local time zone, as far as it is needed: how far it is ahead of UTC at a time.
 
+use std::path::{Component, Path, PathBuf};
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -13,7 +15,28 @@ pub(super) struct Zone {
 impl Zone {
     /// That of `$TZ`, else of the machine.
     pub(super) fn local() -> Self {
-        Self { zone: TimeZone::system(), from_ns: 1, until_ns: 0 }
+        let name = std::env::var_os("TZ");
+        let zone = Self::from_file(name.as_deref().map(Path::new)).unwrap_or_else(TimeZone::system);
+        Self { zone, from_ns: 1, until_ns: 0 }
+    }
+
+    /// The zone of a plain name, or the machine's, out of its file. Whatever else `$TZ` may say is left
+    /// to a library that first goes through the whole folder of zones.
+    fn from_file(name: Option<&Path>) -> Option<TimeZone> {
+        let path = match name {
+            None => PathBuf::from("/etc/localtime"),
+            Some(name) => {
+                let is_plain = |part| matches!(part, Component::Normal(_));
+                if name == "UTC" {
+                    return Some(TimeZone::UTC);
+                }
+                if name.as_os_str().is_empty() || !name.components().all(is_plain) {
+                    return None;
+                }
+                Path::new("/usr/share/zoneinfo").join(name)
+            }
+        };
+        TimeZone::tzif("", &std::fs::read(path).ok()?).ok()
     }
 
     /// Whether the last answer holds at this time.
@@ -53,6 +76,21 @@ mod tests {
         assert!(zone.covers(SUMMER) && zone.covers(SUMMER + 1) && !zone.covers(WINTER));
         assert_eq!(zone.at(WINTER), 3600);
         assert!(zone.covers(WINTER) && !zone.covers(SUMMER));
+    }
+
+    #[test]
+    fn names_lead_to_files() {
+        let offset = |name: &str, ts| {
+            Zone::from_file(Some(Path::new(name))).map(|zone| Zone { zone, from_ns: 1, until_ns: 0 }.at(ts))
+        };
+        assert_eq!(offset("UTC", SUMMER), Some(0));
+        for name in ["", "CET-1CEST,M3.5.0,M10.5.0/3", "/etc/localtime", "../zoneinfo/UTC", ":UTC"] {
+            assert_eq!(offset(name, SUMMER), None, "{name}");
+        }
+        // Where the machine has zones at all.
+        if let Some(summer) = offset("Europe/Berlin", SUMMER) {
+            assert_eq!((summer, offset("Europe/Berlin", WINTER)), (7200, Some(3600)));
+        }
     }
 
     #[test]

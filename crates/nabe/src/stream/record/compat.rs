@@ -13,14 +13,14 @@ use nabe_event::item::{Class, Descriptor, Target};
 use nabe_event::raw::{Event, Params, flag};
 use nabe_event::table::{EventId, Flags, ParamType};
 
-/// Threads whose last enter event is remembered.
+/// Threads whose last enter event is remembered without a search, and how many others.
+const LAST_THREADS: usize = 1 << 10;
 const MAX_THREADS: usize = 1 << 18;
 
 /// Makes the enter events that are missing.
 #[derive(Debug, Default)]
 pub(super) struct Enters {
-    /// The enter event that each thread is in.
-    inside: HashMap<i64, EventId>,
+    inside: Inside,
     lengths: Vec<u8>,
     data: Vec<u8>,
 }
@@ -28,27 +28,34 @@ pub(super) struct Enters {
 impl Enters {
     /// A new file begins: what was written before is not in it.
     pub(super) fn reset(&mut self) {
-        self.inside.clear();
+        self.inside = Inside::default();
+    }
+
+    /// Whether an enter event is to be written before `event`, which is written next.
+    #[inline]
+    pub(super) fn is_missing(&mut self, event: &Event<'_>) -> bool {
+        let id = event.id;
+        if !id.is_syscall() || id.row().flags.has(Flags::LARGE_PAYLOAD) {
+            return false;
+        }
+        if id.is_enter() {
+            self.inside.insert(event.tid, id);
+            return false;
+        }
+        let enter = id.other_side();
+        // An exit event of an old layout has nothing to make one of.
+        self.inside.remove(event.tid) != Some(enter)
+            && enter != id
+            && enter.is_enter()
+            && needs_enter(event, enter)
     }
 
     /// The enter event that is to be written before `event`, if one is.
     pub(super) fn before<'a>(&'a mut self, event: &Event<'_>) -> Option<Event<'a>> {
-        let id = event.id;
-        if !id.is_syscall() || id.row().flags.has(Flags::LARGE_PAYLOAD) {
+        if !self.is_missing(event) {
             return None;
         }
-        if id.is_enter() {
-            if self.inside.len() < MAX_THREADS || self.inside.contains_key(&event.tid) {
-                self.inside.insert(event.tid, id);
-            }
-            return None;
-        }
-        let enter = id.other_side();
-        let was = self.inside.remove(&event.tid);
-        // An exit event of an old layout has nothing to make one of.
-        if was == Some(enter) || enter == id || !enter.is_enter() || !needs_enter(event, enter) {
-            return None;
-        }
+        let (id, enter) = (event.id, event.id.other_side());
         self.lengths.clear();
         self.data.clear();
         for param in enter.row().params {
@@ -61,6 +68,59 @@ impl Enters {
         }
         let params = Params::new(enter, &self.lengths, &self.data)?;
         Some(Event { id: enter, flags: flag::STATE_ONLY | flag::SYNTHESISED, params, ..*event })
+    }
+}
+
+/// The enter event that each thread is in: in a table of the last ones, by the number's low bits, and
+/// for those that had to make room in a map.
+#[derive(Debug)]
+struct Inside {
+    last: Box<[(i64, Option<EventId>)]>,
+    others: HashMap<i64, EventId>,
+}
+
+impl Default for Inside {
+    fn default() -> Self {
+        Self { last: vec![(0, None); LAST_THREADS].into(), others: HashMap::new() }
+    }
+}
+
+impl Inside {
+    /// Where the thread may be in the table.
+    #[inline]
+    fn place(tid: i64) -> usize {
+        let [low, next, ..] = tid.to_le_bytes();
+        usize::from(u16::from_le_bytes([low, next])) % LAST_THREADS
+    }
+
+    #[inline]
+    fn insert(&mut self, tid: i64, id: EventId) {
+        let Some(place) = self.last.get_mut(Self::place(tid)) else { return };
+        let before = core::mem::replace(place, (tid, Some(id)));
+        if before.0 != tid {
+            self.make_room(tid, before);
+        }
+    }
+
+    /// Another thread had the place; this one may have had to leave it before.
+    fn make_room(&mut self, tid: i64, before: (i64, Option<EventId>)) {
+        if !self.others.is_empty() {
+            self.others.remove(&tid);
+        }
+        if let (other, Some(id)) = before
+            && self.others.len() < MAX_THREADS
+        {
+            self.others.insert(other, id);
+        }
+    }
+
+    #[inline]
+    fn remove(&mut self, tid: i64) -> Option<EventId> {
+        match self.last.get_mut(Self::place(tid)) {
+            Some((known, id)) if *known == tid => id.take(),
+            _ if self.others.is_empty() => None,
+            _ => self.others.remove(&tid),
+        }
     }
 }
 
@@ -193,6 +253,23 @@ mod tests {
         // Before that time an exit event had fewer parameters.
         let old = Event { params: Params::new(id, &[8, 0, 5, 0], &data).unwrap(), ..event };
         assert!(enters.before(&old).is_none());
+    }
+
+    #[test]
+    fn threads_that_share_a_place_are_told_apart() {
+        let id = EventId::SYSCALL_READ_E;
+        let mut inside = Inside::default();
+        let tids = [7, 7 + 1024, 7 + 2048, -1017, 7 + (1 << 40)];
+        for _ in 0..3 {
+            for tid in tids {
+                assert_eq!(inside.remove(tid), None);
+                inside.insert(tid, id);
+                inside.insert(tid, id);
+            }
+            for tid in tids {
+                assert_eq!((inside.remove(tid), inside.remove(tid)), (Some(id), None));
+            }
+        }
     }
 
     fn event_of(id: EventId) -> Event<'static> {
