@@ -550,3 +550,24 @@ fn sockets_of_other_families_are_shown_as_such() {
     assert_eq!(said[..2], ["o", "-"]);
     assert!(said[2].starts_with("fd=5(<o>) domain=17(AF_PACKET) "), "{}", said[2]);
 }
+
+#[test]
+fn devices_are_taken_apart_as_the_kernel_packs_them() {
+    for (device, major, minor) in [(0xfe00, 254, 0), (0x801, 8, 1), (0x0010_0502, 5, 258), (0, 0, 0)] {
+        let mut stream = machine();
+        let said = open(10, 3, "/a")
+            .number("dev", device)
+            .then(&mut stream, &[d::DEV, d::DEV_MAJOR, d::DEV_MINOR, d::NAME_CHANGED]);
+        assert_eq!(said, [device.to_string(), major.to_string(), minor.to_string(), "true".to_owned()]);
+    }
+}
+
+#[test]
+fn waiting_is_told_where_it_took_time() {
+    let mut stream = machine();
+    made(EventId::SYSCALL_NANOSLEEP_E, 10).at(1_000).then(&mut stream, &[]);
+    let woken = made(EventId::SYSCALL_NANOSLEEP_X, 10).number("res", 0).at(3_500);
+    assert_eq!(woken.then(&mut stream, &[e::WAIT_LATENCY]), ["2500"]);
+    let other = made(EventId::SYSCALL_GETUID_X, 10).at(9_500);
+    assert_eq!(other.then(&mut stream, &[e::WAIT_LATENCY]), ["-"]);
+}

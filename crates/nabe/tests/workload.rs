@@ -1,0 +1,124 @@
+//! A known load (`support/workload.c`) under the probe: no event more or less than was made, and state
+//! that is what `/proc` says, live and from the file of the same run.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::nabe;
+
+/// Whether live events can be had; otherwise a line says why not.
+fn is_live(test: &str) -> bool {
+    let run = nabe(["trace", "-q", "-M", "0.05"]);
+    if run.status == Some(0) {
+        return true;
+    }
+    support::skip(test, run.stderr.lines().next().unwrap_or("no live events"));
+    false
+}
+
+/// The compiled load.
+fn workload(folder: &Path) -> PathBuf {
+    let program = folder.join("workload");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/workload.c");
+    let status = Command::new("cc").args(["-O1", "-w", "-static", "-o"]).arg(&program).arg(source).status();
+    assert!(status.expect("cc runs").success(), "workload.c does not compile");
+    program
+}
+
+#[test]
+fn every_call_is_one_event() {
+    const TEST: &str = "every_call_is_one_event";
+    if !is_live(TEST) {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let (program, told) = (workload(scratch.path()), scratch.path().join("told"));
+    let file = scratch.path().join("run.scap");
+    let filter = "proc.name = counted and evt.dir = <";
+    let [program, said, file] = [&program, &told, &file].map(|path| path.to_str().unwrap());
+    let live = nabe(["trace", "-w", file, "-p", "%evt.type", filter, "--", program, "count", said]).ok();
+    let mut expected: BTreeMap<String, u64> = std::fs::read_to_string(&told)
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let (name, number) = line.split_once(' ').unwrap();
+            (name.to_owned(), number.parse().unwrap())
+        })
+        .collect();
+    // The one that gives the name; the next one takes it away.
+    expected.insert("prctl".to_owned(), 1);
+    assert!(expected.len() > 45, "{expected:?}");
+    for (run, source) in [(live, "live"), (nabe(["replay", file, "-p", "%evt.type", filter]).ok(), "replay")]
+    {
+        let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+        for name in run.lines() {
+            *counted.entry(name).or_default() += 1;
+        }
+        assert_eq!(counted, expected, "{source}: {}", run.stderr);
+    }
+}
+
+/// Whether a descriptor that is shown with this letter and name is what a link of /proc says.
+fn is_same(target: &str, letter: &str, name: &str) -> bool {
+    let of_kind = [
+        ("pipe:", "p"),
+        ("anon_inode:[eventfd]", "e"),
+        ("anon_inode:[eventpoll]", "l"),
+        ("anon_inode:inotify", "i"),
+        ("anon_inode:[timerfd]", "t"),
+    ];
+    match of_kind.iter().find(|(start, _)| target.starts_with(start)) {
+        Some((_, kind)) => letter == *kind,
+        None if target.starts_with("socket:") => ["4", "6", "u", "n"].contains(&letter),
+        None if target == "/memfd:note (deleted)" => (letter, name) == ("m", "memfd:note"),
+        None => target == name && ["f", "d"].contains(&letter),
+    }
+}
+
+#[test]
+fn descriptors_and_directories_are_those_of_proc() {
+    const TEST: &str = "descriptors_and_directories_are_those_of_proc";
+    if !is_live(TEST) {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let (program, told) = (workload(scratch.path()), scratch.path().join("told"));
+    let file = scratch.path().join("run.scap");
+    let [program, said, file] = [&program, &told, &file].map(|path| path.to_str().unwrap());
+    nabe(["record", "-o", file, "--", program, "state", said]).ok();
+    let told = std::fs::read_to_string(&told).unwrap();
+    let filter =
+        "proc.name = workload and ((evt.type = fcntl and evt.arg.cmd = F_GETFL) or evt.type = getppid)";
+    let format = "*%evt.type %thread.tid %fd.num %fd.typechar %proc.cwd %fd.name";
+    let run = nabe(["replay", file, "-p", format, filter]).ok();
+    let shown = run.lines();
+    // Born by fork, executed after vfork, a thread with a table of its own, all of it, and what a thread
+    // executes.
+    assert_eq!(told.lines().filter(|line| line.contains(" cwd ")).count(), 5, "{told}");
+    assert_eq!(shown.len(), told.lines().count(), "{told}\n{}", run.text());
+    let mut unknown = Vec::new();
+    for (told, shown) in told.lines().zip(&shown) {
+        let [tid, number, target] = told.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{told}") };
+        let [call, thread, fd, letter, cwd, name] = shown.splitn(6, ' ').collect::<Vec<_>>()[..] else {
+            panic!("{shown}");
+        };
+        assert_eq!(thread, tid, "{told}: {shown}");
+        if number == "cwd" {
+            assert_eq!(call, "getppid", "{shown}");
+            assert_eq!(cwd.trim_end_matches('/'), target.trim_end_matches('/'), "{told}: {shown}");
+            continue;
+        }
+        assert_eq!(fd, number, "{told}: {shown}");
+        // Events do not tell what comes with a message.
+        if name.is_empty() && letter == "o" {
+            unknown.push(number);
+            continue;
+        }
+        assert!(is_same(target, letter, name), "{told}: {shown}");
+    }
+    unknown.dedup();
+    assert_eq!(unknown.len(), 1, "only the one that was passed: {unknown:?}");
+}
