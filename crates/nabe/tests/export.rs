@@ -91,3 +91,48 @@ fn wrong_formats_are_told() {
     assert_eq!(run.status, Some(2));
     assert!(run.stderr.contains("unknown export format"), "{}", run.stderr);
 }
+
+#[test]
+fn parquet_is_a_feature() {
+    let Some(data) = shared::data("parquet_is_a_feature") else { return };
+    let capture = data.join("scap/libs/curl_google.scap");
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("out.parquet");
+    let (capture, to) = (capture.to_str().unwrap(), file.to_str().unwrap());
+    for arguments in
+        [&["--export", "parquet", "-o", to][..], &["--export", &format!("parquet:{to}")], &["--export", to]]
+    {
+        let run = nabe(["replay", capture].into_iter().chain(arguments.iter().copied()));
+        if cfg!(feature = "parquet") {
+            run.ok();
+            let bytes = std::fs::read(&file).unwrap();
+            assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"), "{arguments:?}");
+        } else {
+            assert_eq!(run.status, Some(2), "{arguments:?}: {}", run.stderr);
+            assert!(run.stderr.contains("--features parquet"), "{}", run.stderr);
+            assert!(!file.exists());
+        }
+    }
+}
+
+#[test]
+fn an_export_goes_where_it_is_to() {
+    let Some(data) = shared::data("an_export_goes_where_it_is_to") else { return };
+    let capture = data.join("scap/falco-0.34.1/cat_write.scap");
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("out");
+    let (capture, to) = (capture.to_str().unwrap(), file.to_str().unwrap());
+    let want = nabe(["replay", capture, "--export", "ndjson"]).ok().stdout;
+    // Lines of events have stdout for themselves.
+    let run = nabe(["replay", capture, "--export", "ndjson", "-o", to]).ok();
+    assert_eq!(run.stdout, nabe(["replay", capture]).ok().stdout);
+    assert_eq!(std::fs::read(&file).unwrap(), want);
+    for wrong in [
+        &["-o", to][..],
+        &["--export", "ndjson:x", "-o", to],
+        &["--export", "ndjson", "--export", "chrome", "-o", to],
+    ] {
+        let run = nabe(["replay", capture].into_iter().chain(wrong.iter().copied()));
+        assert_eq!(run.status, Some(2), "{wrong:?}: {}", run.stderr);
+    }
+}
