@@ -1,7 +1,9 @@
 //! How far a capture is read, on stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Reads shorter than this show nothing unless asked.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -9,14 +11,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PERIOD: Duration = Duration::from_millis(200);
 
 /// A percentage that is redrawn in place. On a terminal a read that takes long shows it by itself,
-/// as long as lines of events do not go to the same terminal.
+/// as long as lines of events do not go to the same terminal. Programs get lines, as from sysdig.
 pub struct Progress {
-    total: Option<u64>,
-    asked: bool,
+    /// Of all stored bytes; `None` when nothing is to be shown.
+    bar: Option<ProgressBar>,
     terminal: bool,
-    started: Instant,
     next: Instant,
-    shown: bool,
 }
 
 impl Progress {
@@ -25,56 +25,41 @@ impl Progress {
     pub fn new(total: Option<u64>, asked: bool, quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let wanted = asked || (terminal && (quiet || !std::io::stdout().is_terminal()));
+        let style = ProgressStyle::with_template("{percent_precise}%, {eta} left");
+        let bar = total.filter(|total| wanted && *total > 0).map(|total| {
+            // Drawn from its first look on.
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
         let now = Instant::now();
-        Self {
-            total: total.filter(|total| wanted && *total > 0),
-            asked,
-            terminal,
-            started: now,
-            next: if asked { now } else { now + PATIENCE },
-            shown: false,
-        }
+        Self { bar, terminal, next: if asked { now } else { now + PATIENCE } }
     }
 
     /// So many bytes are read.
     pub fn at(&mut self, taken: u64) {
-        let Some(total) = self.total else { return };
+        let Some(bar) = &self.bar else { return };
         let now = Instant::now();
         if now < self.next {
             return;
         }
         self.next = now + PERIOD;
-        self.shown = true;
-        let taken = taken.min(total);
-        #[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
-        let percent = taken as f64 * 100.0 / total as f64;
-        let mut err = std::io::stderr().lock();
-        if self.terminal {
-            let elapsed = now.duration_since(self.started).as_secs_f64();
-            let left = if percent > 1.0 { elapsed * (100.0 - percent) / percent } else { f64::INFINITY };
-            let left = if left.is_finite() { format!(", {left:.0} s left") } else { String::new() };
-            let _ = write!(err, "\r\x1b[K{percent:5.2}%{left}");
-        } else {
-            // As sysdig writes it for programs that read it.
-            let _ = writeln!(err, "{percent:.2}");
+        let total = bar.length().unwrap_or(taken).max(1);
+        bar.set_position(taken.min(total));
+        if !self.terminal {
+            #[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
+            let percent = bar.position() as f64 * 100.0 / total as f64;
+            eprintln!("{percent:.2}");
+        } else if bar.is_hidden() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        let _ = err.flush();
     }
 
     /// The end; the line is taken away.
     pub fn end(&mut self) {
-        if !self.shown {
-            return;
+        let Some(bar) = self.bar.take() else { return };
+        if !self.terminal {
+            eprintln!("100.00");
         }
-        let mut err = std::io::stderr().lock();
-        let _ = if self.terminal {
-            write!(err, "\r\x1b[K")
-        } else if self.asked {
-            writeln!(err, "100.00")
-        } else {
-            Ok(())
-        };
-        let _ = err.flush();
-        self.shown = false;
+        bar.finish_and_clear();
     }
 }
