@@ -82,12 +82,25 @@ fn runners() -> Vec<Command> {
     } else {
         &[&["test", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"]]
     };
+    // What is built only when asked for, and cheap enough to build each time.
+    let features: &[&str] = &[
+        "test",
+        "--package",
+        "nabe-export",
+        "--features",
+        "parquet",
+        "--lib",
+        "--locked",
+        "--",
+        "--show-output",
+        "parquet",
+    ];
     let build = |arguments: &&[&str]| {
         let mut command = cargo();
         command.args(*arguments);
         command
     };
-    arguments.iter().map(build).collect()
+    arguments.iter().chain([&features]).map(build).collect()
 }
 
 /// Runs a command, shows the lines of its output that are worth it, and counts; true when it succeeded.
