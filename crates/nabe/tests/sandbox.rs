@@ -187,6 +187,7 @@ fn what_behaves_badly_is_contained_and_judged() {
         (&["self"], "Deletes itself", "T1070.004", 20, None),
         (&["memory"], "Runs a program from memory", "T1620", 20, None),
         (&["reverse"], "Reverse shell", "T1059.004", 20, None),
+        (&["listens"], "Reverse shell", "T1059.004", 20, None),
         (&["persists"], "Makes itself at home", "T1053.003", 20, None),
         (&["persists"], "Makes itself at home", "T1098.004", 20, None),
         (&["escapes", "release_agent"], escape, "T1611", 20, None),
@@ -237,12 +238,29 @@ fn time_ends_what_does_not_end() {
     }
 }
 
-/// A web server that is somebody else's, asked ten times; none where there is none.
-const SERVER: &str = "cd /tmp; echo hello > index.html; \
-    if command -v busybox > /dev/null && busybox httpd --help 2>&1 | grep -q listen; then busybox httpd -p 8000; \
-    elif command -v python3 > /dev/null; then python3 -m http.server 8000 2> /dev/null & sleep 2; else exit 0; fi; \
-    for i in 1 2 3 4 5 6 7 8 9 10; do busybox wget -q -O - http://127.0.0.1:8000/index.html || exit 0; done; \
+/// A web server that is somebody else's, asked ten times; `none` where there is none.
+const SERVER: &str = "cd /tmp; echo hello > index.html
+    if busybox httpd --help 2>&1 | grep -q PORT; then busybox httpd -p 8000
+    elif python3 -c 1; then python3 -m http.server 8000 > /dev/null 2>&1 & sleep 3
+    else echo none; exit 0; fi
+    for i in 1 2 3 4 5 6 7 8 9 10; do busybox wget -q -O - http://127.0.0.1:8000/index.html; done
     kill $(pidof busybox python3) 2> /dev/null; exit 0";
+
+#[test]
+fn a_web_server_is_clean() {
+    let Some(bench) = Bench::new("sandbox::server") else { return };
+    if !has("sandbox::server", &[Need::Program("busybox")]) {
+        return;
+    }
+    let keep = bench.folder.path().join("keep");
+    let run = nabe(["sandbox", "--json", "--keep", keep.to_str().unwrap(), "/bin/sh", "-c", SERVER]);
+    let said = text(keep.join("stdout"));
+    if said.starts_with("none") {
+        return skip("sandbox::server", "neither busybox httpd nor python3 is here");
+    }
+    assert_eq!(said, "hello\n".repeat(10));
+    assert_eq!(run.status, Some(0), "{}", run.json()["hits"]);
+}
 
 #[test]
 fn ordinary_programs_are_clean() {
@@ -255,7 +273,6 @@ fn ordinary_programs_are_clean() {
         (hello, &[]),
         (bench.specimen(), &["serve"]),
         (bench.specimen(), &["daemonises"]),
-        (PathBuf::from("/bin/sh"), &["-c", SERVER]),
     ] {
         let run = Run::of(nabe_command(["sandbox", "--json"]).arg(&specimen).args(words));
         let report = run.json();

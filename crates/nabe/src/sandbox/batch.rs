@@ -142,7 +142,8 @@ fn table(lines: &[Line]) -> String {
         rules.extend(Some(&*line.error).filter(|error| !error.is_empty()));
         let name = output::plain(line.name.as_bytes());
         let rules = output::plain(rules.join(", ").as_bytes());
-        text.push_str(&format!("{name:<width$}  {verdict:<10}  {score:>5}  {rules}\n"));
+        text.push_str(format!("{name:<width$}  {verdict:<10}  {score:>5}  {rules}").trim_end());
+        text.push('\n');
     }
     text
 }

@@ -160,6 +160,24 @@ static void reverse(void)
     execl("/bin/sh", "sh", "-c", "exit 0", (char *)0);
 }
 
+// Gives whoever connects a shell: itself, here.
+static void listens(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(31337)};
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int door = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(door, (struct sockaddr *)&at, sizeof at) || listen(door, 1))
+        return;
+    if (fork() == 0) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        _exit(connect(fd, (struct sockaddr *)&at, sizeof at) < 0);
+    }
+    int fd = accept(door, 0, 0);
+    for (int i = 0; i < 3; i++)
+        dup2(fd, i);
+    execl("/bin/sh", "sh", "-c", "exit 0", (char *)0);
+}
+
 static int reaches(int kind, const char *address, int port)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -324,6 +342,8 @@ int main(int argc, char **argv)
         traces();
     else if (!strcmp(what, "reverse"))
         reverse();
+    else if (!strcmp(what, "listens"))
+        listens();
     else if (!strcmp(what, "asks"))
         asks();
     else if (!strcmp(what, "reaches") && argc > 3)
