@@ -50,7 +50,8 @@ pub(super) fn is_ordinary() -> bool {
 /// Must be called before any thread is started.
 pub(super) fn become_root() -> Result<()> {
     // Before they change.
-    (states(), is_ordinary());
+    states();
+    is_ordinary();
     Ok(nabe_image::become_root()?)
 }
 
