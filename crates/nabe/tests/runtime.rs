@@ -409,6 +409,10 @@ fn environment_and_mounts_as_runc_has_them() {
         stage.config["process"]["args"] =
             args("grep ' /dev tmpfs ro' /proc/mounts | grep -c .; touch /dev/x; true");
         assert_eq!(stage.run().ok().text(), "1\n");
+        // A working directory that is not there is made.
+        stage.config["process"]["cwd"] = json!("/made/here");
+        stage.config["process"]["args"] = args("pwd");
+        assert_eq!(stage.run().ok().text(), "/made/here\n");
         // An empty home is none.
         stage.config["process"]["env"] = json!(["PATH=/bin", "HOME="]);
         stage.config["process"]["args"] = args("echo $HOME");

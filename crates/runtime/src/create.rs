@@ -476,6 +476,7 @@ impl Maker<'_> {
             *stdio = Some(slave);
         }
         if own_mounts {
+            rootfs.make_working_directory(root.as_fd());
             rootfs.seal(root.as_fd())?;
         }
         rootfs.enter(root.as_fd())?;

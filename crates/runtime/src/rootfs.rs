@@ -116,6 +116,14 @@ impl Rootfs<'_> {
         Ok(())
     }
 
+    /// Makes the working directory when it is missing, as runc and crun do. Where that fails, entering it says
+    /// why.
+    pub(crate) fn make_working_directory(&self, root: BorrowedFd<'_>) {
+        if let Some(process) = &self.spec.process {
+            open_or_make(root, &process.cwd, false).ok();
+        }
+    }
+
     fn mount(&self, root: BorrowedFd<'_>, mount: &Mount, options: &Options, at: usize) -> Result<()> {
         if mount.kind == "cgroup" {
             return self.cgroup(root, mount, options);
