@@ -232,6 +232,16 @@ impl Program {
         self.weaker(&|field| field.slot == 0 && is_of_image(field.id))
     }
 
+    /// A weaker filter that reads only what is decided once for all threads of a container: its id and
+    /// name, its pod. `None` when it selects everything: then the filter is not about containers.
+    #[must_use]
+    pub fn container_part(&self) -> Option<Self> {
+        use nabe_event::field::container as c;
+        const LASTING: [FieldId; 6] = [c::ID, c::FULL_ID, c::NAME, c::POD, c::POD_NAMESPACE, c::POD_UID];
+        let part = self.weaker(&|field| field.slot == 0 && LASTING.contains(&field.id));
+        (!part.selects_all()).then_some(part)
+    }
+
     fn weaker(&self, readable: &dyn Fn(&FieldRef) -> bool) -> Self {
         Self::about(weaken::weaken(&self.0.pred, readable), None, self.0.classes)
     }
@@ -276,10 +286,10 @@ impl Program {
             if events.only_failed {
                 pushed.push("only what failed".to_owned());
             }
-            pushed.extend(self.containers().map(|ids| {
-                let ids: Vec<_> = ids.iter().map(|id| id.escape_ascii().to_string()).collect();
-                format!("container {}", ids.join(" "))
-            }));
+            pushed.extend(
+                self.container_part()
+                    .map(|part| format!("containers by their cgroups: {}", part.canonical())),
+            );
         }
         let pushed = if pushed.is_empty() { "nothing".to_owned() } else { pushed.join("; ") };
         let _ = writeln!(out, "pushed     {pushed}");

@@ -93,6 +93,22 @@ fn what_is_pushed_down() {
 }
 
 #[test]
+fn what_a_filter_says_of_containers_stands_alone() {
+    let part = |filter: &str| compile(filter).container_part().map(|part| part.canonical());
+    let web = Some("container.name == \"web\"".to_owned());
+    assert_eq!(part("container.name = web and evt.type = openat"), web);
+    assert_eq!(part("proc.name = x and (container.name = web and fd.name contains y)"), web);
+    for everything in [
+        "proc.name = x",
+        "container.name = web or proc.name = x",
+        "container.image = nginx",
+        "evt.type = open",
+    ] {
+        assert_eq!(part(everything), None, "{everything}");
+    }
+}
+
+#[test]
 fn plans_say_what_is_pushed_down() {
     let explained =
         compile("evt.type = openat and proc.name = cat and container.id = abc and evt.failed = true")
@@ -100,7 +116,7 @@ fn plans_say_what_is_pushed_down() {
     for line in [
         "events     openat (1 name)\n",
         "payload    none\n",
-        "pushed     name cat; only what failed; container abc\n",
+        "pushed     name cat; only what failed; containers by their cgroups: container.id == \"abc\"\n",
     ] {
         assert!(explained.contains(line), "{explained}");
     }

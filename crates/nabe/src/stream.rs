@@ -21,6 +21,7 @@ pub mod progress;
 pub mod record;
 pub mod stop;
 pub mod strace;
+pub mod stranger;
 pub mod tally;
 mod zone;
 

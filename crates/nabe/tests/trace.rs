@@ -246,3 +246,99 @@ fn wrong_words_are_told() {
         assert_eq!(run.status, Some(status), "{arguments:?}: {}", run.stderr);
     }
 }
+
+/// Processes in seeming containers of docker, by their cgroups and its files.
+struct Seeming {
+    children: Vec<std::process::Child>,
+    folders: Vec<std::path::PathBuf>,
+    engine: tempfile::TempDir,
+}
+
+impl Seeming {
+    /// A busy process in each; `None` where there is no place for their cgroups.
+    fn start(names: &[&str]) -> Option<Self> {
+        let roots = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(std::path::Path::new);
+        let root = roots.into_iter().find(|root| root.join("cgroup.procs").exists())?;
+        let mut out =
+            Self { children: Vec::new(), folders: Vec::new(), engine: tempfile::tempdir().unwrap() };
+        let mut folder = root.to_owned();
+        for part in [&format!("nabe-test-trace-{}", std::process::id()), "docker"] {
+            folder.push(part);
+            std::fs::create_dir(&folder).ok()?;
+            out.folders.push(folder.clone());
+        }
+        for (name, digit) in names.iter().zip(["a", "b", "c"]) {
+            let id = digit.repeat(64);
+            let place = folder.join(&id);
+            std::fs::create_dir(&place).ok()?;
+            out.folders.push(place.clone());
+            let busy = "while :; do : < /dev/null; done";
+            let child = Command::new("sh").args(["-c", busy]).spawn().unwrap();
+            let pid = child.id();
+            out.children.push(child);
+            std::fs::write(place.join("cgroup.procs"), pid.to_string()).ok()?;
+            let home = out.engine.path().join("containers").join(&id);
+            std::fs::create_dir_all(&home).unwrap();
+            let text = format!(
+                r#"{{"ID":"{id}","Name":"/{name}","State":{{"Running":true,"Pid":{pid}}},"Config":{{"Image":"{name}:1","Labels":{{}}}}}}"#
+            );
+            std::fs::write(home.join("config.v2.json"), text).unwrap();
+        }
+        Some(out)
+    }
+}
+
+impl Drop for Seeming {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        // A process that has ended leaves its cgroup a little later.
+        for folder in self.folders.iter().rev() {
+            for _ in 0..100 {
+                if std::fs::remove_dir(folder).is_ok() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+#[test]
+fn other_containers_are_left_out_in_the_kernel() {
+    let test = "other_containers_are_left_out_in_the_kernel";
+    if !is_live(test) {
+        return;
+    }
+    let Some(seeming) = Seeming::start(&["web", "shop"]) else {
+        eprintln!("SKIP {test}: no cgroups can be made here");
+        return;
+    };
+    let mut command = support::nabe_command(["trace", "-M", "3", "-p", "%container.name %proc.pid"]);
+    command.args(["--container", "web", "evt.type = openat"]);
+    command.env("NABE_ENGINE_ROOTS", format!("docker={}", seeming.engine.path().display()));
+    let run = Run::of(&mut command).ok();
+    let mut lines = run.lines();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines, [format!("web {}", seeming.children[0].id())], "{}", run.stderr);
+    let numbers: Vec<u64> =
+        run.stderr.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [seen, delivered, filtered, lost, ..] = numbers[..] else { panic!("{}", run.stderr) };
+    assert_eq!(seen, delivered + filtered + lost);
+    assert!(filtered > 100, "{}", run.stderr);
+}
+
+#[test]
+fn plans_tell_the_options_that_the_kernel_decides() {
+    let run = nabe(["trace", "--explain", "--pid", "7", "--follow", "--container", "web"]).ok();
+    assert!(
+        run.text()
+            .contains("containers by their cgroups: container.id == \"web\" || container.name == \"web\""),
+        "{}",
+        run.text()
+    );
+    assert!(run.text().contains("pid 7 and children; of other processes"), "{}", run.text());
+}

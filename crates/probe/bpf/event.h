@@ -24,6 +24,7 @@
 
 enum {
 	BPF_MAP_TYPE_PROG_ARRAY = 3,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 #define BPF_RB_NO_WAKEUP 1
@@ -91,10 +92,49 @@ struct event_count {
 
 struct event_count counts[MAX_CPUS] SEC(".bss.counts");
 
-struct {
+struct event_ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096); /* sized by the loader */
-} ring SEC(".maps");
+};
+
+struct event_ring ring SEC(".maps");
+
+/* On machines with many CPUs each group of them has a ring of its own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1); /* sized by the loader */
+	__type(key, __u32);
+	__array(values, struct event_ring);
+} rings SEC(".maps");
+
+/* The ring of this CPU's group. */
+static __always_inline void *group_ring(void)
+{
+	__u32 group = bpf_get_smp_processor_id() >> ((config.ring_shift - 1) & 31);
+
+	return bpf_map_lookup_elem(&rings, &group);
+}
+
+/* The configuration is frozen, so that the verifier drops what does not run. */
+static __always_inline void *ring_reserve(__u64 size)
+{
+	void *group;
+
+	if (!config.ring_shift)
+		return bpf_ringbuf_reserve(&ring, size, 0);
+	group = group_ring();
+	return group ? bpf_ringbuf_reserve(group, size, 0) : NULL;
+}
+
+static __always_inline long ring_output(void *data, __u64 size)
+{
+	void *group;
+
+	if (!config.ring_shift)
+		return bpf_ringbuf_output(&ring, data, size, BPF_RB_NO_WAKEUP);
+	group = group_ring();
+	return group ? bpf_ringbuf_output(group, data, size, BPF_RB_NO_WAKEUP) : -1;
+}
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);

@@ -49,7 +49,7 @@ static __always_inline void scratch_send(struct out *o)
 		count_up(too_large);
 		return;
 	}
-	if (bpf_ringbuf_output(&ring, o->buf, len, BPF_RB_NO_WAKEUP))
+	if (ring_output(o->buf, len))
 		count_up(ring_full);
 }
 #define SCRATCH_END(o) scratch_send(&o)

@@ -48,7 +48,10 @@ struct nabe_config {
 	__u32 types;
 	__u64 families;
 	__u32 states;
-	__u32 anchor_fd; /* the reader's descriptor of the map cpu_anchor */
+	union {
+		__u32 anchor_fd; /* iterators: the reader's descriptor of the map cpu_anchor */
+		__u32 ring_shift; /* events: 0, or one more than the bits of a CPU's number below its ring's */
+	};
 	__u32 euids[MAX_EUIDS];
 	__u64 names[MAX_NAMES][2];
 	__u64 secret;

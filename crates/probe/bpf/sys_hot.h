@@ -20,7 +20,7 @@ enum {
 /* A record of fixed size, written in the ring. */
 #define FIXED_BEGIN(o, ids, event, count, size, flags)                            \
 	struct out o = { .n = 0, .at = HEAD + 2 * (count) };                      \
-	o.buf = bpf_ringbuf_reserve(&ring, HEAD + 2 * (count) + (size), 0);       \
+	o.buf = ring_reserve(HEAD + 2 * (count) + (size));                        \
 	if (!o.buf) {                                                             \
 		count_up(ring_full);                                              \
 		return 0;                                                         \
@@ -152,7 +152,7 @@ int nabe_floor_empty(__u64 *ctx)
 /* A record of so many bytes, all of them written, none of them read from anywhere. */
 #define FLOOR(size)                                                       \
 	case size: {                                                      \
-		__u64 *buf = bpf_ringbuf_reserve(&ring, size, 0);         \
+		__u64 *buf = ring_reserve(size);                          \
 									  \
 		if (!buf) {                                               \
 			count_up(ring_full);                              \

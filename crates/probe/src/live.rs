@@ -1,5 +1,5 @@
 //! Events while they happen: BPF programs at the end of system calls and at a few hooks of the
-//! scheduler, one ring, and the state of the machine when it all began.
+//! scheduler, a ring (several on machines with many processors), and the state of the machine when it all began.
 //!
 //! In: an [`EventInterest`]. Out: [`Item`]s, as from a capture.
 //!
@@ -40,8 +40,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub use self::cgroup::{Distance, Hierarchies, Place};
 use self::control::Control;
-use self::load::Programs;
-use self::ring::{Ring, Slot};
+use self::load::{Layout, Programs};
+use self::ring::{Rings, Slot};
 use self::sample::Samples;
 use self::snapshot::Snapshot;
 use self::sys::Shared;
@@ -64,6 +64,8 @@ const COUNT: usize = 64;
 pub struct Options {
     /// Bytes of the ring; a power of two and a multiple of the page size, made so when it is not.
     pub ring_bytes: usize,
+    /// How many processors share a ring; `None` for 16. Each ring has `ring_bytes`.
+    pub sharing: Option<u32>,
     /// How long the reader waits between two looks at a ring in which little happens.
     pub poll: Duration,
     /// Whether the state of the machine is told first.
@@ -80,6 +82,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ring_bytes: RING_BYTES,
+            sharing: None,
             poll: Duration::from_millis(20),
             snapshot: true,
             own: false,
@@ -151,7 +154,7 @@ impl Handle {
 pub struct Live {
     notes: Vec<String>,
     programs: Programs,
-    ring: Ring,
+    ring: Rings,
     counts: Shared,
     cpus: usize,
     stop: Handle,
@@ -264,7 +267,7 @@ fn ring_size(bytes: usize) -> usize {
 /// What is missing.
 pub fn check() -> Result<(), Error> {
     let (relocated, _) = cache::relocated(&EVENTS, None).map_err(Error::Programs)?;
-    let mut programs = Programs::new(relocated, ring_size(1) as u32, snapshot::cpus(), None);
+    let mut programs = Programs::new(relocated, Layout::single(ring_size(1)), snapshot::cpus(), None);
     programs.apply(&mut Control::new(&EventInterest::default(), None)).map_err(Error::Programs)?;
     programs.refused.pop().map_or(Ok(()), |error| Err(Error::Programs(error)))
 }
@@ -278,7 +281,7 @@ pub type Tried = (String, Result<(), iter::Error>);
 /// When programs cannot be had at all.
 pub fn programs() -> Result<Vec<Tried>, Error> {
     let (relocated, _) = cache::relocated(&EVENTS, None).map_err(Error::Programs)?;
-    Ok(Programs::new(relocated, ring_size(1) as u32, snapshot::cpus(), None).try_all())
+    Ok(Programs::new(relocated, Layout::single(ring_size(1)), snapshot::cpus(), None).try_all())
 }
 
 /// What the programs cannot tell.
@@ -299,29 +302,32 @@ impl Live {
     pub fn open(interest: &EventInterest, options: &Options) -> Result<Self, Error> {
         let cpus = snapshot::cpus();
         let ring_bytes = ring_size(options.ring_bytes);
+        let layout = Layout::new(ring_bytes, cpus, options.sharing);
         let own = (!options.own).then(std::process::id);
         let control = Control::new(interest, own);
         let attached = |programs: &mut Programs| {
             // The maps of the reader are there even when no program refers to them yet.
-            programs.map("ring")?;
+            programs.rings()?;
             programs.map(".bss.counts")?;
             programs.apply(&mut control.clone())
         };
         let (relocated, kept) =
             cache::relocated(&EVENTS, options.cache.as_deref()).map_err(Error::Programs)?;
-        let mut programs = Programs::new(relocated, ring_bytes as u32, cpus, options.floor);
+        let mut programs = Programs::new(relocated, layout, cpus, options.floor);
         match attached(&mut programs) {
             Ok(()) => {}
             // Stale in a way that its key does not show, or a true refusal: the long way tells.
             Err(_) if kept => {
                 let (relocated, _) = cache::relocated(&EVENTS, None).map_err(Error::Programs)?;
-                programs = Programs::new(relocated, ring_bytes as u32, cpus, options.floor);
+                programs = Programs::new(relocated, layout, cpus, options.floor);
                 attached(&mut programs).map_err(Error::Programs)?;
             }
             Err(error) => return Err(Error::Programs(error)),
         }
-        let ring =
-            Ring::open(programs.map("ring").map_err(Error::Programs)?, ring_bytes).map_err(Error::Ring)?;
+        let ring = {
+            let (rings, bytes) = programs.rings().map_err(Error::Programs)?;
+            Rings::open(&rings, bytes).map_err(Error::Ring)?
+        };
         let counts = programs.share(".bss.counts").map_err(Error::Programs)?;
         let epoch_ns = epoch_ns();
         let snapshot = if options.snapshot {

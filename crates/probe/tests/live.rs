@@ -580,6 +580,46 @@ fn strangers_are_left_out_by_their_cgroups() {
 }
 
 #[test]
+fn several_rings_are_as_one() {
+    if !works("several_rings_are_as_one") {
+        return;
+    }
+    const CALLS: usize = 30_011;
+    let work = || {
+        for turn in 0..CALLS as i64 {
+            call(libc::SYS_lseek, &[-1, turn, 1]);
+        }
+    };
+    let mut children = [(); 3].map(|()| Child::new(|| {}, work));
+    let pids = children.iter().map(|child| child.pid as u32).collect();
+    let interest = EventInterest { pids: Some(pids), ..of(named(&["lseek"]), &children[0]) };
+    let mut live = Live::open(&interest, &Options { sharing: Some(1), ..options() }).unwrap();
+    children.iter().for_each(Child::start);
+    let mut seen = Vec::new();
+    let mut take = |live: &mut Live| {
+        let Some(batch) = live.batch().unwrap() else { return false };
+        for item in batch {
+            if let Item::Event(event) = item {
+                seen.push((event.ts_ns, event.tid, event.signed(2)));
+            }
+        }
+        true
+    };
+    // Meanwhile, so that looks fall between records; then the rest.
+    (0..5).for_each(|_| assert!(take(&mut live)));
+    children.iter_mut().for_each(|child| assert_eq!(child.wait(), 0));
+    live.handle().stop();
+    while take(&mut live) {}
+    assert_eq!(live.account().lost(), 0);
+    assert!(seen.is_sorted_by_key(|event| event.0), "not in the order of time");
+    for child in &children {
+        let of_child = seen.iter().filter(|event| event.1 == i64::from(child.pid));
+        let numbers: Vec<i64> = of_child.filter_map(|event| event.2).collect();
+        assert!(numbers.iter().copied().eq(0..CALLS as i64), "{}", numbers.len());
+    }
+}
+
+#[test]
 fn children_are_followed_and_both_sides_of_a_birth_are_told() {
     if !works("children_are_followed_and_both_sides_of_a_birth_are_told") {
         return;

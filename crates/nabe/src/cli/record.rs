@@ -22,6 +22,7 @@ use crate::stream::record::name::Names;
 use crate::stream::record::redact::{Redactor, Rule};
 use crate::stream::record::{Limits, Options, Recorder, Scope};
 use crate::stream::stop::Stop;
+use crate::stream::stranger::Strangers;
 use crate::stream::{Pipeline, Road, Sink, Step, Wants, live};
 
 /// Write events into capture files.
@@ -194,7 +195,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // Questions to a capture come later.
     args.of.narrow(&mut interest, command.as_ref().map(Traced::pid), &program, true);
     let containers = Containers::new(config::engines()?);
-    let mut source = Origin { args, stop: &stop, interest: &interest, containers: &containers };
+    let strangers = Strangers::default();
+    // A trigger may be pulled by threads that are not recorded.
+    let judge = if trigger.is_none() && args.read.is_empty() { strangers.judge(&program) } else { None };
+    let mut source =
+        Origin { args, stop: &stop, interest: &interest, containers: &containers, strangers: &strangers };
     let options = args.how.options(&args.output, program.selects_all());
     let recorder = match trigger {
         None => Recorder::new(options, Some(stop.clone()))?,
@@ -209,6 +214,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             pipeline.set_live(args.read.is_empty());
             if args.read.is_empty() {
                 pipeline.add(containers.watch());
+                if let Some(judge) = judge {
+                    pipeline.add(judge);
+                }
             }
             source.take(&mut pipeline, command.as_mut())
         }
@@ -251,6 +259,7 @@ struct Origin<'a> {
     stop: &'a Stop,
     interest: &'a EventInterest,
     containers: &'a Containers,
+    strangers: &'a Strangers,
 }
 
 impl Origin<'_> {
@@ -265,6 +274,7 @@ impl Origin<'_> {
                 seconds: args.duration,
                 stop,
                 containers: self.containers,
+                strangers: self.strangers,
             };
             let account = live::run(&how, road, command)?;
             live::tell(&account, account.delivered);

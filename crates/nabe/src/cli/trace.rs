@@ -20,6 +20,7 @@ use crate::stream::container::{self, Containers};
 use crate::stream::live;
 use crate::stream::record::Recorder;
 use crate::stream::stop::Stop;
+use crate::stream::stranger::Strangers;
 
 /// Show events while they happen.
 #[derive(Debug, clap::Args)]
@@ -101,6 +102,19 @@ impl Of {
         Ok(program.both(&Program::compile_of_events(&of, Lang::Cel)?))
     }
 
+    /// What the kernel decides of these options, a line in the style of [`Program::explain`].
+    fn explain(&self) -> String {
+        if self.pid.is_empty() {
+            return String::new();
+        }
+        let pids: Vec<String> = self.pid.iter().map(u32::to_string).collect();
+        let children = if self.follow { " and children" } else { "" };
+        format!(
+            "           pid {}{children}; of other processes births, executions and ends\n",
+            pids.join(" ")
+        )
+    }
+
     /// Narrows what the probe collects for `program`; `switches` when switches of processors are
     /// wanted whatever it says.
     pub(super) fn narrow(
@@ -143,7 +157,7 @@ fn is_processor_time(field: FieldId) -> bool {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let program = args.of.narrowed(args.show.program(args.filter.as_deref().unwrap_or(""))?)?;
     if args.show.explain {
-        output::write(program.explain().as_bytes())?;
+        output::write(format!("{}{}", program.explain(), args.of.explain()).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let format = args.show.format()?;
@@ -171,10 +185,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         args.switches || args.show.view.is_some() || writes || format.fields().any(is_processor_time);
     args.of.narrow(&mut interest, command.as_ref().map(Traced::pid), &program, switches);
     let all = program.selects_all() && interest.pids.is_none();
+    let strangers = Strangers::default();
+    let judge = strangers.judge(&program);
     let mut pipeline = args.show.pipeline(program)?;
     pipeline.set_live(true);
     let containers = Containers::new(config::engines()?);
     pipeline.add(containers.watch());
+    if let Some(judge) = judge {
+        pipeline.add(judge);
+    }
     if args.show.view.is_some() {
         let run = super::views::Run {
             filter: args.filter.as_deref().unwrap_or(""),
@@ -202,6 +221,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         seconds: args.duration,
         stop: &stop,
         containers: &containers,
+        strangers: &strangers,
     };
     let started = Instant::now();
     let account = live::run(&how, &mut pipeline, command.as_mut())?;

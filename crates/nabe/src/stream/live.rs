@@ -11,6 +11,7 @@ use super::announce::Announcer;
 use super::command::Traced;
 use super::container::Containers;
 use super::stop::Stop;
+use super::stranger::Strangers;
 use super::{Road, Step};
 use crate::config;
 use crate::error::{CliError, Result};
@@ -51,6 +52,8 @@ pub struct Run<'a> {
     pub stop: &'a Stop,
     /// Who names containers.
     pub containers: &'a Containers,
+    /// Who knows which cgroups nobody wants to see.
+    pub strangers: &'a Strangers,
 }
 
 /// Collects events and takes them down `road` until it ends: by itself, at a signal, or with the
@@ -68,6 +71,7 @@ pub fn run(how: &Run<'_>, road: &mut impl Road, mut command: Option<&mut Traced>
     let deadline = span.and_then(|span| Instant::now().checked_add(span));
     let result = loop {
         how.containers.tell(road)?;
+        how.strangers.tell(&mut live);
         let mut source = announcer.before(&mut live);
         match road.step(&mut source, |error| CliError::failed("cannot read live events").because(error)) {
             Ok(Step::More) => {}

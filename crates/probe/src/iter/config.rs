@@ -20,6 +20,8 @@ const MAX_NAMES: usize = 16;
 pub(crate) const SIZE: usize = 376;
 /// Where the descriptor of the map `cpu_anchor` goes.
 pub(crate) const ANCHOR: std::ops::Range<usize> = 44..48;
+/// Of events, where the number of their rings' groups stands.
+pub(crate) const RING_SHIFT: std::ops::Range<usize> = ANCHOR;
 
 /// Inode of the initial PID namespace, include/linux/proc_ns.h.
 const INITIAL_PIDNS: u32 = 0xEFFF_FFFC;

@@ -68,6 +68,18 @@ pub(crate) fn map_create(shape: &MapShape) -> io::Result<OwnedFd> {
     })
 }
 
+/// Makes an array of maps that are like `inner`.
+pub(crate) fn map_of_maps_create(shape: &MapShape, inner: impl AsFd) -> io::Result<OwnedFd> {
+    let opts = bpf::bpf_map_create_opts {
+        sz: mem::size_of::<bpf::bpf_map_create_opts>() as _,
+        map_flags: shape.flags,
+        inner_map_fd: inner.as_fd().as_raw_fd() as u32,
+        ..Default::default()
+    };
+    // SAFETY: no name, and `opts` outlives the call.
+    owned(unsafe { bpf::bpf_map_create(shape.kind, ptr::null(), 4, 4, shape.max_entries, &raw const opts) })
+}
+
 /// Makes a map of task-local storage, which takes the BTF of its key and value: one int.
 pub(crate) fn task_storage() -> io::Result<OwnedFd> {
     const STRINGS: &[u8] = b"\0int\0";

@@ -18,16 +18,46 @@ use crate::iter::sys;
 
 /// The program at the end of every system call.
 const EXIT: &str = "nabe_exit";
+/// Processors that share a ring.
+const SHARING: u32 = 16;
 /// `SCRATCHES` of `event_file.h`.
 const SCRATCHES: u32 = 3;
 /// Entries of `pids` beyond those that were asked for: children that are followed.
 const FOLLOWED: u32 = 16_384;
+
+/// How the rings are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Of each ring.
+    bytes: u32,
+    /// As `ring_shift` of `bpf/nabe.h`.
+    shift: u32,
+}
+
+impl Layout {
+    /// One ring.
+    pub(crate) fn single(bytes: usize) -> Self {
+        Self { bytes: bytes as u32, shift: 0 }
+    }
+
+    /// A ring for every `sharing` processors (made a power of two); by default one ring as far as its
+    /// lock holds no one up, several beyond.
+    pub(crate) fn new(bytes: usize, cpus: u32, sharing: Option<u32>) -> Self {
+        let sharing = sharing.unwrap_or(SHARING).max(1).next_power_of_two();
+        let shift = if cpus <= sharing { 0 } else { sharing.trailing_zeros() + 1 };
+        Self { bytes: bytes as u32, shift }
+    }
+}
 
 /// Programs and maps of one probe.
 #[derive(Debug)]
 pub(crate) struct Programs {
     relocated: Relocated,
     ring_bytes: u32,
+    /// 0 for one ring, or one more than the bits of a processor's number below its ring's.
+    ring_shift: u32,
+    /// The rings of groups of processors.
+    group_rings: OnceCell<Vec<OwnedFd>>,
     cpus: u32,
     floor: Option<Floor>,
     maps: Vec<OnceCell<OwnedFd>>,
@@ -45,11 +75,13 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    pub(crate) fn new(relocated: Relocated, ring_bytes: u32, cpus: u32, floor: Option<Floor>) -> Self {
+    pub(crate) fn new(relocated: Relocated, layout: Layout, cpus: u32, floor: Option<Floor>) -> Self {
         let maps = relocated.maps.iter().map(|_| OnceCell::new()).collect();
         Self {
             relocated,
-            ring_bytes,
+            ring_bytes: layout.bytes,
+            ring_shift: layout.shift,
+            group_rings: OnceCell::new(),
             cpus,
             floor,
             maps,
@@ -82,7 +114,14 @@ impl Programs {
         let failed = |source| Error::map(&map.name, source);
         let mut shape = map.shape();
         match map.name.as_str() {
+            // Where groups have their own, it is only referred to.
+            "ring" if self.ring_shift != 0 => shape.max_entries = rustix::param::page_size() as u32,
             "ring" => shape.max_entries = self.ring_bytes,
+            "rings" => {
+                shape.max_entries = self.groups();
+                let fd = self.make_rings(&shape).map_err(failed)?;
+                return Ok(cell.get_or_init(|| fd));
+            }
             "scratch" => shape.max_entries = SCRATCHES * self.cpus,
             "pids" | "cgroups" | "strangers" => {
                 shape.max_entries = FOLLOWED;
@@ -98,6 +137,8 @@ impl Programs {
                 let config = config::encode(&Interest::all(Needs::NONE), Reader::this(), false);
                 let mut value = map.initial.clone();
                 value.iter_mut().zip(&config).for_each(|(to, from)| *to = *from);
+                let shift = self.ring_shift.to_le_bytes();
+                value.iter_mut().skip(config::RING_SHIFT.start).zip(shift).for_each(|(to, from)| *to = from);
                 sys::map_update(&fd, &shape, &zero, &value).map_err(failed)?;
                 sys::map_freeze(&fd).map_err(failed)?;
             }
@@ -107,6 +148,45 @@ impl Programs {
             _ => {}
         }
         Ok(cell.get_or_init(|| fd))
+    }
+
+    /// How many groups of processors have rings of their own; 1 when there is but one ring.
+    fn groups(&self) -> u32 {
+        self.ring_shift.checked_sub(1).map_or(1, |shift| (self.cpus.saturating_sub(1) >> shift) + 1)
+    }
+
+    /// Makes the rings of groups, as many as are used.
+    fn make_rings(&self, shape: &sys::MapShape) -> io::Result<OwnedFd> {
+        let ring = sys::MapShape {
+            kind: bpf::BPF_MAP_TYPE_RINGBUF,
+            key_size: 0,
+            value_size: 0,
+            max_entries: if self.ring_shift == 0 {
+                rustix::param::page_size() as u32
+            } else {
+                self.ring_bytes
+            },
+            flags: 0,
+        };
+        let made = (0..self.groups()).map(|_| sys::map_create(&ring)).collect::<io::Result<Vec<_>>>()?;
+        let first = made.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let outer = sys::map_of_maps_create(shape, first)?;
+        for (at, fd) in (0_u32..).zip(&made) {
+            let shape = sys::MapShape { key_size: 4, value_size: 4, ..*shape };
+            sys::map_update(&outer, &shape, &at.to_le_bytes(), &fd.as_raw_fd().to_le_bytes())?;
+        }
+        let _ = self.group_rings.set(made);
+        Ok(outer)
+    }
+
+    /// The rings that are written to, with the size of each.
+    pub(crate) fn rings(&self) -> Result<(Vec<&OwnedFd>, usize), Error> {
+        self.map("rings")?;
+        let rings = match self.group_rings.get() {
+            Some(rings) if self.ring_shift != 0 => rings.iter().collect(),
+            _ => vec![self.map("ring")?],
+        };
+        Ok((rings, self.ring_bytes as usize))
     }
 
     fn set(&self, name: &str, key: &[u8], value: &[u8]) -> Result<(), Error> {
