@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # What `nabe replay` costs beside Debian's sysdig on a capture of millions of events, as Markdown on stdout.
 #
-#   [NABE=target/release/nabe] [CAPTURE=…] [TIMES=60] [ROUNDS=5] benches/replay.sh [LINE...]
+#   [NABE=target/release/nabe] [CAPTURE=…] [TIMES=60] [ROUNDS=5] [OUT=/tmp] benches/replay.sh [LINE...]
 #
 # LINE: none print json rewrite linear (default: all). Needs cc and sysdig; the capture is one of the
 # tests' (../shared, or $NABE_SHARED), its event blocks repeated TIMES times with shifted times.
 #
 # How: both programs in turn, A-B-A-B, after one round that is not counted, on one core; CPU time (user +
-# system) from getrusage; output discarded, but for rewrite, which goes to a new file beside the capture:
-# in memory when /dev/shm has room. What the kernel alone takes to read the capture and to write as many
-# bytes into such a file (dd) stands on stderr: that is in both programs' figures and no program can save
-# it. The file that nabe wrote has to be read by both, with as many events. A figure is the median, a ratio
-# the median of the rounds' ratios with its range.
+# system) from getrusage; output discarded, but for rewrite, which goes to a new file in OUT, $TMPDIR
+# unless given: a disk, as for any capture. What the kernel alone takes to read the capture and to write as
+# many bytes into such a file (dd) stands on stderr: that is in both programs' figures and no program can
+# save it; on a tmpfs it is twice as much. The file that nabe wrote has to be read by both, with as many
+# events. A figure is the median, a ratio the median of the rounds' ratios with its range.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,7 +31,8 @@ done
 [ -f "$capture" ] || { say "no capture at $capture"; exit 1; }
 
 work=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")
-trap 'rm -rf "$work"' EXIT
+out=$(mktemp -d -p "${OUT:-${TMPDIR:-/tmp}}")
+trap 'rm -rf "$work" "$out"' EXIT
 cc -O2 -o "$work/rusage" benches/rusage.c
 cargo build -q --release -p nabe-scap --example capture
 repeat() { "$target/release/examples/capture" repeat "$capture" "$work/$1.scap" "$2" >/dev/null; }
@@ -45,7 +46,7 @@ compare() {
   for ((round = 0; round <= rounds; round++)); do
     for ((i = 1; i <= $#; i++)); do
       eval "command=(${!i})"
-      rm -f "$work"/*.out
+      rm -f "$out"/*
       taskset -c 0 "$work/rusage" "$work/$name.$((i - 1))" "${command[@]}" 2>/dev/null
     done
     # The first round warms caches.
@@ -81,13 +82,13 @@ line_none() { against none 'filter that matches nothing' '"proc.name=nobody and 
 line_print() { against print 'print every line' '' ''; }
 line_json() { against json '-j, default format' '-j' '-j'; }
 line_rewrite() {
-  against rewrite 'rewrite' "-w $work/scap.out" "-q -w $work/scap.out"
+  against rewrite 'rewrite' "-w $out/scap" "-q -w $out/scap"
   # nabe's is the last one.
   local again
-  again=$("$nabe" replay "$work/scap.out" -D --count)
-  sysdig -r "$work/scap.out" -q || { say "sysdig does not read what nabe wrote"; exit 1; }
+  again=$("$nabe" replay "$out/scap" -D --count)
+  sysdig -r "$out/scap" -q || { say "sysdig does not read what nabe wrote"; exit 1; }
   [ "$again" = "$events" ] || { say "rewritten: $again events"; exit 1; }
-  compare floor "dd if=$work/big.scap of=$work/dd.out bs=256k"
+  compare floor "dd if=$work/big.scap of=$out/dd bs=256k"
   say "the kernel's share of rewriting: $(median 1 "$work/floor.0") of $(median 1 "$work/rewrite.1") µs"
 }
 line_linear() { # a tenth of the events: a tenth of the time, the same memory
