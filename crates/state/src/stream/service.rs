@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(services.name(80, Transport::Tcp), Some("http"));
         assert_eq!(services.name(80, Transport::Udp), None);
         assert_eq!(services.name(53, Transport::Unknown), Some("domain"));
-        let ends = ("10.0.0.1:4000".parse().unwrap(), "10.0.0.2:80".parse().unwrap());
+        let ends = (SocketAddr::from(([10, 0, 0, 1], 4000)), SocketAddr::from(([10, 0, 0, 2], 80)));
         assert_eq!(services.ends(ends, Transport::Tcp), "10.0.0.1:4000->10.0.0.2:http");
         let mut connection = Descriptor::between(super::super::descriptor::Kind::Ipv4, ends.0, ends.1);
         connection.transport = Transport::Tcp;

@@ -53,9 +53,7 @@ impl Seen<'_> {
             d::DEV => Value::Int(i64::from(found.device)),
             // As the kernel packs them (new_encode_dev in include/linux/kdev_t.h).
             d::DEV_MAJOR => Value::Int(i64::from(found.device >> 8 & 0xfff)),
-            d::DEV_MINOR => {
-                Value::Int(i64::from(found.device & 0xff | found.device >> 12 & 0xf_ff00))
-            }
+            d::DEV_MINOR => Value::Int(i64::from(found.device & 0xff | found.device >> 12 & 0xf_ff00)),
             f::INODE if found.inode != 0 => Value::Uint(found.inode),
             d::IS_UPPER_LAYER => Value::Bool(found.open_flags & 1 << 15 != 0),
             d::IS_LOWER_LAYER => Value::Bool(found.open_flags & 1 << 16 != 0),
