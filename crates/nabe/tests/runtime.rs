@@ -958,6 +958,12 @@ fn docker_runs_it() {
         "7\nb"
     );
     assert!(engines.run(&["docker", "top", "one"]).contains("sleep 100000"));
+    let script = "test -t 0 && echo a terminal";
+    assert!(engines.run(&["docker", "exec", "-t", "one", "sh", "-c", script]).contains("a terminal"));
+    engines.run(&["docker-run", "watched", "--health-cmd", "exit 0", "--health-interval", "1s", "-t"]);
+    let health = ["docker", "inspect", "-f", "{{.State.Health.Status}}", "watched"];
+    wait_until("healthy", || engines.run(&health) == "healthy");
+    engines.run(&["docker", "rm", "-f", "watched"]);
     assert!(
         engines
             .run(&["docker", "stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", "one"])
