@@ -338,7 +338,7 @@ impl Sink for Writer {
 
 /// The road of a detector, with or without a ring for what came before an alert.
 pub enum Way {
-    Straight(Pipeline<'static>),
+    Straight(Box<Pipeline<'static>>),
     LookingBack(Box<Lookback<'static>>),
 }
 
@@ -352,10 +352,10 @@ impl Way {
         only: &Program,
         live: bool,
     ) -> Self {
-        let Some(captures) = captures else { return Self::Straight(judged) };
+        let Some(captures) = captures else { return Self::Straight(Box::new(judged)) };
         if before_ns == 0 {
             judged.add(captures.writer(true));
-            return Self::Straight(judged);
+            return Self::Straight(Box::new(judged));
         }
         let mut back = Pipeline::new(only.clone(), Style::default());
         back.set_live(live);
