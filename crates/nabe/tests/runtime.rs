@@ -588,7 +588,7 @@ fn signals_end_what_is_not_started() {
 #[test]
 fn exec_follows_into_a_nested_cgroup() {
     const TEST: &str = "runtime::nested_cgroup";
-    let Some(mut stage) = nabe_only(TEST, FOREVER) else { return };
+    let Some(mut stage) = nabe_only(TEST, "exec sleep 1000") else { return };
     if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         return skip(TEST, "cgroup v2 is not all that there is here");
     }
