@@ -10,8 +10,8 @@
 //! A sink that must not hold up the others puts a bounded queue in front of itself and counts what it
 //! drops.
 
-pub mod command;
 pub mod announce;
+pub mod command;
 pub mod container;
 pub mod export;
 pub mod lines;

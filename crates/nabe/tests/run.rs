@@ -639,6 +639,34 @@ fn the_bridge_leads_in_and_out_and_goes() {
 }
 
 #[test]
+fn the_bridge_does_not_lead_to_the_loopback_of_the_host() {
+    let test = "run::loopback";
+    let Some(ship) = Ship::new(test) else { return };
+    if !has(test, &[Need::Program("nft")]) {
+        return;
+    }
+    // A service of the host that trusts who comes from its own loopback.
+    let folder = ship.directory.path().to_str().expect("a path");
+    let mut server = ship.there("busybox");
+    server.args(["httpd", "-f", "-p", "127.0.0.9:18099", "-h", folder]);
+    let server = support::Running::start(&mut server);
+    ship.write("index.html", "secret\n");
+    let own = || Run::of(ship.there("busybox").args(["wget", "-qO-", "http://127.0.0.9:18099/"])).text();
+    wait_until("served", || own() == "secret\n");
+    // A container that may route what should stay at home.
+    let script = "ip route del table local local 127.0.0.0/8 dev lo; set -- $(ip route show default) && \
+                  ip route add 127.0.0.0/8 via $3 dev eth0 && ip route get 127.0.0.9 && \
+                  printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 127.0.0.9 18099; echo $?";
+    let arguments = ["run", "--rm", "--network", "bridge", "--cap-add", "NET_ADMIN"];
+    let reach = ["--sysctl", "net.ipv4.conf.default.route_localnet=1", "bb:1", "sh", "-c", script];
+    let said = ship.call(&[&arguments[..], &reach[..]].concat()).ok().text();
+    assert!(said.contains("127.0.0.9 via"), "the packet left by the bridge: {said}");
+    assert!(!said.contains("secret") && said.ends_with("1\n"), "{said}");
+    drop(server);
+    ship.is_clean();
+}
+
+#[test]
 fn the_bridge_has_ipv6_ranges_and_udp() {
     let test = "run::bridge6";
     let Some(ship) = Ship::new(test) else { return };

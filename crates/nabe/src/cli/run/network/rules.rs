@@ -35,9 +35,20 @@ pub(super) fn table<'a>(
         }
     }
     let loopback = if six { "" } else { "    ip saddr 127.0.0.0/8 oifname \"BRIDGE\" masquerade\n" };
+    // The bridge routes the host's loopback addresses, for published ports. Nobody on it may send to
+    // them: looked at before connections are, when answers still bear the bridge's own address.
+    let guard = if six {
+        ""
+    } else {
+        "  chain loopback {
+    type filter hook prerouting priority -300; policy accept;
+    iifname \"BRIDGE\" ip daddr 127.0.0.0/8 drop
+  }
+"
+    };
     let chains = format!(
         "table {family} {name} {{
-  chain postrouting {{
+{guard}  chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
     {family} saddr {subnet} oifname != \"BRIDGE\" masquerade
 {loopback}    {family} saddr {subnet} oifname \"BRIDGE\" ct status dnat masquerade
