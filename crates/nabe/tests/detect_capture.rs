@@ -79,7 +79,8 @@ fn a_rule_that_asks_gets_what_follows() {
     assert!(told.stderr.contains(&format!("{NAME}: ")), "{}", told.stderr);
     assert_eq!(found[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
     // Who was there before is there in the file.
-    let process = nabe_command(["replay", "-p", "%proc.name %proc.pname %proc.aname[2]"]).arg(&found[0]).output();
+    let process =
+        nabe_command(["replay", "-p", "%proc.name %proc.pname %proc.aname[2]"]).arg(&found[0]).output();
     assert!(String::from_utf8_lossy(&process.unwrap().stdout).starts_with("cat bash emacs\n"));
     if support::program("sysdig").is_some() {
         let sysdig = Run::of(support::command("sysdig").arg("-r").arg(&found[0])).ok();
