@@ -789,3 +789,23 @@ fn matching_first_or_all() {
         );
     }
 }
+
+#[test]
+fn payload_is_shown_as_the_configuration_says() {
+    let Some(data) = shared::data("payload_is_shown_as_the_configuration_says") else { return };
+    let folder = directory();
+    let rules = folder.path().join("r.yaml");
+    let text = "- rule: r\n  desc: d\n  condition: evt.type = read and evt.dir = < and evt.buffer contains ELF\n  \
+                output: it is %evt.buffer | %evt.args\n  priority: WARNING\n";
+    std::fs::write(&rules, text).unwrap();
+    let capture = data.join("scap/falco-0.34.1/cat_write.scap");
+    for (base64, start, args) in
+        [("false", "it is .ELF....", "data=.ELF...."), ("true", "it is f0VMRgI", "data=f0VMRgI")]
+    {
+        let mut command = falco(["-o", &format!("buffer_format_base64={base64}"), "-r"]);
+        command.arg(&rules).arg("-e").arg(&capture);
+        let run = Run::of(&mut command).ok();
+        let text = run.text();
+        assert!(text.contains(start) && text.contains(args), "{text}");
+    }
+}

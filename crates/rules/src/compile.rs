@@ -25,6 +25,7 @@ use crate::catalogue::{Catalogue, SYSCALL};
 use crate::definition::{Definitions, Exception, Macro, Rule};
 use crate::events::Names;
 use crate::extension::Extension;
+use crate::load::Options;
 use crate::output::Output;
 use crate::place::Place;
 use crate::report::{ErrorCode, Fault, Report, Result, WarningCode};
@@ -138,7 +139,7 @@ impl From<Box<Fault>> for Wrong {
 pub(crate) struct Compiler<'c> {
     pub(crate) definitions: &'c Definitions,
     pub(crate) catalogue: &'c dyn Catalogue,
-    pub(crate) additions: &'c [Addition],
+    pub(crate) options: &'c Options,
     pub(crate) report: &'c mut Report,
     pub(crate) content: &'c str,
     pub(crate) names: &'c Names,
@@ -393,7 +394,7 @@ impl Compiler<'_> {
     fn output(&mut self, rule: &Rule) -> Result<Option<Output>> {
         let mut text = rule.output.clone();
         let mut fields = Vec::new();
-        for addition in self.additions.iter().filter(|addition| addition.concerns(rule)) {
+        for addition in self.options.additions.iter().filter(|addition| addition.concerns(rule)) {
             if let Some(more) = &addition.output {
                 text = format!("{text} {more}");
             }
@@ -406,7 +407,7 @@ impl Compiler<'_> {
             text = text.replace(CONTAINER_INFO, "");
         }
         let knows = |name: &str| self.catalogue.knows(&rule.source, name);
-        let output = match Output::parse(&text, &fields, &knows) {
+        let output = match Output::parse(&text, &fields, &knows, self.options.payload) {
             Ok(output) => output,
             Err(error) => {
                 let near = error.unknown.as_ref().and_then(|name| self.catalogue.nearest(&rule.source, name));

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use nabe_event::payload::Form;
+
 use crate::catalogue::{Catalogue, Native};
 use crate::compile::{Addition, Compiled, CompiledRule, Compiler};
 use crate::definition::{Definitions, Requirement};
@@ -44,6 +46,8 @@ fn read_bounded(path: &Path) -> Result<String, String> {
 pub struct Options {
     /// What certain rules say besides.
     pub additions: Vec<Addition>,
+    /// The form of payload (`evt.buffer`) in outputs.
+    pub payload: Form,
 }
 
 /// Rules as they were loaded, and what is to be said of each file.
@@ -122,7 +126,7 @@ impl Loaded {
         let compiler = Compiler {
             definitions: &self.definitions,
             catalogue,
-            additions: &options.additions,
+            options,
             report: &mut report,
             content,
             names,

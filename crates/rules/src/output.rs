@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use nabe_event::alert::Datum;
+use nabe_event::field::event::BUFFER;
+use nabe_event::payload::Form;
 use nabe_event::{Fields, Value};
 use nabe_filter::format::{FormatError, Item, Template, Token};
 
@@ -19,6 +21,8 @@ pub struct Output {
     /// The text that it was read from.
     pub source: String,
     tokens: Vec<Token>,
+    /// How payload is shown.
+    payload: Form,
     /// Further fields: a key with what it is made of.
     further: Vec<(Box<str>, Further)>,
 }
@@ -70,6 +74,7 @@ impl Output {
         source: &str,
         further: &[(String, String, bool)],
         knows: &dyn Fn(&str) -> bool,
+        payload: Form,
     ) -> Result<Self, OutputError> {
         let tokens = read(source, knows)?;
         let mut all = Vec::new();
@@ -86,7 +91,7 @@ impl Output {
             };
             all.push((key.as_str().into(), made));
         }
-        Ok(Self { source: source.to_owned(), tokens, further: all })
+        Ok(Self { source: source.to_owned(), tokens, payload, further: all })
     }
 
     fn items(&self) -> impl Iterator<Item = &Item> {
@@ -128,18 +133,18 @@ impl Output {
     /// The text with its fields filled in. Bytes of the event that are no UTF-8 read as U+FFFD.
     #[must_use]
     pub fn message(&self, event: &dyn Fields) -> String {
-        filled(&self.tokens, event)
+        filled(&self.tokens, self.payload, event)
     }
 
     /// The values of all fields by name, with those of `prefix`, sorted by name.
     #[must_use]
     pub fn values(&self, event: &dyn Fields) -> Vec<(Box<str>, Datum)> {
         let mut values: Vec<(Box<str>, Datum)> =
-            self.items().map(|item| (item.key.as_str().into(), value(item, event))).collect();
+            self.items().map(|item| (item.key.as_str().into(), value(item, self.payload, event))).collect();
         for (key, made) in &self.further {
             let datum = match made {
-                Further::Raw(item) => value(item, event),
-                Further::Text(tokens) => Datum::Text(filled(tokens, event).into_bytes().into()),
+                Further::Raw(item) => value(item, self.payload, event),
+                Further::Text(tokens) => Datum::Text(filled(tokens, self.payload, event).into_bytes().into()),
             };
             values.push((key.clone(), datum));
         }
@@ -149,13 +154,13 @@ impl Output {
     }
 }
 
-fn filled(tokens: &[Token], event: &dyn Fields) -> String {
+fn filled(tokens: &[Token], payload: Form, event: &dyn Fields) -> String {
     let mut out = String::new();
     for token in tokens {
         match token {
             Token::Text(text) => out.push_str(&String::from_utf8_lossy(text)),
             Token::Field(item) => {
-                let text = text(item, event).unwrap_or_else(|| NOTHING.to_owned());
+                let text = text(item, payload, event).unwrap_or_else(|| NOTHING.to_owned());
                 if item.width == 0 {
                     out.push_str(&text);
                 } else {
@@ -169,11 +174,16 @@ fn filled(tokens: &[Token], event: &dyn Fields) -> String {
 }
 
 /// A field's value as text.
-fn text(item: &Item, event: &dyn Fields) -> Option<String> {
+fn text(item: &Item, payload: Form, event: &dyn Fields) -> Option<String> {
     let value = event.get(item.field.id, item.arg.as_deref());
     let mut bytes = Vec::new();
-    if !plain(&value, item.field.name.ends_with(".ns"), &mut bytes) {
-        return None;
+    match value {
+        Value::Text(text) if item.field.id == BUFFER => payload.write(text, 0, &mut bytes),
+        value => {
+            if !plain(&value, item.field.name.ends_with(".ns"), &mut bytes) {
+                return None;
+            }
+        }
     }
     for transformer in item.transformers.iter().rev() {
         bytes = transformer.of(&bytes);
@@ -224,9 +234,9 @@ fn plain(value: &Value<'_>, nine_digits: bool, out: &mut Vec<u8>) -> bool {
 }
 
 /// A field's value with its type.
-fn value(item: &Item, event: &dyn Fields) -> Datum {
-    if !item.transformers.is_empty() {
-        return text(item, event).map_or(Datum::Null, |text| Datum::Text(text.into_bytes().into()));
+fn value(item: &Item, payload: Form, event: &dyn Fields) -> Datum {
+    if !item.transformers.is_empty() || item.field.id == BUFFER {
+        return text(item, payload, event).map_or(Datum::Null, |text| Datum::Text(text.into_bytes().into()));
     }
     datum(&event.get(item.field.id, item.arg.as_deref()))
 }

@@ -1,6 +1,7 @@
 //! Why a rule matches an event or does not: each part of its condition with its verdict.
 
 use nabe_event::Fields;
+use nabe_event::payload::Form;
 use nabe_filter::sysdig::{Ast, Expr, ExprKind, Term, TermKind};
 use nabe_filter::{Classes, Program};
 
@@ -97,7 +98,7 @@ impl Teller<'_> {
         let TermKind::Field { name, arg } = &term.kind else { return None };
         let arg = arg.as_ref().map(|arg| format!("[{}]", String::from_utf8_lossy(arg))).unwrap_or_default();
         let knows = |name: &str| Native.knows(self.source, name);
-        let output = Output::parse(&format!("*%{name}{arg}"), &[], &knows).ok()?;
+        let output = Output::parse(&format!("*%{name}{arg}"), &[], &knows, Form::Dots).ok()?;
         Some(shortened(&output.message(self.event)))
     }
 }

@@ -240,7 +240,7 @@ fn additions_reach_the_rules_that_they_name() {
         ],
         ..Default::default()
     };
-    let options = nabe_rules::Options { additions: vec![addition] };
+    let options = nabe_rules::Options { additions: vec![addition], ..Default::default() };
     let file = File { name: "f".into(), content: Ok(three()) };
     let loaded = RuleSet::load_with(&[file], &nabe_rules::catalogue::Native, &options);
     let mut engine = Engine::new(&loaded, Options { matching: Matching::All, ..Options::default() });

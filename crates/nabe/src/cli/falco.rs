@@ -339,7 +339,7 @@ fn open(paths: &[PathBuf]) -> Vec<File> {
 }
 
 fn validate(args: &Args, config: &Config) -> Result<ExitCode> {
-    let options = nabe_rules::Options { additions: config.additions.clone() };
+    let options = nabe_rules::Options { additions: config.additions.clone(), payload: config.payload };
     let mut paths = Vec::new();
     for path in &args.validate {
         if path.is_dir() {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nabe_event::alert::Priority;
+use nabe_event::payload::Form;
 use nabe_event::source::EventSet;
 use nabe_event::table::EventId;
 use nabe_rules::Addition;
@@ -109,6 +110,8 @@ pub struct Config {
     pub include_fields: bool,
     pub include_tags: bool,
     pub iso_8601: bool,
+    /// The form of payload in alerts.
+    pub payload: Form,
     pub match_all: bool,
     pub additions: Vec<Addition>,
     pub static_fields: Vec<(String, String)>,
@@ -178,6 +181,7 @@ impl Config {
             include_fields: reader.flag("json_include_output_fields_property", true)?,
             include_tags: reader.flag("json_include_tags_property", true)?,
             iso_8601: reader.flag("time_format_iso_8601", false)?,
+            payload: if reader.flag("buffer_format_base64", false)? { Form::Base64 } else { Form::Dots },
             match_all: match reader.text("rule_matching")?.as_deref() {
                 None | Some("first") => false,
                 Some("all") => true,

@@ -41,7 +41,7 @@ static KEYS: &[(&str, &str)] = &[
     ("plugins[].open_params", ""),
     ("plugins_hostinfo", "-"),
     ("time_format_iso_8601", ""),
-    ("buffer_format_base64", "=false"),
+    ("buffer_format_base64", ""),
     ("priority", ""),
     ("json_output", ""),
     ("json_include_output_property", ""),

@@ -55,7 +55,7 @@ pub fn load(files: &[PathBuf], config: &Config) -> Result<Loaded> {
 /// Loads them without a word.
 pub fn read(files: &[PathBuf], config: &Config) -> Loaded {
     let opened: Vec<File> = files.iter().map(|path| File::open(path)).collect();
-    let options = nabe_rules::Options { additions: config.additions.clone() };
+    let options = nabe_rules::Options { additions: config.additions.clone(), payload: config.payload };
     RuleSet::load_with(&opened, &Native, &options)
 }
 

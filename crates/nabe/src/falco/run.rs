@@ -258,7 +258,8 @@ impl Detector {
     /// The road to a judge and, behind it, to captures.
     fn way(&mut self, engine: Engine, containers: Option<&Containers>) -> Way {
         let live = containers.is_some();
-        let mut pipeline = Pipeline::new(self.plan.only.clone(), Style::default());
+        let style = Style { payload: self.plan.config.payload, ..Style::default() };
+        let mut pipeline = Pipeline::new(self.plan.only.clone(), style);
         pipeline.set_live(live);
         if let Some(containers) = containers {
             pipeline.add(containers.watch());
