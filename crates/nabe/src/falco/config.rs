@@ -496,7 +496,7 @@ mod tests {
                 "syscall event drop action \"log\" does not make sense with the \"ignore\" action",
             ),
             ("engine: {kind: replay}", "replay needs engine.replay.capture_file"),
-            ("metrics: {interval: soon}", "falco.yaml:1:20: metrics.interval: expected a time"),
+            ("metrics: {interval: soon}", "falco.yaml:1:21: metrics.interval: expected a time"),
             ("metrics: {interval: 5ms}", "expected at least 100ms"),
             ("base_syscalls: {custom_set: [read, '!nonsense']}", "there is no system call nonsense"),
             ("static_fields: [a]", "static_fields: expected keys, found a list"),

@@ -43,6 +43,6 @@ mod tests {
         quoted(&mut out, b"a\"\n\x1b\xff\x007\x00", 64);
         quoted(&mut out, b"abc", 2);
         quoted(&mut out, b"ab", 2);
-        assert_eq!(String::from_utf8(out).unwrap(), r#""a\"\n\33\377\0007\0""ab"...""ab""#);
+        assert_eq!(String::from_utf8(out).unwrap(), r#""a\"\n\33\377\0007\0""ab"..."ab""#);
     }
 }
