@@ -290,6 +290,16 @@ pub(super) const REQUESTS: &[(u64, &str)] = &[
 pub(super) const ASKING: &[&str] =
     &["F_GETFD", "F_GETFL", "F_GETOWN", "F_GETSIG", "F_GETLEASE", "F_GETPIPE_SZ", "F_GET_SEALS"];
 
+/// Protocols of sockets of the Internet.
+pub(super) const PROTOCOLS: &[(u64, &str)] = &[
+    (0, "IPPROTO_IP"),
+    (1, "IPPROTO_ICMP"),
+    (6, "IPPROTO_TCP"),
+    (17, "IPPROTO_UDP"),
+    (58, "IPPROTO_ICMPV6"),
+    (255, "IPPROTO_RAW"),
+];
+
 #[cfg(test)]
 mod tests {
     use nabe_event::table::EventId;
@@ -310,13 +320,3 @@ mod tests {
         }
     }
 }
-
-/// Protocols of sockets of the Internet.
-pub(super) const PROTOCOLS: &[(u64, &str)] = &[
-    (0, "IPPROTO_IP"),
-    (1, "IPPROTO_ICMP"),
-    (6, "IPPROTO_TCP"),
-    (17, "IPPROTO_UDP"),
-    (58, "IPPROTO_ICMPV6"),
-    (255, "IPPROTO_RAW"),
-];
