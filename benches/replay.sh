@@ -7,11 +7,12 @@
 # tests' (../shared, or $NABE_SHARED), its event blocks repeated TIMES times with shifted times.
 #
 # How: both programs in turn, A-B-A-B, after one round that is not counted, on one core; CPU time (user +
-# system) from getrusage; output discarded, but for rewrite, which goes to a new file in OUT, $TMPDIR
-# unless given: a disk, as for any capture. What the kernel alone takes to read the capture and to write as
-# many bytes into such a file (dd) stands on stderr: that is in both programs' figures and no program can
-# save it; on a tmpfs it is twice as much. The file that nabe wrote has to be read by both, with as many
-# events. A figure is the median, a ratio the median of the rounds' ratios with its range.
+# system) from getrusage; output discarded, but for rewrite, which goes to a new file. Both files lie in
+# OUT, $TMPDIR unless given: on a disk, as any capture; the first round brings them into the page cache.
+# What the kernel alone takes to read the capture and to write as many bytes into such a file (dd) stands
+# on stderr: that is in both programs' figures and no program can save it; on a tmpfs it is twice as much.
+# The file that nabe wrote has to be read by both, with as many events. A figure is the median, a ratio the
+# median of the rounds' ratios with its range.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,8 +31,8 @@ done
 [ -x "$nabe" ] || { say "no $nabe: run cargo build --release first"; exit 1; }
 [ -f "$capture" ] || { say "no capture at $capture"; exit 1; }
 
-work=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")
 out=$(mktemp -d -p "${OUT:-${TMPDIR:-/tmp}}")
+work=$(mktemp -d -p "${OUT:-${TMPDIR:-/tmp}}")
 trap 'rm -rf "$work" "$out"' EXIT
 cc -O2 -o "$work/rusage" benches/rusage.c
 cargo build -q --release -p nabe-scap --example capture
