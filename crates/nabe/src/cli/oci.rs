@@ -231,6 +231,10 @@ pub fn take(arguments: &[OsString]) -> Option<Result<ExitCode>> {
     if !is_ours(arguments) {
         return None;
     }
+    // Before anything that would have to be done twice; whoever needs it asks again and tells what failed.
+    if arguments.iter().skip(1).any(|word| word == "create" || word == "run" || word == "exec") {
+        let _ = nabe_runtime::protect();
+    }
     let parsed = Runtime::try_parse_from(arguments);
     let runtime = parsed.unwrap_or_else(|error| error.exit());
     let log = Log::of(runtime.global.log.clone(), runtime.global.log_format == "json");
