@@ -147,11 +147,13 @@ fn finish(shared: &Arc<Shared>, falco: bool) -> bool {
         if left > 0 && !is_closed {
             is_written &= !matches!(name, "stdout" | "file");
             let why = stats.last_error.unwrap_or_else(|| "no room".into());
-            undelivered.push(format!("nabe: warning: output {name}: {left} alerts not delivered: {why}"));
+            let alerts = counted(left);
+            undelivered.push(format!("nabe: warning: output {name}: {alerts} not delivered: {why}"));
         }
         if stats.spilled > 0 {
-            undelivered
-                .push(format!("nabe: note: output {name}: {} alerts wait in the spill file", stats.spilled));
+            let wait = if stats.spilled == 1 { "waits" } else { "wait" };
+            let alerts = counted(stats.spilled);
+            undelivered.push(format!("nabe: note: output {name}: {alerts} {wait} in the spill file"));
         }
     }
     if falco {
@@ -450,6 +452,10 @@ impl Detector {
             self.shared.outputs.send(alert);
         }
     }
+}
+
+fn counted(alerts: u64) -> String {
+    format!("{alerts} {}", if alerts == 1 { "alert" } else { "alerts" })
 }
 
 /// Names and SHA-256 of files, for the metrics.
