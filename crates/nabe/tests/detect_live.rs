@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use support::engines::Engines;
 use support::suite::{self, Case, Scene};
-use support::{NABE, Need, Run, command, directory, has, nabe, nabe_command, program, skip};
+use support::{NABE, Need, Run, command, directory, has, is_live, nabe_command, program, skip};
 
 /// How long an alert may be under way.
 const ALERT: Duration = Duration::from_secs(15);
@@ -53,18 +53,6 @@ fn detector(mut command: Command, data: &Path, fields: &BTreeSet<String>) -> (De
         }
     });
     (Detector(child), receiver)
-}
-
-/// Whether live events are to be had; says why not.
-fn is_live(test: &str) -> bool {
-    if !has(test, &[Need::Root]) {
-        return false;
-    }
-    let probe = nabe(["trace", "-q", "-M", "0.05"]);
-    if probe.status != Some(0) {
-        skip(test, probe.stderr.lines().next().unwrap_or("no live events"));
-    }
-    probe.status == Some(0)
 }
 
 /// The fields that cases ask for.

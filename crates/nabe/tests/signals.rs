@@ -6,17 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::Signal;
-use support::{Running, nabe, nabe_command};
-
-/// Whether live events can be had; otherwise a line says why not.
-fn is_live(test: &str) -> bool {
-    let run = nabe(["trace", "-q", "-M", "0.05"]);
-    if run.status == Some(0) {
-        return true;
-    }
-    support::skip(test, run.stderr.lines().next().unwrap_or("no live events"));
-    false
-}
+use support::{Running, is_live, nabe, nabe_command};
 
 /// nabe in the background; what it says on stderr is kept.
 fn start<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Running {

@@ -4,17 +4,7 @@ mod support;
 
 use std::process::Command;
 
-use support::{NABE, Run, nabe};
-
-/// Whether live events can be had; otherwise a line says why not.
-fn is_live(test: &str) -> bool {
-    let run = nabe(["trace", "-q", "-M", "0.05"]);
-    if run.status == Some(0) {
-        return true;
-    }
-    eprintln!("SKIP {test}: {}", run.stderr.lines().next().unwrap_or("no live events"));
-    false
-}
+use support::{NABE, Run, is_live, nabe};
 
 #[test]
 fn the_status_is_the_commands() {

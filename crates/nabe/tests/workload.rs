@@ -7,17 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::nabe;
-
-/// Whether live events can be had; otherwise a line says why not.
-fn is_live(test: &str) -> bool {
-    let run = nabe(["trace", "-q", "-M", "0.05"]);
-    if run.status == Some(0) {
-        return true;
-    }
-    support::skip(test, run.stderr.lines().next().unwrap_or("no live events"));
-    false
-}
+use support::{is_live, nabe};
 
 /// The compiled load.
 fn workload(folder: &Path) -> PathBuf {

@@ -183,6 +183,16 @@ pub(crate) fn skip(test: &str, reason: &str) {
     eprintln!("SKIP {test}: {}", reason.trim().replace('\n', "; "));
 }
 
+/// Whether live events can be had; otherwise a line says why not.
+pub(crate) fn is_live(test: &str) -> bool {
+    let run = nabe(["trace", "-q", "-M", "0.05"]);
+    if run.status == Some(0) {
+        return true;
+    }
+    skip(test, run.stderr.lines().next().unwrap_or("no live events"));
+    false
+}
+
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
