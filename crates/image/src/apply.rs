@@ -152,7 +152,22 @@ enum Made {
     Directory,
     /// A directory that no entry described yet.
     Implied,
+    /// A regular file.
+    File,
     Other,
+}
+
+impl Made {
+    /// Whether an entry may stand where this layer already made something. Archives that were appended to
+    /// name directories and files again, and the last one counts (as tar has it); a link or a device in
+    /// place of a file, or the other way round, is how a layer tries to get written through.
+    fn may_become(self, kind: Kind) -> bool {
+        match self {
+            Self::Directory | Self::Implied => kind == Kind::Directory,
+            Self::File => kind == Kind::File,
+            Self::Other => false,
+        }
+    }
 }
 
 struct Applier<'a> {
@@ -190,9 +205,8 @@ impl Applier<'_> {
         if let Some(hidden) = name.strip_prefix(b".wh.") {
             return self.whiteout(above, hidden);
         }
-        let again = self.seen.get(&key).copied();
-        if again.is_some_and(|made| made == Made::Other || entry.kind != Kind::Directory) {
-            return refused("there are two entries of this name");
+        if self.seen.get(&key).is_some_and(|made| !made.may_become(entry.kind)) {
+            return refused("there are two entries of this name, and one is no regular file");
         }
         self.check(entry, &path)?;
         if self.leave_out(entry, &path)? {
@@ -202,7 +216,11 @@ impl Applier<'_> {
         let result = self.make(entry, archive, &parent, name, &key);
         self.parent = Some((above.join(&b'/'), parent));
         result?;
-        let made = if entry.kind == Kind::Directory { Made::Directory } else { Made::Other };
+        let made = match entry.kind {
+            Kind::Directory => Made::Directory,
+            Kind::File => Made::File,
+            _ => Made::Other,
+        };
         self.seen.insert(key, made);
         Ok(())
     }
@@ -441,7 +459,7 @@ impl Applier<'_> {
         path.push(hidden);
         let key = path.join(&b'/');
         match (self.rules.form, self.seen.get(&key).copied()) {
-            (_, Some(Made::Other)) => {}
+            (_, Some(Made::File | Made::Other)) => {}
             (Form::Flat, None) => remove_tree(&parent, hidden)?,
             (Form::Flat, Some(_)) => {
                 let directory = self.open_existing(&path)?;
@@ -484,7 +502,7 @@ impl Applier<'_> {
             let path = if key.is_empty() { name.clone() } else { [key, b"/", name.as_slice()].concat() };
             match self.seen.get(&path) {
                 None => remove_tree(directory, &name)?,
-                Some(Made::Other) => {}
+                Some(Made::File | Made::Other) => {}
                 Some(_) => {
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     match fs::openat(directory, name.as_slice(), flags, Mode::empty()) {

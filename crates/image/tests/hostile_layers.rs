@@ -75,11 +75,28 @@ fn links_that_leave_the_tree() {
 
 #[test]
 fn a_file_is_not_written_through_a_link() {
-    // The file replaces nothing: two entries of one name are refused before anything is opened.
+    // The file replaces nothing: such entries of one name are refused before anything is opened.
     check(Tar::new().symlink("x", "/etc/passwd").file("x", b"evil").end(), "x", "two entries");
-    check(Tar::new().file("x", b"1").file("./x", b"2").end(), "./x", "two entries");
+    check(Tar::new().file("x", b"1").symlink("./x", "/etc").end(), "./x", "two entries");
+    check(Tar::new().file("x", b"1").directory("x").end(), "x", "two entries");
+    check(Tar::new().file("y", b"1").hard_link("x", "y").file("x", b"2").end(), "x", "two entries");
     check(Tar::new().directory("d").symlink("d", "/etc").end(), "d", "two entries");
     check(Tar::new().file("f", b"1").file("f/x", b"2").end(), "f/x", "no directory");
+}
+
+#[test]
+fn of_a_file_that_was_appended_again_the_last_one_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let layer = Tar::new().directory("d").file("d/x", b"first").directory("d").file("./d/x", b"2").end();
+    std::fs::write(directory.path().join("layer.tar"), layer).unwrap();
+    let store = Store::open(&directory.path().join("root")).unwrap();
+    let name = "twice:1".parse().unwrap();
+    let settings = support::settings();
+    let source = directory.path().join("layer.tar");
+    let image = import(&store, &source, Some(&name), None, &settings, &()).unwrap().remove(0);
+    let bundle = directory.path().join("bundle");
+    nabe_image::bundle(&image, &bundle, &settings, &None).unwrap();
+    assert_eq!(std::fs::read(bundle.join("rootfs/d/x")).unwrap(), b"2");
 }
 
 #[test]
