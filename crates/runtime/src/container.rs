@@ -13,7 +13,7 @@ use crate::create::{self, Created};
 use crate::error::{Context as _, Error, Result};
 use crate::spec::{self, Resources, Spec};
 use crate::state::{self, Directory, State, Status};
-use crate::{hook, sys, terminal};
+use crate::{hook, journal, sys, terminal};
 
 /// How long a killed container may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -326,6 +326,7 @@ impl Container {
         let config = self.directory.config();
         let hooks = spec::read(&config)
             .and_then(|text| hooks_in(&text, b"\"poststop\"", |spec| spec.hooks.poststop, &config));
+        journal::keep(&self.directory, &self.state);
         self.directory.remove()?;
         let shown = self.shown(Status::Stopped);
         for hook in hooks.unwrap_or_default() {

@@ -288,5 +288,6 @@ pub(in crate::cli) fn sweep(root: &Path) -> Result<Vec<String>> {
         }
     }
     Network::of(root).sweep(alive)?;
+    nabe_runtime::forget_ended();
     Ok(removed)
 }
