@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use serde::Deserialize;
 use ureq::http::{Response, header};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, TcpConnector};
 use ureq::{Agent, Body};
 
 use crate::auth::{self, Credentials};
@@ -416,7 +418,7 @@ fn basic(credentials: &Credentials) -> Option<String> {
 }
 
 fn agent(endpoint: &Endpoint, settings: &Settings) -> Result<Agent> {
-    let mut config = Agent::config_builder()
+    let config = Agent::config_builder()
         .http_status_as_error(false)
         .https_only(!endpoint.plain)
         .max_redirects(0)
@@ -428,10 +430,12 @@ fn agent(endpoint: &Endpoint, settings: &Settings) -> Result<Agent> {
         .timeout_per_read(Some(settings.timeout))
         .timeout_per_write(Some(settings.timeout))
         .input_buffer_size(256 << 10);
-    if !endpoint.plain {
-        config = config.tls_config(tls::config(endpoint, settings)?);
-    }
-    Ok(Agent::new_with_config(config.build()))
+    // Also for a registry without TLS: its token service or its storage may be elsewhere.
+    let connector =
+        ().chain(ConnectProxyConnector::default())
+            .chain(TcpConnector::default())
+            .chain(tls::of(endpoint, settings)?);
+    Ok(Agent::with_parts(config.build(), connector, DefaultResolver::default()))
 }
 
 /// Whether the same request may succeed a moment later.
@@ -451,7 +455,6 @@ fn is_passing(error: &Error) -> bool {
                         | ureq::Error::RequireHttpsOnly(_)
                         | ureq::Error::BadUri(_)
                         | ureq::Error::Http(_)
-                        | ureq::Error::Rustls(_)
                         | ureq::Error::Tls(_)
                         | ureq::Error::Protocol(_)
                         | ureq::Error::LargeResponseHeader(..)

@@ -189,7 +189,7 @@ fn certificate_hint(host: &str, words: &str) -> Option<String> {
             format!("nobody whom this machine believes signed the certificate of {host}: {put}")
         }
         () if has("CaUsedAsEndEntity") => format!(
-            "the certificate of {host} is its own CA; make it with \"basicConstraints = CA:FALSE\", then {put}"
+            "the certificate of {host} is a CA's, and such a server must be believed itself: name that very certificate with --ca FILE, or put it into /etc/containers/certs.d/{host}/ca.crt"
         ),
         () if has("NotValidForName") || has("not valid for name") => {
             format!(

@@ -16,7 +16,8 @@ use support::{Need, Run, command, has};
 const BYTES: usize = 20_000;
 
 /// A CA, certificates of it for servers (`server` by address, `other` by another name, `old` run out) and for
-/// a client, and one of its own (`own`).
+/// a client, and such that are CA and server at once, as Docker's recipe makes them: `own` is for the address,
+/// `named` for another name, `used` for clients, `old` has run out, `below` has another CA above it.
 const CERTIFICATES: &str = r#"cd "$1"
     request() { openssl req -newkey rsa:2048 -nodes -keyout "$1.key" -subj "/CN=$1" -out "$1.csr" 2>/dev/null; }
     sign() { openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days "$2" -extfile "$1.ext" -out "$1.crt" 2>/dev/null; }
@@ -25,7 +26,15 @@ const CERTIFICATES: &str = r#"cd "$1"
     echo 'subjectAltName = DNS:registry.lan' > other.ext
     echo 'extendedKeyUsage = clientAuth' > client.ext
     for name in server other client; do request $name; sign $name 2; done
-    openssl req -x509 -newkey rsa:2048 -nodes -keyout own.key -subj /CN=own -addext 'subjectAltName = IP:127.0.0.1' -days 2 -out own.crt 2>/dev/null"#;
+    own() { openssl req -x509 -newkey rsa:2048 -nodes -keyout "$1.key" -subj "/CN=$1" -addext "subjectAltName = $2" -addext "$3" -days 2 -out "$1.crt" 2>/dev/null; }
+    own own IP:127.0.0.1 keyUsage=digitalSignature,keyCertSign
+    own named DNS:registry.lan keyUsage=digitalSignature,keyCertSign
+    own used IP:127.0.0.1 extendedKeyUsage=clientAuth
+    printf 'basicConstraints = CA:TRUE\nsubjectAltName = IP:127.0.0.1\n' > below.ext
+    request below; sign below 2
+    printf '[ca]\ndefault_ca=d\n[d]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\npolicy=p\nx509_extensions=e\n[p]\ncommonName=supplied\n[e]\nbasicConstraints=CA:TRUE\nsubjectAltName=IP:127.0.0.1\n' > old.conf
+    : > index; request old
+    openssl ca -config old.conf -selfsign -batch -create_serial -keyfile old.key -in old.csr -out old.crt -notext -startdate 20200101000000Z -enddate 20200102000000Z 2>/dev/null"#;
 
 struct Place {
     registry: Registry,
@@ -120,10 +129,62 @@ fn wrong_certificates_are_explained() {
     let ca = place.at("ca.crt");
     let other = place.registry.front(&place.tls("other"), "");
     place.fails(&other.host, &["--ca", &ca], &["hint: the certificate is not for the name 127.0.0.1"]);
-    let own = place.registry.front(&place.tls("own"), "");
-    place.fails(&own.host, &["--ca", &place.at("own.crt")], &["hint: the certificate of", "CA:FALSE"]);
     let plain = place.registry.host.clone();
     place.fails(&plain, &[], &["hint: 127.0.0.1:", "does not speak TLS; --plain-http asks it without"]);
+}
+
+/// Docker's recipe: one certificate that is CA and server, given to those who pull.
+#[test]
+fn a_ca_that_serves_is_believed_when_it_is_named_itself() {
+    let Some(mut place) = Place::new("registries::own") else { return };
+    let own = place.registry.front(&place.tls("own"), "");
+    place.fails(&own.host, &[], &["hint: the certificate of", "must be believed itself"]);
+    place.fails(&own.host, &["--ca", &place.at("ca.crt")], &["CaUsedAsEndEntity"]);
+    place.pull(&own.host, &["--ca", &place.at("own.crt")], &[]).ok();
+    let text = std::fs::read_to_string(place.at("own.crt")).expect("made");
+    place.write(&format!(".config/containers/certs.d/{}/ca.crt", own.host), &text);
+    place.pull(&own.host, &[], &[]).ok();
+
+    // Named, but not for this name, this use, this time; and not named, though a believed CA signed it.
+    for (name, ca, words) in [
+        ("named", "named", "hint: the certificate is not for the name 127.0.0.1"),
+        ("used", "used", "InvalidPurpose"),
+        ("old", "old", "hint: renew the registry's certificate"),
+        ("below", "ca", "CaUsedAsEndEntity"),
+    ] {
+        let front = place.registry.front(&place.tls(name), "");
+        place.fails(&front.host, &["--ca", &place.at(&format!("{ca}.crt"))], &[words]);
+    }
+    let below = place.registry.front(&place.tls("below"), "");
+    place.pull(&below.host, &["--ca", &place.at("below.crt")], &[]).ok();
+}
+
+/// A registry without TLS may send us to a place that has it.
+#[test]
+fn a_plain_registry_leads_to_tls() {
+    let Some(mut place) = Place::new("registries::redirect") else { return };
+    let front = place.registry.front(&place.tls("server"), "");
+    let (base, ca) = (format!("https://{}", front.host), place.at("ca.crt"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = listener.local_addr().expect("its address").to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+            let mut first = String::new();
+            reader.read_line(&mut first).expect("a line");
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
+                line.clear();
+            }
+            let path = first.split(' ').nth(1).unwrap_or_default();
+            let answer = format!(
+                "HTTP/1.1 307 X\r\nLocation: {base}{path}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).expect("sent");
+        }
+    });
+    place.pull(&host, &["--plain-http", "--ca", &ca], &[]).ok();
+    place.fails(&host, &["--plain-http"], &["UnknownIssuer"]);
 }
 
 #[test]

@@ -4,11 +4,16 @@
 //! those that are put down for the registry as for Podman and Docker (containers-certs.d(5)):
 //! `certs.d/HOST:PORT/*.crt` are believed, `NAME.cert` is shown with `NAME.key`.
 
+mod connect;
+mod verify;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::endpoints::Endpoint;
 use crate::error::{Error, Result};
@@ -17,10 +22,12 @@ use crate::settings::Settings;
 /// Bytes that a file of certificates or a key may have.
 const MAX_FILE: u64 = 4 << 20;
 
-pub(super) fn config(endpoint: &Endpoint, settings: &Settings) -> Result<TlsConfig> {
-    let machine = rustls_native_certs::load_native_certs().certs;
-    let mut believed: Vec<Certificate<'static>> =
-        machine.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+/// What is shown to a registry that asks for it: certificates, and the key of the first.
+type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// TLS for everything that one registry makes us connect to.
+pub(super) fn of(endpoint: &Endpoint, settings: &Settings) -> Result<connect::Tls> {
+    let mut believed = rustls_native_certs::load_native_certs().certs;
     if let Some(path) = &settings.ca {
         believed.extend(certificates(path)?);
     }
@@ -30,12 +37,23 @@ pub(super) fn config(endpoint: &Endpoint, settings: &Settings) -> Result<TlsConf
         believed.extend(found.0);
         shown = shown.or(found.1);
     }
-    Ok(TlsConfig::builder()
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(RootCerts::Specific(Arc::new(believed)))
-        .client_cert(shown)
-        .disable_verification(endpoint.insecure || !settings.tls_verify)
-        .build())
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let wrong = |error: rustls::Error| Error::document("the TLS settings", error.to_string());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .map_err(wrong)?
+        .dangerous()
+        .with_custom_certificate_verifier(match endpoint.insecure || !settings.tls_verify {
+            true => Arc::new(verify::Unseen { taken: true }),
+            false => verify::named(believed, provider),
+        });
+    let config = match shown {
+        Some((certificates, key)) => builder.with_client_auth_cert(certificates, key).map_err(|error| {
+            Error::document(format!("client key for {}", endpoint.host), error.to_string())
+        })?,
+        None => builder.with_no_client_auth(),
+    };
+    Ok(connect::Tls(Arc::new(config)))
 }
 
 /// Where certificates of registries are, the nearest first.
@@ -47,7 +65,7 @@ fn directories() -> impl Iterator<Item = PathBuf> {
 }
 
 /// What one directory of a registry has. One that is not there, or not ours to read, has nothing.
-fn of_host(directory: &Path) -> Result<(Vec<Certificate<'static>>, Option<ClientCert>)> {
+fn of_host(directory: &Path) -> Result<(Vec<CertificateDer<'static>>, Option<Shown>)> {
     let (mut believed, mut shown) = (Vec::new(), None);
     let Ok(entries) = fs::read_dir(directory) else { return Ok((believed, shown)) };
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -57,7 +75,7 @@ fn of_host(directory: &Path) -> Result<(Vec<Certificate<'static>>, Option<Client
             Some("crt") => believed.extend(certificates(&path)?),
             Some("cert") if shown.is_none() => {
                 let key = key(&path.with_extension("key"))?;
-                shown = Some(ClientCert::new_with_certs(&certificates(&path)?, key));
+                shown = Some((certificates(&path)?, key));
             }
             _ => {}
         }
@@ -73,21 +91,17 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(Error::file("read", path))
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let pem = read(path)?;
-    let parsed = ureq::tls::parse_pem(&pem).filter_map(|item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-        _ => None,
-    });
-    let found: Vec<Certificate<'static>> = parsed.collect();
+    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem).flatten().collect();
     if found.is_empty() {
         return Err(Error::document(path.display().to_string(), "there is no certificate in PEM in it"));
     }
     Ok(found)
 }
 
-fn key(path: &Path) -> Result<PrivateKey<'static>> {
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     let pem = read(path)?;
-    PrivateKey::from_pem(&pem)
+    PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|_| Error::document(path.display().to_string(), "there is no private key in PEM in it"))
 }
