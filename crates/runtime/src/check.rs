@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::mount;
 use crate::process;
 use crate::spec::{IdMapping, NamespaceKind, Process, Spec};
@@ -75,6 +76,9 @@ pub(crate) fn process(process: &Process, at: &str) -> Result<()> {
     }
     if process.oom_score_adj.is_some_and(|score| !(-1000..=1000).contains(&score)) {
         return Err(wrong(format!("{at}.oomScoreAdj"), "is not -1000 to 1000"));
+    }
+    if let Some(scheduler) = &process.scheduler {
+        process::scheduling(scheduler, &format!("{at}.scheduler"))?;
     }
     if let Some(affinity) = &process.exec_cpu_affinity {
         for (field, list) in [("initial", &affinity.initial), ("final", &affinity.r#final)] {
@@ -191,6 +195,9 @@ fn linux(spec: &Spec) -> Result<()> {
     {
         return Err(wrong("linux.personality.domain", "is neither LINUX nor LINUX32"));
     }
+    if let Some(policy) = &linux.memory_policy {
+        memory::check(policy)?;
+    }
     for clock in linux.time_offsets.keys() {
         if !matches!(clock.as_str(), "monotonic" | "boottime") {
             return Err(wrong(format!("linux.timeOffsets.{clock}"), "is neither monotonic nor boottime"));
@@ -218,7 +225,9 @@ fn sysctl(spec: &Spec, name: &str) -> Result<()> {
         NamespaceKind::Ipc
     } else if dotted.starts_with("net.") {
         NamespaceKind::Network
-    } else if matches!(dotted.as_str(), "kernel.domainname" | "kernel.hostname") {
+    } else if dotted == "kernel.hostname" {
+        return Err(wrong(at, "conflicts with the field hostname"));
+    } else if dotted == "kernel.domainname" {
         NamespaceKind::Uts
     } else if dotted.starts_with("user.") {
         NamespaceKind::User
@@ -321,6 +330,29 @@ mod tests {
                 json!({"net.ipv4.ip_forward": "1"}),
                 "config.json: linux.sysctl.net.ipv4.ip_forward:",
             ),
+            ("/linux/sysctl", json!({"kernel.hostname": "x"}), "config.json: linux.sysctl.kernel.hostname:"),
+            ("/linux/memoryPolicy", json!({}), "config.json: linux.memoryPolicy.mode:"),
+            (
+                "/linux/memoryPolicy",
+                json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_X"]}),
+                "config.json: linux.memoryPolicy.flags[0]:",
+            ),
+            (
+                "/linux/memoryPolicy",
+                json!({"mode": "MPOL_BIND", "nodes": "1-0"}),
+                "config.json: linux.memoryPolicy.nodes:",
+            ),
+            (
+                "/process/scheduler",
+                json!({"policy": "SCHED_DEADLINE", "deadline": 20_000_000}),
+                "config.json: process.scheduler.runtime:",
+            ),
+            (
+                "/process/scheduler",
+                json!({"policy": "SCHED_DEADLINE", "runtime": 3_000_000, "deadline": 2_000_000}),
+                "config.json: process.scheduler.runtime:",
+            ),
+            ("/process/scheduler", json!({"policy": "SCHED_BEST"}), "config.json: process.scheduler.policy:"),
             (
                 "/linux/devices",
                 json!([{"type": "q", "path": "/dev/x"}]),

@@ -15,6 +15,8 @@ use crate::spec::{self, Resources, Spec};
 use crate::state::{self, Directory, State, Status};
 use crate::{hook, journal, sys, terminal};
 
+/// How long a killed process may stay before it is looked for in another cgroup.
+const STRAYED: Duration = Duration::from_millis(300);
 /// How long a killed container may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -364,6 +366,12 @@ impl Container {
                 let left = PATIENCE.saturating_sub(start.elapsed());
                 if left.is_zero() {
                     return Err(Error::Refused(format!("process {pid} of the container does not end")));
+                }
+                if start.elapsed() > STRAYED {
+                    // Somebody may have put it into another cgroup, which is frozen.
+                    for directory in self.state.cgroup_paths.directories() {
+                        std::fs::write(directory.join("cgroup.procs"), pid.to_string()).ok();
+                    }
                 }
                 let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
                 let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];

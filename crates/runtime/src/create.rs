@@ -12,6 +12,7 @@ use crate::cgroup::{self, Cgroup, Doors, Hierarchy};
 use crate::channel::{Channel, Message};
 use crate::container::{Bundle, Container, Options};
 use crate::error::{Context as _, Error, Result};
+use crate::memory;
 use crate::mount;
 use crate::namespace::{self, Plan, Side};
 use crate::process::{self, Program, Setting};
@@ -385,6 +386,7 @@ impl Maker<'_> {
         }
         process::set_affinity(None)?;
         process::schedule(self.process)?;
+        self.spec.linux.memory_policy.as_ref().map_or(Ok(()), memory::apply)?;
         if !self.options.no_new_keyring {
             // Without the quota or the feature, there is none to hide either.
             let name = std::ffi::CString::new(format!("_ses.{}", self.id)).unwrap_or_default();
@@ -489,6 +491,7 @@ impl Maker<'_> {
             capabilities: Wanted::of(self.process.capabilities.as_ref()),
             filter,
             preserve: self.options.preserve_fds,
+            keep_groups: process::keeps_groups(self.spec),
         };
         let mut program = Program::prepare(self.process, setting)?;
         program.confine()?;

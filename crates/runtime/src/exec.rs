@@ -232,6 +232,7 @@ fn run(theirs: &Channel, exec: &Exec, spec: &Spec, id: &str, filter: Option<Filt
         capabilities: Wanted::of(process.capabilities.as_ref()),
         filter,
         preserve: exec.preserve_fds,
+        keep_groups: process::keeps_groups(spec),
     };
     let mut program = Program::prepare(process, setting)?;
     program.confine()?;

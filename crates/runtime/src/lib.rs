@@ -29,6 +29,7 @@ mod exec;
 mod feature;
 mod hook;
 mod journal;
+mod memory;
 mod mount;
 mod namespace;
 mod process;

@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, FileType};
 use crate::capability::{self, Wanted};
 use crate::error::{Context as _, Error, Result};
 use crate::seccomp::Filter;
-use crate::spec::Process;
+use crate::spec::{Process, Scheduler, Spec};
 use crate::sys;
 
 /// The kernel's words for a file that is not there.
@@ -56,49 +56,77 @@ pub(crate) fn limit(process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// Nanoseconds that the kernel takes as a runtime under `SCHED_DEADLINE` (sched(7)).
+const DEADLINE: std::ops::RangeInclusive<u64> = 1024..=(1 << 63) - 1;
+
+/// What a scheduler's description means to the kernel. `at` is its place in the configuration.
+pub(crate) fn scheduling(scheduler: &Scheduler, at: &str) -> Result<sys::Scheduling> {
+    let policies =
+        ["SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE"];
+    let flags = [
+        "RESET_ON_FORK",
+        "RECLAIM",
+        "DL_OVERRUN",
+        "KEEP_POLICY",
+        "KEEP_PARAMS",
+        "UTIL_CLAMP_MIN",
+        "UTIL_CLAMP_MAX",
+    ];
+    let wrong = |field: &str, why: String| Error::Config { at: format!("{at}.{field}"), why };
+    let policy = policies.iter().position(|known| *known == scheduler.policy);
+    let policy =
+        policy.ok_or_else(|| wrong("policy", format!("\"{}\" is no scheduling policy", scheduler.policy)))?;
+    let mut bits = 0;
+    for (number, flag) in scheduler.flags.iter().enumerate() {
+        let known =
+            flag.strip_prefix("SCHED_FLAG_").and_then(|flag| flags.iter().position(|known| *known == flag));
+        let unknown = || wrong(&format!("flags[{number}]"), format!("\"{flag}\" is no flag"));
+        bits |= 1 << known.ok_or_else(unknown)?;
+    }
+    let (runtime, deadline, period) = (scheduler.runtime, scheduler.deadline, scheduler.period);
+    if scheduler.policy == "SCHED_DEADLINE" {
+        let call = "sched_setattr: `SCHED_DEADLINE`";
+        if deadline == 0 {
+            return Err(wrong("deadline", format!("{call} requires `deadline`")));
+        }
+        match runtime {
+            None => return Err(wrong("runtime", format!("{call} requires `runtime`"))),
+            Some(0) => return Err(wrong("runtime", format!("{call} runtime must be greater than 0"))),
+            Some(runtime) if runtime > deadline => {
+                let why = format!("{call} runtime {runtime} must be <= deadline {deadline}");
+                return Err(wrong("runtime", why));
+            }
+            Some(runtime) if !DEADLINE.contains(&runtime) => {
+                let (least, most) = (DEADLINE.start(), DEADLINE.end());
+                let why = format!("{call} runtime {runtime} must be between {least} and {most}");
+                return Err(wrong("runtime", why));
+            }
+            _ if period != 0 && deadline > period => {
+                return Err(wrong(
+                    "deadline",
+                    format!("{call} deadline {deadline} must be <= period {period}"),
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(sys::Scheduling {
+        policy: u32::try_from(policy).unwrap_or(0),
+        flags: bits,
+        nice: scheduler.nice,
+        priority: u32::try_from(scheduler.priority).map_err(|_| wrong("priority", "is negative".into()))?,
+        runtime: runtime.unwrap_or(0),
+        deadline,
+        period,
+        ..sys::Scheduling::default()
+    })
+}
+
 /// Scheduling and I/O priority, while we still may.
 pub(crate) fn schedule(process: &Process) -> Result<()> {
     if let Some(scheduler) = &process.scheduler {
-        let policies = [
-            "SCHED_OTHER",
-            "SCHED_FIFO",
-            "SCHED_RR",
-            "SCHED_BATCH",
-            "SCHED_ISO",
-            "SCHED_IDLE",
-            "SCHED_DEADLINE",
-        ];
-        let flags = [
-            "RESET_ON_FORK",
-            "RECLAIM",
-            "DL_OVERRUN",
-            "KEEP_POLICY",
-            "KEEP_PARAMS",
-            "UTIL_CLAMP_MIN",
-            "UTIL_CLAMP_MAX",
-        ];
-        let wrong =
-            |at: &str, why: &str| Error::Config { at: format!("process.scheduler.{at}"), why: why.into() };
-        let policy = policies.iter().position(|known| *known == scheduler.policy);
-        let mut bits = 0;
-        for flag in &scheduler.flags {
-            let at = flag
-                .strip_prefix("SCHED_FLAG_")
-                .and_then(|flag| flags.iter().position(|known| *known == flag));
-            bits |= 1 << at.ok_or_else(|| wrong("flags", "has an unknown flag"))?;
-        }
-        let policy = policy.ok_or_else(|| wrong("policy", "is no scheduling policy"))?;
-        sys::set_scheduling(sys::Scheduling {
-            policy: u32::try_from(policy).unwrap_or(0),
-            flags: bits,
-            nice: scheduler.nice,
-            priority: u32::try_from(scheduler.priority).map_err(|_| wrong("priority", "is negative"))?,
-            runtime: scheduler.runtime,
-            deadline: scheduler.deadline,
-            period: scheduler.period,
-            ..sys::Scheduling::default()
-        })
-        .step(|| "set the scheduling policy".into())?;
+        sys::set_scheduling(scheduling(scheduler, "process.scheduler")?)
+            .step(|| format!("set the scheduling policy {}", scheduler.policy))?;
     }
     if let Some(priority) = &process.io_priority {
         let class = match priority.class.as_str() {
@@ -171,6 +199,14 @@ pub(crate) struct Setting {
     pub(crate) filter: Option<Filter>,
     /// Descriptors after the first three that it keeps.
     pub(crate) preserve: u32,
+    /// Whether it keeps our supplementary groups.
+    pub(crate) keep_groups: bool,
+}
+
+/// Whether the first process keeps the groups of whoever makes the container: crun's annotation, by which
+/// Podman's `--group-add keep-groups` asks for it.
+pub(crate) fn keeps_groups(spec: &Spec) -> bool {
+    spec.annotations.get("run.oci.keep_original_groups").is_some_and(|value| value == "1")
 }
 
 impl Program {
@@ -191,7 +227,7 @@ impl Program {
         setting.capabilities.apply_bounding()?;
         // Entered as root first: the user may not be allowed to.
         let entered = enter(&process.cwd);
-        become_user(process)?;
+        become_user(process, setting.keep_groups)?;
         if process.user.uid != 0 {
             setting.capabilities.use_effective().step(|| "use the own capabilities".into())?;
         }
@@ -310,10 +346,11 @@ fn inside() -> Result<()> {
     Ok(())
 }
 
-fn become_user(process: &Process) -> Result<()> {
+fn become_user(process: &Process, keep_groups: bool) -> Result<()> {
     let user = &process.user;
     let groups: Vec<u32> = user.additional_gids.clone();
-    match sys::set_groups(&groups) {
+    let set = if keep_groups { Ok(()) } else { sys::set_groups(&groups) };
+    match set {
         // A user namespace of an ordinary user forbids it; there is nothing to lose then.
         Err(error) if groups.is_empty() && error.raw_os_error() == Some(libc::EPERM) => {}
         result => result.step(|| "set the supplementary groups".into())?,

@@ -119,7 +119,7 @@ objects! {
         /// `SCHED_FLAG_…`.
         flags: Vec<String>,
         /// Nanoseconds, for `SCHED_DEADLINE`.
-        runtime: u64,
+        runtime: Option<u64>,
         /// Nanoseconds, for `SCHED_DEADLINE`.
         deadline: u64,
         /// Nanoseconds, for `SCHED_DEADLINE`.
@@ -254,6 +254,8 @@ objects! {
         personality: Option<Personality>,
         /// Clock offsets of the time namespace, by clock.
         time_offsets: BTreeMap<String, TimeOffset>,
+        /// On which NUMA nodes its memory is.
+        memory_policy: Option<MemoryPolicy>,
     }
     /// A range of ids of a user namespace.
     IdMapping {
@@ -265,6 +267,15 @@ objects! {
         host_id: u32,
         /// How many.
         size: u32,
+    }
+    /// On which NUMA nodes memory is, see set_mempolicy(2).
+    MemoryPolicy {
+        /// `MPOL_DEFAULT`, `MPOL_BIND` …
+        mode: String,
+        /// A list such as `0-3,7`.
+        nodes: String,
+        /// `MPOL_F_…`.
+        flags: Vec<String>,
     }
     /// Offset of a clock.
     TimeOffset {

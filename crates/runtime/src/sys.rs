@@ -335,6 +335,24 @@ pub(crate) fn set_affinity(processors: &[usize]) -> io::Result<()> {
     check(result).map(drop)
 }
 
+/// set_mempolicy(2) on ourselves.
+pub(crate) fn set_memory_policy(mode: c_int, nodes: &[usize]) -> io::Result<()> {
+    let mut mask = [0u64; MAX_PROCESSORS / 64];
+    for node in nodes {
+        if let Some(word) = mask.get_mut(node / 64) {
+            *word |= 1 << (node % 64);
+        }
+    }
+    // Without nodes there is no mask, which some modes ask for. The kernel counts one bit more.
+    let (pointer, bits) = match nodes.iter().max() {
+        Some(last) => (mask.as_ptr(), last + 2),
+        None => (std::ptr::null(), 0),
+    };
+    // SAFETY: the kernel reads `bits` bits of `mask` at most, which has MAX_PROCESSORS of them.
+    let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, bits.min(MAX_PROCESSORS)) };
+    check(result).map(drop)
+}
+
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: c_uint) -> io::Result<()> {
     // SAFETY: integers only; the caller owns none of these descriptors.

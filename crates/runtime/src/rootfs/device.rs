@@ -11,7 +11,7 @@ use super::Rootfs;
 use super::place::{clean, open_in, open_or_make};
 use crate::error::{Context as _, Error, Result};
 use crate::spec::Device;
-use crate::sys::{self, proc_path};
+use crate::sys::{self, MountAttributes, proc_path};
 
 const DEFAULT_DEVICES: [(&str, i64, i64); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
@@ -23,6 +23,10 @@ const LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
+
+/// MOUNT_ATTR_NOSUID and MOUNT_ATTR_NOEXEC of mount_setattr(2).
+const NOSUID: u64 = 2;
+const NOEXEC: u64 = 8;
 
 impl Rootfs<'_> {
     /// Nodes and links that every container has, then those that are asked for.
@@ -70,14 +74,17 @@ impl Rootfs<'_> {
         let name = device.path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         if self.bind_devices && device.kind != "p" {
             let target = open_or_make(root, &device.path, true)?;
-            let source = sys::open_path(&Path::new("/").join(clean(&device.path)), OFlags::empty())?;
-            return sys::mount(
-                Some(&proc_path(source.as_fd())),
-                &proc_path(target.as_fd()),
-                None,
-                libc::MS_BIND,
-                None,
-            );
+            let source = on_the_host(device)?;
+            let (from, to) = (proc_path(source.as_fd()), proc_path(target.as_fd()));
+            sys::mount(Some(&from), &to, None, libc::MS_BIND, None)?;
+            // As those that are made, which are on a file system without either.
+            let bound = open_or_make(root, &device.path, true)?;
+            let attributes = MountAttributes { set: NOSUID | NOEXEC, ..MountAttributes::default() };
+            return match sys::mount_setattr(bound.as_fd(), false, &attributes) {
+                // Linux before 5.12.
+                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+                result => result,
+            };
         }
         let kind = match device.kind.as_str() {
             "b" => FileType::BlockDevice,
@@ -117,6 +124,26 @@ impl Rootfs<'_> {
             .step(|| "bind the terminal upon /dev/console".into())?;
         Ok((master, slave))
     }
+}
+
+/// A node of the host's that is this device: the one at its path, or where the kernel says that it is.
+fn on_the_host(device: &Device) -> io::Result<OwnedFd> {
+    let number = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
+    let rdev = rustix::fs::makedev(number(device.major), number(device.minor));
+    let kind = if device.kind == "b" { FileType::BlockDevice } else { FileType::CharacterDevice };
+    let open = |path: &Path| -> io::Result<OwnedFd> {
+        let node = sys::open_path(path, OFlags::empty())?;
+        let found = rustix::fs::fstat(&node)?;
+        let same = found.st_rdev == rdev && FileType::from_raw_mode(found.st_mode) == kind;
+        if same { Ok(node) } else { Err(io::ErrorKind::NotFound.into()) }
+    };
+    open(&Path::new("/").join(clean(&device.path))).or_else(|error| {
+        let class = if device.kind == "b" { "block" } else { "char" };
+        let about = format!("/sys/dev/{class}/{}:{}/uevent", device.major, device.minor);
+        let about = std::fs::read_to_string(about).unwrap_or_default();
+        let name = about.lines().find_map(|line| line.strip_prefix("DEVNAME="));
+        name.map_or(Err(error), |name| open(&Path::new("/dev").join(name)))
+    })
 }
 
 /// Opens a terminal of the devpts inside this root: master, then slave, neither by a name that could lie.

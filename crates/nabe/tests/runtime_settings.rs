@@ -1,0 +1,105 @@
+//! Settings of the runtime-spec that few bundles have, and states that few containers get into.
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::json;
+use support::bundle::Stage;
+use support::{NABE, Need, Run, command, has, skip};
+
+const FOREVER: &str = "while :; do sleep 0.05; done";
+
+fn stage(test: &str, script: &str) -> Option<Stage> {
+    if !has(test, &[Need::Root]) {
+        return None;
+    }
+    Stage::new(test, "nabe", script)
+}
+
+#[test]
+fn memory_is_where_the_policy_says() {
+    const TEST: &str = "runtime_settings::memory";
+    let Some(mut stage) = stage(TEST, "cat /proc/self/numa_maps") else { return };
+    if !Path::new("/proc/self/numa_maps").exists() {
+        return skip(TEST, "the kernel knows no NUMA");
+    }
+    for (policy, word) in [
+        (json!({"mode": "MPOL_BIND", "nodes": "0"}), " bind:0"),
+        (
+            json!({"mode": "MPOL_PREFERRED", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}),
+            " prefer=static:0",
+        ),
+        (json!({"mode": "MPOL_LOCAL"}), " local"),
+    ] {
+        stage.config["linux"]["memoryPolicy"] = policy;
+        let text = stage.run().ok().text();
+        assert!(text.lines().all(|line| line.contains(word)), "{word}: {text}");
+    }
+    // A policy that the kernel does not take is no container.
+    stage.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND"});
+    let run = stage.run();
+    assert_ne!(run.status, Some(0));
+    assert!(run.stderr.contains("set the memory policy MPOL_BIND"), "{}", run.stderr);
+}
+
+/// Podman's `--group-add keep-groups` asks by crun's annotation.
+#[test]
+fn groups_are_kept_when_asked_for() {
+    const TEST: &str = "runtime_settings::groups";
+    if !has(TEST, &[Need::Program("setpriv")]) {
+        return;
+    }
+    let Some(mut stage) = stage(TEST, "grep Groups /proc/self/status") else { return };
+    for (asked, groups) in [("0", "Groups:"), ("1", "Groups: 7 11")] {
+        stage.config["annotations"] = json!({"run.oci.keep_original_groups": asked});
+        stage.write();
+        let mut run = command("setpriv");
+        run.args(["--groups", "7,11", NABE, "--root"]).arg(stage.root());
+        run.args(["run", "--bundle"]).arg(stage.path()).arg(stage.id());
+        let text = Run::of(&mut run).ok().text();
+        assert_eq!(text.split_whitespace().collect::<Vec<_>>().join(" "), groups);
+    }
+}
+
+/// A killed process in a frozen cgroup does not die, wherever that is.
+#[test]
+fn what_was_frozen_elsewhere_can_be_deleted() {
+    const TEST: &str = "runtime_settings::frozen";
+    let Some(stage) = stage(TEST, FOREVER) else { return };
+    let freezer = Path::new("/sys/fs/cgroup/freezer");
+    if !freezer.is_dir() {
+        return skip(TEST, "no freezer of cgroup v1");
+    }
+    stage.write();
+    let id = stage.detached();
+    let pid = stage.state(&id)["pid"].to_string();
+    let elsewhere = freezer.join(format!("nabe-test-{}-elsewhere", std::process::id()));
+    std::fs::create_dir(&elsewhere).expect("a cgroup");
+    std::fs::write(elsewhere.join("cgroup.procs"), &pid).expect("moved");
+    std::fs::write(elsewhere.join("freezer.state"), "FROZEN").expect("frozen");
+    let run = stage.call(&["delete", "--force", &id]);
+    std::fs::write(elsewhere.join("freezer.state"), "THAWED").expect("thawed");
+    std::fs::remove_dir(&elsewhere).expect("nobody is left there");
+    run.ok();
+}
+
+/// In a user namespace no node can be made; the host's is bound, wherever it is there.
+#[test]
+fn devices_have_other_names_in_a_user_namespace() {
+    let script = "stat -c %t:%T /dev/nothing; grep -c ' /dev/nothing .*nosuid.*noexec' /proc/self/mountinfo";
+    let Some(mut stage) = stage("runtime_settings::devices", script) else { return };
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+    stage.config["linux"]["uidMappings"] = map.clone();
+    stage.config["linux"]["gidMappings"] = map;
+    let namespaces = stage.config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+    namespaces.push(json!({"type": "user"}));
+    stage.config["linux"]["devices"] = json!([{"path": "/dev/nothing", "type": "c", "major": 1, "minor": 3}]);
+    assert_eq!(stage.run().ok().text().split_whitespace().collect::<Vec<_>>(), ["1:3", "1"]);
+    // Not another one that has the name by chance.
+    stage.config["linux"]["devices"] =
+        json!([{"path": "/dev/null", "type": "c", "major": 250, "minor": 199}]);
+    let run = stage.run();
+    assert_ne!(run.status, Some(0));
+    assert!(run.stderr.contains("make the device /dev/null"), "{}", run.stderr);
+}
