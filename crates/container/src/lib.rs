@@ -28,18 +28,21 @@ mod resolver;
 mod status;
 mod supervisor;
 mod time;
+mod watch;
 
 pub use cgroup::{UnitKind, owner_uid, unit, unit_kind};
 pub use config::{Config, ConfigError, User};
 pub use engine::Engine;
 pub use identity::{Identity, fuzz_cgroup_path, identify, identify_any, nesting, supervised};
 pub use metadata::{Metadata, Note, Pod};
-/// What the state of one of nabe's own containers says, read at once from its file: the id is the name of a
-/// cgroup below `/nabe`. Without a file it is called by its id.
-#[must_use]
-pub fn own(config: &Config, id: &str) -> Metadata {
-    disk::oci::own(config, id)
-}
-
 pub use resolver::{Resolution, Resolver, Wanted};
 pub use status::{EngineStatus, Liveness, engines};
+pub use watch::Watcher;
+
+/// What the state of one of nabe's own containers says, read at once from its file, or from the journal of those
+/// that have ended: the id is the name of a cgroup below `/nabe`. `ts_ns` is a moment since the epoch when it was
+/// there, `pid` its first process if that is known. Without a state that fits it is called by its id.
+#[must_use]
+pub fn own(config: &Config, id: &str, pid: Option<u32>, ts_ns: u64) -> Metadata {
+    disk::oci::own(config, id, pid, ts_ns)
+}

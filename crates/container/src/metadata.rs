@@ -38,6 +38,8 @@ pub struct Metadata {
     pub upper_dir: Option<PathBuf>,
     /// Start of the container, in nanoseconds since the Unix epoch.
     pub started_at: Option<i64>,
+    /// Cgroups that a plain runtime recorded as this container's; empty where the path names it.
+    pub cgroups: Vec<String>,
     /// Which file or API said so.
     pub source: &'static str,
     /// The container around this one, when this one's own engine runs inside
@@ -63,6 +65,7 @@ impl Metadata {
             rootfs: None,
             upper_dir: None,
             started_at: None,
+            cgroups: Vec::new(),
             source,
             within: None,
         }
@@ -93,7 +96,7 @@ impl Metadata {
 
     /// Keeps what is known, takes the rest from another description of the
     /// same container.
-    pub(crate) fn fill_from(&mut self, other: Metadata) {
+    pub fn fill_from(&mut self, other: Metadata) {
         fn fill<T>(mine: &mut Option<T>, theirs: Option<T>) {
             if mine.is_none() {
                 *mine = theirs;
@@ -116,6 +119,9 @@ impl Metadata {
         self.infra |= other.infra;
         if self.labels.is_empty() {
             self.labels = other.labels;
+        }
+        if self.cgroups.is_empty() {
+            self.cgroups = other.cgroups;
         }
     }
 }

@@ -6,6 +6,7 @@
 mod round;
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,13 +15,16 @@ use round::Round;
 use crate::api::http::Deadline;
 use crate::cgroup::owner_uid;
 use crate::disk::oci;
-use crate::identity::nesting;
+use crate::identity::{is_hex64, nesting};
 use crate::{Config, Engine, Identity, Metadata, Note};
 
 /// An engine that failed is not asked again for this long.
 const RETRY: Duration = Duration::from_secs(10);
 /// A container that nobody knew is looked for again after this long.
 const FORGET: Duration = Duration::from_secs(5);
+/// Roots that are looked into at most.
+const MOST_ROOTS: usize = 256;
+
 /// One distinct cgroup that is, or may be, a container's.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
@@ -42,8 +46,8 @@ pub struct Resolution {
     pub notes: Vec<Note>,
 }
 
-/// Finds metadata and remembers it between calls: a container for as long as
-/// its id lives, a miss and a failing engine for a few seconds.
+/// Finds metadata and remembers it between calls: a container with an id that nobody
+/// has twice for good, a miss and a failing engine for a few seconds.
 #[derive(Debug)]
 pub struct Resolver {
     config: Arc<Config>,
@@ -83,6 +87,21 @@ impl Resolver {
         }
     }
 
+    /// Looks in another directory of a plain runtime's states, too. It has to be root's or ours alone: anybody
+    /// else could give containers names.
+    pub fn add_root(&mut self, engine: Engine, root: PathBuf) {
+        let known = &self.config.roots;
+        if oci::is_safe(&root) && known.len() < MOST_ROOTS && !known.contains(&(engine, root.clone())) {
+            Arc::make_mut(&mut self.config).roots.push((engine, root));
+        }
+    }
+
+    /// Looks again for what nobody knew a moment ago: an engine writes its files at the birth of a container, and
+    /// who asks may be quicker.
+    pub fn retry(&mut self) {
+        self.missed.clear();
+    }
+
     /// Finds what is known of each wanted cgroup, within [`Config::deadline`].
     pub fn resolve(&mut self, wanted: &[Wanted<'_>]) -> Resolution {
         let now = Instant::now();
@@ -90,6 +109,8 @@ impl Resolver {
         let keys: Vec<Key> = wanted.iter().map(Key::new).collect();
         self.missed.retain(|_, since| now.duration_since(*since) < FORGET);
         self.failed.retain(|_, since| now.duration_since(*since) < RETRY);
+        // Who has names instead of ids may give one to another container.
+        self.known.retain(|_, metadata| is_hex64(metadata.id.as_bytes()));
         let mut distinct = HashSet::new();
         let items: Vec<(usize, Item)> = keys
             .iter()

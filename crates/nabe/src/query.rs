@@ -4,7 +4,7 @@
 mod container;
 mod take;
 
-pub use container::Containers;
+pub use container::{Containers, may_be_container};
 pub use take::{Origin, Taken, take};
 
 use nabe_event::field::{Class, file as f, process as p};

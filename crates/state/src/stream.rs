@@ -285,7 +285,7 @@ impl Stream {
     /// A thread that was there when the stream began.
     pub fn add_thread(&mut self, mut thread: Thread) {
         let known = &mut self.known;
-        thread.container = known.text(container::id_of(&thread.cgroups));
+        thread.container = known.container(&thread.cgroups);
         if thread.cwd.last() != Some(&b'/') && !thread.cwd.is_empty() {
             thread.cwd = [&*thread.cwd, b"/"].concat().into();
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::bolt::{self, Db};
 use super::oci::{self, Spec};
-use super::{Unreadable, covers, file, plain_name, subdirs};
+use super::{Unreadable, covers, file, plain_name, subdirs, unnamed};
 use crate::identity::is_hex64;
 use crate::resolver::Item;
 use crate::{Config, Engine, Metadata, User};
@@ -28,9 +28,9 @@ const DEFAULTS: &[&str] = &[
     "/run/docker/containerd/daemon",
 ];
 const META: &str = "io.containerd.metadata.v1.bolt/meta.db";
-const TASKS: &str = "io.containerd.runtime.v2.task";
+pub(crate) const TASKS: &str = "io.containerd.runtime.v2.task";
 /// dockerd keeps its containers here.
-const MOBY: &str = "moby";
+pub(crate) const MOBY: &str = "moby";
 
 /// Root and state directories, in one list: what is in them tells which is which.
 /// Each with the rootless user who can write it.
@@ -179,6 +179,11 @@ fn from_tasks(tasks: &Path, items: &[(usize, Item)], found: &mut Vec<(usize, Met
     }
 }
 
+/// Whether a bundle is that of a task.
+pub(crate) fn is_task(bundle: &Path) -> bool {
+    bundle.ancestors().nth(2).and_then(Path::file_name).is_some_and(|name| name == TASKS)
+}
+
 /// A task's bundle: pid, root file system and, for CRI, annotations.
 pub(crate) fn from_bundle(bundle: &Path, namespace: &str, id: &str, spec: Option<&Spec>) -> Metadata {
     let mut found = Metadata::new(id, engine_of(namespace), "containerd task");
@@ -196,6 +201,7 @@ pub(crate) fn from_bundle(bundle: &Path, namespace: &str, id: &str, spec: Option
     };
     if let Some(spec) = spec {
         spec.describe(&mut found);
+        found.cgroups = unnamed(id, spec.cgroups_path());
     }
     found
 }

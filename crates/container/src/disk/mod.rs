@@ -15,6 +15,8 @@ pub(crate) mod user;
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::identity::identify;
+
 /// A database that is none, is damaged, or kept changing while it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable;
@@ -24,7 +26,7 @@ const MAX_ENTRIES: usize = 65_536;
 
 /// The names of a directory's entries that are UTF-8, whatever they are; none
 /// when it cannot be read.
-fn subdirs(path: &Path) -> Vec<String> {
+pub(crate) fn subdirs(path: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(path) else {
         return Vec::new();
     };
@@ -34,6 +36,16 @@ fn subdirs(path: &Path) -> Vec<String> {
 /// Whether an id can be joined to a path without leaving the directory.
 pub(crate) fn plain_name(id: &str) -> bool {
     !id.is_empty() && id != "." && id != ".." && !id.contains('/') && !id.contains('\0')
+}
+
+/// Of the cgroups recorded for `id` those that do not show it themselves, as paths; systemd's triples do.
+pub(crate) fn unnamed<'a>(id: &str, recorded: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let shown = |path: &str| identify(path.as_bytes()).is_some_and(|identity| identity.id == id);
+    let paths = recorded.into_iter().filter(|path| !path.contains(':')).map(|path| {
+        let path = path.trim_matches('/');
+        format!("/{path}")
+    });
+    paths.filter(|path| path.len() > 1 && !shown(path)).collect()
 }
 
 /// Whether one of a task's cgroup paths is the recorded cgroup or below it.

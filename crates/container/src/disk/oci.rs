@@ -3,11 +3,12 @@
 //! `youki_config.json` (youki). nabe's own has runc's shape.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{covers, file, pair_with_mounts, plain_name, subdirs};
+use super::{covers, file, pair_with_mounts, plain_name, subdirs, unnamed};
 use crate::identity::is_hex64;
 use crate::metadata::Pod;
 use crate::resolver::Item;
@@ -19,6 +20,9 @@ const NABE_NAME: &str = "org.nabe.name";
 
 /// Annotation with the image, as the image-spec has it.
 const IMAGE_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// States of nabe's own containers that have ended, in their root.
+const ENDED: &str = ".ended";
 
 /// The parts of an OCI `config.json` that tell whose container it is.
 #[derive(Deserialize)]
@@ -131,6 +135,14 @@ pub(crate) fn roots(config: &Config, users: &[User]) -> Vec<(Engine, PathBuf, Op
     roots
 }
 
+/// Whether only root, or we, can write a directory.
+pub(crate) fn is_safe(root: &Path) -> bool {
+    std::fs::metadata(root).is_ok_and(|meta| {
+        let ours = [0, rustix::process::geteuid().as_raw()].contains(&meta.uid());
+        ours && meta.is_dir() && meta.mode() & 0o022 == 0
+    })
+}
+
 /// What a runtime's state directory says of one container.
 struct State {
     cgroups: Vec<String>,
@@ -168,14 +180,47 @@ pub(crate) fn read(
     }
 }
 
-/// A container of nabe's own, by its id alone: what its state says, else that it is called so.
-pub(crate) fn own(config: &Config, id: &str) -> Metadata {
-    let roots = config.roots_of(Engine::Nabe, &["/run/nabe"]);
-    let states = roots.filter(|_| plain_name(id)).filter_map(|root| state_of(Engine::Nabe, &root.join(id)));
-    match states.into_iter().next() {
-        Some(state) => describe(Engine::Nabe, id, &state),
-        None => nameless(id),
+/// A container of nabe's own, by its id alone, as it was at `ts_ns` since the epoch or when its first process
+/// had this pid: what its state says, also when it has ended since; else that it is called so.
+pub(crate) fn own(config: &Config, id: &str, pid: Option<u32>, ts_ns: u64) -> Metadata {
+    let mut found = nameless(id);
+    if !plain_name(id) {
+        return found;
     }
+    let ts_ns = i64::try_from(ts_ns).unwrap_or(i64::MAX);
+    // An id is taken for as long as there is a state: what was made before that moment was there then.
+    let meant = |state: &State| {
+        let created = state.created.as_deref().and_then(parse_rfc3339);
+        pid.is_some() && state.pid == pid || created.is_some_and(|created| created <= ts_ns)
+    };
+    for root in config.roots_of(Engine::Nabe, &["/run/nabe"]) {
+        let now = runc_state(&root.join(id)).filter(meant);
+        if let Some(state) = now.or_else(|| ended(&root.join(ENDED), id, pid, ts_ns)) {
+            found = describe(Engine::Nabe, id, &state);
+            break;
+        }
+    }
+    found
+}
+
+/// The state of a container that has ended, out of the journal that the runtime keeps for a while:
+/// `<id>:<pid of its first process>`, changed last when it ended.
+fn ended(journal: &Path, id: &str, pid: Option<u32>, ts_ns: i64) -> Option<State> {
+    let names = subdirs(journal).into_iter();
+    let mine = names.filter_map(|name| {
+        let first: u32 = name.strip_prefix(id)?.strip_prefix(':')?.parse().ok()?;
+        let path = journal.join(name);
+        let state = runc_file(&path)?;
+        let created = state.created.as_deref().and_then(parse_rfc3339)?;
+        let meta = std::fs::symlink_metadata(&path).ok()?;
+        let ended = meta.ctime().checked_mul(1_000_000_000)?.checked_add(meta.ctime_nsec())?;
+        (pid == Some(first) || (created..=ended).contains(&ts_ns)).then_some((
+            pid == Some(first),
+            created,
+            state,
+        ))
+    });
+    mine.max_by_key(|(same, created, _)| (*same, *created)).map(|(.., state)| state)
 }
 
 /// A container of nabe's own whose state is elsewhere (`--root`): its cgroup has its id, which is its name.
@@ -205,7 +250,15 @@ fn describe(engine: Engine, id: &str, state: &State) -> Metadata {
     found.rootfs = state.rootfs.clone();
     found.started_at = state.created.as_deref().and_then(parse_rfc3339);
     found.set_labels(state.annotations.iter().cloned());
+    found.cgroups = unnamed(id, state.cgroups.iter().map(String::as_str));
     found
+}
+
+/// The container whose state is in this directory of a root; none of an engine's, which are described better
+/// by that, and none whose state says nothing yet.
+pub(crate) fn in_root(engine: Engine, root: &Path, id: &str) -> Option<Metadata> {
+    let plain = plain_name(id) && !is_hex64(id.as_bytes());
+    Some(describe(engine, id, &state_of(engine, &plain.then(|| root.join(id))?)?))
 }
 
 fn state_of(engine: Engine, directory: &Path) -> Option<State> {
@@ -218,6 +271,10 @@ fn state_of(engine: Engine, directory: &Path) -> Option<State> {
 }
 
 fn runc_state(directory: &Path) -> Option<State> {
+    runc_file(&directory.join("state.json"))
+}
+
+fn runc_file(path: &Path) -> Option<State> {
     #[derive(Deserialize)]
     struct File {
         init_process_pid: Option<i64>,
@@ -232,7 +289,7 @@ fn runc_state(directory: &Path) -> Option<State> {
         rootfs: Option<PathBuf>,
         labels: Option<Vec<String>>,
     }
-    let file: File = file::json(&directory.join("state.json"))?;
+    let file: File = file::json(path)?;
     let mut cgroups: Vec<String> = pair_with_mounts(file.cgroup_paths).collect();
     cgroups.sort();
     cgroups.dedup();

@@ -17,6 +17,9 @@ use crate::{Config, Engine, Metadata, User};
 /// Storage drivers that name their directories.
 const DRIVERS: &[&str] = &["overlay", "vfs", "btrfs", "zfs"];
 
+/// Lists of containers; the second one of those that go with the machine's next start.
+pub(crate) const LISTS: [&str; 2] = ["containers.json", "volatile-containers.json"];
+
 /// One storage: the data and run directories that belong together.
 pub(crate) struct Storage {
     directories: Vec<PathBuf>,
@@ -117,6 +120,24 @@ impl Storage {
         self.directories.iter().filter(|path| has(path)).cloned().collect()
     }
 
+    /// Where lists of containers are, or may come to be.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = PathBuf> {
+        let of =
+            |directory: &PathBuf| DRIVERS.iter().map(|d| directory.join(format!("{d}-containers"))).collect();
+        self.directories.iter().flat_map(of as fn(&PathBuf) -> Vec<PathBuf>)
+    }
+
+    /// Ids in the lists of one such directory.
+    pub(crate) fn ids(containers: &Path) -> Vec<String> {
+        let entries = LISTS.iter().filter_map(|list| file::json::<Vec<Entry>>(&containers.join(list)));
+        entries.flatten().map(|entry| entry.id).filter(|id| is_hex64(id.as_bytes())).collect()
+    }
+
+    /// The user who can write it; `None` for root's.
+    pub(crate) fn owner(&self) -> Option<u32> {
+        self.owner
+    }
+
     /// Describes the items of this storage. A user's storage speaks only for
     /// the user's own cgroups.
     pub(crate) fn read(&self, items: &[(usize, Item)], found: &mut Vec<(usize, Metadata)>) {
@@ -132,7 +153,7 @@ impl Storage {
         for directory in &self.directories {
             for driver in DRIVERS {
                 let containers = directory.join(format!("{driver}-containers"));
-                for list in ["containers.json", "volatile-containers.json"] {
+                for list in LISTS {
                     let Some(entries) = file::json::<Vec<Entry>>(&containers.join(list)) else {
                         continue;
                     };

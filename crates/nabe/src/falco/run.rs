@@ -26,7 +26,6 @@ use super::signals::Signals;
 use super::{action, outputs};
 use crate::config;
 use crate::error::{CliError, Result};
-use crate::stream::announce::Announcer;
 use crate::stream::container::Containers;
 use crate::stream::{Pipeline, Road, Step};
 use crate::web::{Page, Server};
@@ -324,7 +323,7 @@ impl Detector {
         let mut live = Live::open(&self.of(interest), &options)?;
         crate::output::notes(live.notes());
         let handle = live.handle();
-        let mut announcer = Announcer::new(config::engines()?);
+        let mut announcer = containers.announcer();
         let deadline = self.deadline()?;
         let result = loop {
             containers.tell(&mut pipeline)?;

@@ -68,7 +68,7 @@ impl Containers {
 
 /// Whether engines are to be asked: it looks like a container, or its path is nobody's that we know,
 /// as a plain OCI runtime's may be.
-fn may_be_container(paths: &[&[u8]], identity: Option<&Identity<'_>>) -> bool {
+pub fn may_be_container(paths: &[&[u8]], identity: Option<&Identity<'_>>) -> bool {
     identity.is_some()
         || (paths.iter().any(|path| path.len() > 1) && paths.iter().all(|path| unit(path).is_none()))
 }

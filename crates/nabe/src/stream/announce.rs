@@ -1,27 +1,44 @@
-//! nabe's own containers, told of before their first event.
+//! Containers, told of before their first event.
 //!
-//! Engines are asked while the stream goes on, so what a short container did is over before its name is known.
-//! The state of nabe's own containers is a small file that is there before their program runs: it is read where
-//! a program is executed in such a container, and goes before that event.
+//! Engines are asked while the stream goes on, so what a short container did would be over before its name is
+//! known. But they write down each container before its program runs, and [`Watcher`] reads that as it is written:
+//! where a process is born or executes a program in such a container, the name goes before that event. nabe's own
+//! runtime also leaves the state of a container that has ended for a while, so its image is known however late
+//! its first event is read.
+//!
+//! States of plain runtimes may be anywhere: where one is executed with a root of its own, that is watched, too.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::mpsc::Sender;
 
-use nabe_container::Config;
+use nabe_container::{Config, Engine, Metadata, Watcher, identify_any};
 use nabe_event::raw::Event;
 use nabe_event::source::Account;
 use nabe_event::table::EventId;
 use nabe_event::{Item, Source};
 
-use super::container;
+use super::container::{self, Book, Message};
+use crate::query::may_be_container;
 
-/// Names that are remembered as told.
-const MOST: usize = 1024;
+/// Lists of cgroups that are remembered.
+const MOST: usize = 4096;
+
+/// A list of cgroups that nothing more is to be learnt about.
+const SETTLED: u64 = u64::MAX;
 
 /// Knows which containers were told of.
 pub struct Announcer {
     config: Config,
-    told: HashSet<Vec<u8>>,
+    watcher: Watcher,
+    book: Rc<RefCell<Book>>,
+    messages: Sender<Message>,
+    /// Lists of cgroups, with how much was known when they were looked at.
+    looked: HashMap<Box<[u8]>, u64>,
 }
 
 /// A source whose containers are told of.
@@ -31,9 +48,13 @@ pub struct Announced<'a, S> {
 }
 
 impl Announcer {
-    /// Reads where `config` says that states are.
-    pub fn new(config: Config) -> Self {
-        Self { config, told: HashSet::new() }
+    pub(super) fn new(
+        config: Config,
+        watcher: Watcher,
+        book: Rc<RefCell<Book>>,
+        messages: Sender<Message>,
+    ) -> Self {
+        Self { config, watcher, book, messages, looked: HashMap::new() }
     }
 
     /// `source`, with an event before the first of each container.
@@ -43,24 +64,129 @@ impl Announcer {
 
     /// What there is to be told before this event.
     fn look(&mut self, event: &Event<'_>) -> Option<String> {
-        if !matches!(event.id, EventId::SYSCALL_EXECVE_19_X | EventId::SYSCALL_EXECVEAT_X) {
+        if !container::tells_cgroups(event.id) {
             return None;
         }
         let param = |name: &str| event.described().find(|(of, _)| of.name == name).map(|(_, bytes)| bytes);
-        let name = container::own_name(param("cgroups")?)?;
+        let cgroups = param("cgroups")?;
+        let executes = matches!(event.id, EventId::SYSCALL_EXECVE_19_X | EventId::SYSCALL_EXECVEAT_X);
+        if executes && let Some((engine, root)) = runtime_root(&param) {
+            self.add_root(engine, root, number(param("uid")), cgroups);
+        }
         // The first program of a container may be that of a new one with an old name.
-        let first = param("vpid")
-            .is_some_and(|bytes| bytes.first() == Some(&1) && bytes.iter().skip(1).all(|byte| *byte == 0));
-        if !first && self.told.contains(name) {
+        let first = executes && number(param("vpid")) == Some(1);
+        let generation = self.watcher.generation();
+        match self.looked.get(cgroups) {
+            Some(&SETTLED) if !(first && own_name(cgroups).is_some()) => return None,
+            Some(looked) if *looked == generation => return None,
+            _ => {}
+        }
+        let paths = container::paths(cgroups);
+        let pid = first.then(|| number(param("pid"))).flatten();
+        let found = self.find(&paths, cgroups, pid, event.ts_ns);
+        let is_settled = found.is_some() || !may_be_container(&paths, identify_any(&paths).as_ref());
+        if self.looked.len() >= MOST {
+            self.looked.clear();
+        }
+        self.looked.insert(cgroups.into(), if is_settled { SETTLED } else { generation });
+        let found = found?;
+        let short = found.short_id().to_owned();
+        let document = container::document(&short, &found, None);
+        self.book.borrow_mut().told(short.as_bytes(), found);
+        Some(document)
+    }
+
+    fn find(&self, paths: &[&[u8]], cgroups: &[u8], pid: Option<u32>, ts_ns: u64) -> Option<Metadata> {
+        let watched = self.watcher.find(paths);
+        if let Some(name) = own_name(cgroups).and_then(|name| std::str::from_utf8(name).ok()) {
+            let own = nabe_container::own(&self.config, name, pid, ts_ns);
+            // A state elsewhere (`--root`) is known to who watches there, if to anybody.
+            let is_same = |found: &Metadata| pid.is_none() || found.init_pid == pid;
+            return Some(match watched.filter(is_same) {
+                Some(watched) if own.image.is_none() => watched,
+                _ => own,
+            });
+        }
+        let mut found = watched?;
+        // Names that are no ids show in fewer places than the state looks at.
+        if found.cgroups.is_empty() && found.short_id() == found.id {
+            let shows = |path: &&&[u8]| nabe_container::identify(path).is_some_and(|of| of.id == found.id);
+            let shown = paths.iter().filter(shows).map(|path| String::from_utf8_lossy(path).into_owned());
+            found.cgroups = shown.collect();
+        }
+        Some(found)
+    }
+
+    /// A plain runtime was executed that keeps its states there.
+    fn add_root(&self, engine: Engine, root: PathBuf, uid: Option<u32>, cgroups: &[u8]) {
+        // Inside a container the path means something else.
+        let Some(uid) = uid.filter(|_| identify_any(&container::paths(cgroups)).is_none()) else { return };
+        let owner = Some(uid).filter(|uid| *uid != 0);
+        if self.watcher.add_root(engine, root.clone(), owner) && owner.is_none() {
+            let _ = self.messages.send(Message::Root(engine, root));
+        }
+    }
+}
+
+/// A number of four or eight bytes.
+fn number(bytes: Option<&[u8]>) -> Option<u32> {
+    let bytes = bytes?;
+    if let Ok(eight) = <[u8; 8]>::try_from(bytes) {
+        return u32::try_from(i64::from_le_bytes(eight)).ok();
+    }
+    Some(u32::from_le_bytes(<[u8; 4]>::try_from(bytes).ok()?))
+}
+
+/// The engine and the directory of states that a program's arguments name, when it is a plain runtime.
+fn runtime_root<'a>(param: &impl Fn(&str) -> Option<&'a [u8]>) -> Option<(Engine, PathBuf)> {
+    let name = Path::new(std::ffi::OsStr::from_bytes(trimmed(param("exe")?))).file_name()?;
+    let engine = match name.as_bytes() {
+        b"runc" => Engine::Runc,
+        b"crun" => Engine::Crun,
+        b"youki" => Engine::Youki,
+        b"nabe" => Engine::Nabe,
+        _ => return None,
+    };
+    let root = root_argument(engine, trimmed(param("args")?).split(|byte| *byte == 0))?;
+    let path = Path::new(std::ffi::OsStr::from_bytes(root));
+    let path = Path::new(std::ffi::OsStr::from_bytes(trimmed(param("cwd")?))).join(path);
+    path.is_absolute().then_some((engine, path))
+}
+
+/// The value of `--root` before the verb: what stands behind that is for somebody else.
+fn root_argument<'a>(engine: Engine, mut arguments: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+    /// Other options of runtimes that take a value.
+    const OPTIONS: [&[u8]; 6] =
+        [b"--log", b"--log-format", b"--criu", b"--rootless", b"--cgroup-manager", b"--config"];
+    while let Some(argument) = arguments.next() {
+        if argument == b"--root" || (argument == b"-r" && engine == Engine::Youki) {
+            return arguments.next().filter(|root| !root.is_empty());
+        }
+        if let Some(root) = argument.strip_prefix(b"--root=") {
+            return Some(root).filter(|root| !root.is_empty());
+        }
+        if OPTIONS.contains(&argument) {
+            arguments.next();
+        } else if !argument.starts_with(b"-") || argument == b"--" {
             return None;
         }
-        if self.told.len() >= MOST {
-            self.told.clear();
-        }
-        self.told.insert(name.to_vec());
-        let name = std::str::from_utf8(name).ok()?;
-        Some(container::document(name, &nabe_container::own(&self.config, name), None))
     }
+    None
+}
+
+fn trimmed(text: &[u8]) -> &[u8] {
+    text.strip_suffix(b"\0").unwrap_or(text)
+}
+
+/// The container of nabe's own that a list of cgroups lies in.
+fn own_name(cgroups: &[u8]) -> Option<&[u8]> {
+    cgroups.split(|byte| *byte == 0).find_map(|entry| {
+        let path = entry.splitn(2, |byte| *byte == b'=').nth(1)?;
+        let rest = path.strip_prefix(b"/nabe/")?;
+        let identity = nabe_container::identify(path).filter(|identity| identity.engine == Engine::Nabe)?;
+        let name = rest.split(|byte| *byte == b'/').next()?;
+        (*identity.id.as_bytes() == *name).then_some(name)
+    })
 }
 
 impl<S: Source> Source for Announced<'_, S> {
@@ -92,7 +218,7 @@ impl<S: Source> Source for Announced<'_, S> {
 
 #[cfg(test)]
 mod tests {
-    use super::container::own_name;
+    use super::*;
 
     #[test]
     fn cgroups_name_own_containers() {
@@ -101,5 +227,27 @@ mod tests {
         for other in [&b""[..], b"cpu=/x/nabe/web\0", b"cpu=/nabe\0", b"cpu=/nabe/\0", b"cpu=/nabe/../x\0"] {
             assert_eq!(own_name(other), None);
         }
+    }
+
+    #[test]
+    fn runtimes_say_where_their_states_are() {
+        let of = |exe: &'static str, args: &'static str| {
+            runtime_root(&|name| match name {
+                "exe" => Some(exe.as_bytes()),
+                "args" => Some(args.as_bytes()),
+                _ => Some(b"/work/\0"),
+            })
+        };
+        let some = |engine, path: &str| Some((engine, PathBuf::from(path)));
+        assert_eq!(of("runc\0", "--root\0/x/y\0create\0web\0"), some(Engine::Runc, "/x/y"));
+        assert_eq!(of("/usr/sbin/crun\0", "--log\0f\0--root=/x\0run\0web\0"), some(Engine::Crun, "/x"));
+        assert_eq!(of("nabe", "--root\0states\0run\0web"), some(Engine::Nabe, "/work/states"));
+        // What is no option of the runtime's says nothing, nor do other programs.
+        assert_eq!(of("runc", "exec\0web\0tool\0--root\0/x"), None);
+        assert_eq!(of("nabe", "detect\0-r\0x"), None);
+        assert_eq!(of("nabe", "pull\0--root\0x"), None);
+        assert_eq!(of("runc", "--root"), None);
+        assert_eq!(of("runc", "--root="), None);
+        assert_eq!(of("rsync", "--root\0/x"), None);
     }
 }

@@ -1,199 +1,197 @@
-//! Container metadata in a live stream: ids come from cgroups at once, names and images from engines a
-//! little later, as an event, without holding up the stream.
+//! Container metadata in a live stream: ids come from cgroups at once, names and images as events. Who came
+//! while we watch is known before its first event (see [`super::announce`]); engines are asked about all others,
+//! without holding up the stream.
+
+mod answer;
+mod document;
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nabe_container::{Engine, Metadata, Resolver, Wanted, identify, identify_any};
+use nabe_container::{Config, Engine, Metadata, Watcher};
 use nabe_event::Item;
-use nabe_event::raw::{Event, Params, flag};
 use nabe_event::table::EventId;
 use nabe_state::stream::{Seen, Stream, Thread};
-use serde_json::json;
 
+use super::announce::Announcer;
 use super::{Road, Sink, Wants};
 use crate::error::Result;
+use crate::query::may_be_container;
+use answer::{Answer, Question};
+pub(super) use document::{document, event};
 
-/// A container that somebody is to be asked about.
-struct Question {
-    cgroups: Vec<Vec<u8>>,
-    pid: u32,
-    short: String,
+/// Containers that are remembered as asked about.
+const MOST: usize = 16_384;
+
+/// What the thread that asks engines is told.
+pub(super) enum Message {
+    /// Somebody wants to know of a container.
+    Ask(Question),
+    /// A plain runtime keeps states there, too.
+    Root(Engine, PathBuf),
+}
+
+/// What was asked and told so far.
+#[derive(Default)]
+pub(super) struct Book {
+    /// Numbers of the last questions by short id: an answer to another one is about another container.
+    asked: HashMap<Box<[u8]>, u64>,
+    /// Lists of cgroups that were asked about.
+    places: HashSet<Box<[u8]>>,
+    /// What was told of containers that nobody has asked about yet.
+    told: HashMap<Box<[u8]>, Metadata>,
+    number: u64,
+}
+
+impl Book {
+    /// A container was told of; whatever is asked about it from here on is about this one.
+    pub(super) fn told(&mut self, short: &[u8], of: Metadata) {
+        if self.told.len() >= MOST {
+            self.told.clear();
+        }
+        self.asked.remove(short);
+        self.told.insert(short.into(), of);
+    }
+
+    /// The number of a question about this container, unless there was one.
+    fn ask(&mut self, short: &[u8]) -> Option<u64> {
+        if self.asked.contains_key(short) {
+            return None;
+        }
+        if self.asked.len() >= MOST {
+            self.asked.clear();
+        }
+        self.number += 1;
+        self.asked.insert(short.into(), self.number);
+        Some(self.number)
+    }
+
+    /// The same of a list of cgroups that names no container.
+    fn ask_place(&mut self, cgroups: &[u8]) -> Option<u64> {
+        if self.places.contains(cgroups) {
+            return None;
+        }
+        if self.places.len() >= MOST {
+            self.places.clear();
+        }
+        self.places.insert(cgroups.into());
+        self.number += 1;
+        Some(self.number)
+    }
 }
 
 /// Asks engines about containers that appear, in a thread of its own.
 pub struct Containers {
-    known: Rc<RefCell<HashSet<Box<[u8]>>>>,
-    questions: Sender<Question>,
-    answers: Receiver<String>,
-    _thread: JoinHandle<()>,
+    config: Config,
+    watcher: Watcher,
+    book: Rc<RefCell<Book>>,
+    messages: Sender<Message>,
+    answers: Receiver<Answer>,
 }
 
 /// Sees threads in containers that nobody has asked about.
 pub struct Watch {
-    known: Rc<RefCell<HashSet<Box<[u8]>>>>,
-    questions: Sender<Question>,
+    book: Rc<RefCell<Book>>,
+    messages: Sender<Message>,
 }
 
 impl Containers {
-    /// Asks engines as `config` says.
-    pub fn new(config: nabe_container::Config) -> Self {
-        let (questions, asked) = channel::<Question>();
+    /// Asks engines as `config` says, and watches where they are.
+    pub fn new(config: Config) -> Self {
+        let (messages, asked) = channel();
         let (answer, answers) = channel();
-        let thread = std::thread::spawn(move || {
-            let mut resolver = Resolver::new(config);
-            while let Ok(question) = asked.recv() {
-                if let Some(document) = ask(&mut resolver, &question)
-                    && answer.send(document).is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Self { known: Rc::default(), questions, answers, _thread: thread }
+        let watcher = Watcher::start(config.clone());
+        let of = config.clone();
+        std::thread::spawn(move || answer::run(of, &asked, &answer));
+        Self { config, watcher, book: Rc::default(), messages, answers }
     }
 
     /// The sink that sees them.
     pub fn watch(&self) -> Watch {
-        Watch { known: Rc::clone(&self.known), questions: self.questions.clone() }
+        Watch { book: Rc::clone(&self.book), messages: self.messages.clone() }
+    }
+
+    /// Who tells of them before their first event.
+    pub fn announcer(&self) -> Announcer {
+        let (book, messages) = (Rc::clone(&self.book), self.messages.clone());
+        Announcer::new(self.config.clone(), self.watcher.clone(), book, messages)
     }
 
     /// Tells `road` what was learnt since the last time.
     pub fn tell(&self, road: &mut impl Road) -> Result<()> {
-        while let Ok(document) = self.answers.try_recv() {
+        while let Ok(answer) = self.answers.try_recv() {
+            let current = self.book.borrow().asked.get(answer.short.as_bytes()) == Some(&answer.number);
+            if !current && !answer.short.is_empty() {
+                continue;
+            }
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-            event(&document, now, |event| road.item(&Item::Event(*event)).map(|_| ()))?;
+            event(&answer.document, now, |event| road.item(&Item::Event(*event)).map(|_| ()))?;
         }
         Ok(())
     }
 }
 
-fn ask(resolver: &mut Resolver, question: &Question) -> Option<String> {
-    let paths: Vec<&[u8]> = question.cgroups.iter().map(Vec::as_slice).collect();
-    let identity = identify_any(&paths);
-    let pids = [question.pid];
-    let mut wanted = [Wanted { cgroup_paths: &paths, pids: &pids, identity }];
-    let mut found = resolver.resolve(&wanted).found.pop().flatten();
-    if found.is_none() {
-        // An engine writes its files just behind the birth of a container.
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        wanted[0].pids = &pids;
-        found = resolver.resolve(&wanted).found.pop().flatten();
-    }
-    found.map(|metadata| {
-        let privileged = is_privileged(metadata.init_pid.unwrap_or(question.pid));
-        document(&question.short, &metadata, privileged)
-    })
+/// The distinct paths of a list `subsystem=path`.
+pub(super) fn paths(cgroups: &[u8]) -> Vec<&[u8]> {
+    let mut paths: Vec<&[u8]> = cgroups
+        .split(|byte| *byte == 0)
+        .filter_map(|entry| entry.get(entry.iter().position(|byte| *byte == b'=')? + 1..))
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
 }
 
-/// Whether the container of a process is what engines call privileged: its processes may have every
-/// capability that the host's first process may have, in our own user namespace. Said by the kernel, so
-/// it is the same for all engines; `None` when the process is gone, or a runtime is at work before the
-/// container's program.
-fn is_privileged(pid: u32) -> Option<bool> {
-    /// Runtimes, as they call themselves before they execute the container's program with less.
-    const RUNTIMES: [&str; 5] = ["runc:[", "runc", "crun", "youki", "nabe"];
-    const LOOKS: u32 = 20;
-    /// Capabilities until Linux 5.7; those of later were parts of SYS_ADMIN, and not every engine
-    /// knows them.
-    const OLD: u64 = (1 << 38) - 1;
-    let line =
-        |text: &str, key: &str| text.lines().find_map(|line| Some(line.strip_prefix(key)?.trim().to_owned()));
-    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user")).ok();
-    for _ in 0..LOOKS {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let name = line(&status, "Name:")?;
-        if RUNTIMES.iter().any(|runtime| name.starts_with(runtime)) {
-            std::thread::sleep(std::time::Duration::from_millis(25));
-            continue;
-        }
-        let bounding = |status: &str| u64::from_str_radix(&line(status, "CapBnd:")?, 16).ok();
-        let all = bounding(&std::fs::read_to_string("/proc/1/status").ok()?)? & OLD;
-        return Some(bounding(&status)? & all == all && namespace(&pid.to_string())? == namespace("self")?);
-    }
-    None
-}
-
-/// The document of a container event.
-pub(super) fn document(short: &str, of: &Metadata, privileged: Option<bool>) -> String {
-    let engine = match of.engine.as_str() {
-        "docker" => 0,
-        "lxc" => 1,
-        "containerd" => 7,
-        "cri-o" | "crio" => 8,
-        "podman" => 11,
-        _ => 5,
-    };
-    let image = of.image.clone().unwrap_or_default();
-    let (repository, tag) = match image.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
-        _ => (image.clone(), String::new()),
-    };
-    let labels: serde_json::Map<String, serde_json::Value> =
-        of.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
-    json!({"container": {
-        "id": short,
-        "full_id": of.id,
-        "name": of.name.as_deref().unwrap_or(short),
-        "image": image,
-        "imageid": of.image_id.clone().unwrap_or_default(),
-        "imagerepo": repository,
-        "imagetag": tag,
-        "type": engine,
-        "labels": labels,
-        "privileged": privileged,
-    }})
-    .to_string()
-}
-
-pub(super) fn event<T>(document: &str, ts_ns: u64, then: impl FnOnce(&Event<'_>) -> T) -> T {
-    let mut lengths = Vec::with_capacity(12);
-    let mut data = Vec::with_capacity(document.len() + 16);
-    for bytes in [&0u32.to_le_bytes()[..], b"container\0", &[document.as_bytes(), b"\0"].concat()] {
-        lengths.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
-        data.extend_from_slice(bytes);
-    }
-    let id = EventId::ASYNCEVENT_E;
-    let params = Params::new(id, &lengths, &data).unwrap_or(Params::NONE);
-    // It is no act of anybody: -D shows it.
-    then(&Event { id, cpu: 0, flags: flag::STATE_ONLY, ts_ns, tid: -1, params })
-}
-
-/// The container of nabe's own that a list of cgroups lies in.
-pub(super) fn own_name(cgroups: &[u8]) -> Option<&[u8]> {
-    cgroups.split(|byte| *byte == 0).find_map(|entry| {
-        let path = entry.splitn(2, |byte| *byte == b'=').nth(1)?;
-        let identity = identify(path).filter(|identity| identity.engine == Engine::Nabe)?;
-        let name = path.strip_prefix(b"/nabe/")?.split(|byte| *byte == b'/').next()?;
-        (*identity.id.as_bytes() == *name).then_some(name)
-    })
+/// Events with which a process comes to be what it is from then on.
+pub(super) fn tells_cgroups(id: EventId) -> bool {
+    matches!(
+        id,
+        EventId::SYSCALL_EXECVE_19_X
+            | EventId::SYSCALL_EXECVEAT_X
+            | EventId::SYSCALL_CLONE_20_X
+            | EventId::SYSCALL_CLONE3_X
+            | EventId::SYSCALL_FORK_20_X
+            | EventId::SYSCALL_VFORK_20_X
+    )
 }
 
 impl Watch {
-    fn look(&self, thread: Option<&Thread>) {
-        let Some(thread) = thread.filter(|thread| !thread.container.is_empty()) else { return };
-        if self.known.borrow().contains(&*thread.container) {
+    fn look(&self, thread: Option<&Thread>, is_new: bool) {
+        let Some(thread) = thread else { return };
+        let number = if thread.container.is_empty() {
+            // Nearly all threads: their cgroups are looked at once.
+            if !is_new || self.book.borrow().places.contains(&*thread.cgroups) {
+                return;
+            }
+            self.book.borrow_mut().ask_place(&thread.cgroups)
+        } else {
+            self.book.borrow_mut().ask(&thread.container)
+        };
+        let Some(number) = number else { return };
+        let paths = paths(&thread.cgroups);
+        if thread.container.is_empty()
+            && !may_be_container(&paths, nabe_container::identify_any(&paths).as_ref())
+        {
             return;
         }
-        self.known.borrow_mut().insert((&*thread.container).into());
-        let lists = thread.cgroups.split(|byte| *byte == 0);
-        let mut cgroups: Vec<Vec<u8>> = lists
-            .filter_map(|entry| {
-                let at = entry.iter().position(|byte| *byte == b'=')?;
-                entry.get(at + 1..).map(<[u8]>::to_vec)
-            })
-            .collect();
-        cgroups.sort();
-        cgroups.dedup();
-        let pid = u32::try_from(thread.pid).unwrap_or(0);
-        let short = String::from_utf8_lossy(&thread.container).into_owned();
+        let question = Question {
+            cgroups: paths.into_iter().map(<[u8]>::to_vec).collect(),
+            pid: u32::try_from(thread.pid).unwrap_or(0),
+            short: String::from_utf8_lossy(&thread.container).into_owned(),
+            number,
+            told: self.book.borrow_mut().told.remove(&*thread.container),
+        };
         // Nobody answers once the program ends.
-        let _ = self.questions.send(Question { cgroups, pid, short });
+        let _ = self.messages.send(Message::Ask(question));
+    }
+
+    fn look_at(&self, seen: &Seen<'_>) {
+        self.look(seen.thread(), tells_cgroups(seen.event().id));
     }
 }
 
@@ -203,16 +201,16 @@ impl Sink for Watch {
     }
     fn item(&mut self, item: &Item<'_>, stream: &Stream) -> Result<()> {
         if let Item::Thread(found) = item {
-            self.look(stream.thread(found.tid));
+            self.look(stream.thread(found.tid), true);
         }
         Ok(())
     }
     fn seen(&mut self, seen: &Seen<'_>) -> Result<()> {
-        self.look(seen.thread());
+        self.look_at(seen);
         Ok(())
     }
     fn other(&mut self, seen: &Seen<'_>, _: bool) -> Result<()> {
-        self.look(seen.thread());
+        self.look_at(seen);
         Ok(())
     }
     fn finish(&mut self, _: &Stream) -> Result<()> {

@@ -7,7 +7,6 @@ use nabe_event::Source;
 use nabe_event::source::{Account, EventInterest};
 use nabe_probe::live::{Error, Live, Options};
 
-use super::announce::Announcer;
 use super::command::Traced;
 use super::container::Containers;
 use super::stop::Stop;
@@ -67,7 +66,7 @@ pub fn run(how: &Run<'_>, road: &mut impl Road, mut command: Option<&mut Traced>
         road.wait_for_exec(i64::from(command.pid()));
         command.go()?;
     }
-    let mut announcer = Announcer::new(config::engines()?);
+    let mut announcer = how.containers.announcer();
     let deadline = span.and_then(|span| Instant::now().checked_add(span));
     let result = loop {
         how.containers.tell(road)?;

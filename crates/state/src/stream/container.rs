@@ -1,5 +1,8 @@
 //! Containers: ids from cgroups, the rest from documents that events carry.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::Stream;
@@ -49,6 +52,8 @@ pub struct Container {
     pub sandbox_labels: Vec<(String, String)>,
     /// Whether it has the host's PID, network and IPC namespaces.
     pub host_namespaces: [Option<bool>; 3],
+    /// Cgroups that are this container's although their paths do not show it: nabe's own word.
+    pub cgroups: Vec<String>,
     /// Whether it is gone.
     pub is_removed: bool,
     /// The document that told of it.
@@ -137,6 +142,7 @@ impl Container {
             sandbox_labels: labels(of.get("pod_sandbox_labels")),
             host_namespaces: [flag("host_pid"), flag("host_network"), flag("host_ipc")],
             mounts: mounts.into_iter().flatten().map(mount).collect(),
+            cgroups: texts(of.get("cgroups")),
             is_removed: false,
             document,
         })
@@ -164,17 +170,19 @@ fn labels(of: Option<&Value>) -> Vec<(String, String)> {
     labels
 }
 
+fn texts(of: Option<&Value>) -> Vec<String> {
+    let texts = of.and_then(Value::as_array).into_iter().flatten();
+    texts.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 /// The program and arguments of a probe: as Docker has it (`Test`), or taken apart.
 fn command(of: &Value) -> Option<Vec<String>> {
-    let texts = |of: &Value| -> Vec<String> {
-        of.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
     if let Some(exe) = of.get("exe").and_then(Value::as_str) {
         let mut command = vec![exe.to_owned()];
-        command.extend(of.get("args").map(texts).unwrap_or_default());
+        command.extend(texts(of.get("args")));
         return Some(command);
     }
-    let test = texts(of.get("Test")?);
+    let test = texts(of.get("Test"));
     match test.split_first()? {
         (kind, command) if kind == "CMD" && !command.is_empty() => Some(command.to_vec()),
         (kind, [command, ..]) if kind == "CMD-SHELL" => {
@@ -224,8 +232,66 @@ fn learn_from(stream: &mut Stream, document: Option<&[u8]>) {
     if stream.containers.len() >= MAX_CONTAINERS && !stream.containers.contains_key(id) {
         forget(stream);
     }
-    stream.containers.insert(id.into(), container);
+    settle(stream, &container);
+    stream.containers.insert(container.id.as_bytes().into(), container);
     stream.everything_changed();
+}
+
+/// Puts threads into a container whose cgroups do not show it.
+fn settle(stream: &mut Stream, container: &Container) {
+    let hidden = container.cgroups.iter().filter(|path| id_of(&[b"=", path.as_bytes()].concat()).is_empty());
+    let mut is_new = false;
+    for path in hidden {
+        is_new |= stream.known.places.add(path.as_bytes(), container.id.as_bytes());
+    }
+    if !is_new {
+        return;
+    }
+    let places = &stream.known.places;
+    stream.threads.each(|thread| {
+        if id_of(&thread.cgroups).is_empty()
+            && let Some(id) = places.find(&thread.cgroups)
+        {
+            thread.container = id;
+        }
+    });
+}
+
+/// Which container is in a cgroup whose path does not show it, as those of plain runtimes.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    by_path: HashMap<Box<[u8]>, Arc<[u8]>>,
+}
+
+impl Places {
+    /// Whether that was new.
+    fn add(&mut self, path: &[u8], id: &[u8]) -> bool {
+        if path.len() < 2 || path.first() != Some(&b'/') || id.is_empty() {
+            return false;
+        }
+        if self.by_path.len() >= MAX_CONTAINERS && !self.by_path.contains_key(path) {
+            self.by_path.clear();
+        }
+        let before = self.by_path.insert(path.into(), id.into());
+        before.is_none_or(|before| *before != *id)
+    }
+
+    /// The id of the container that one of these cgroups is, or lies in.
+    pub(crate) fn find(&self, cgroups: &[u8]) -> Option<Arc<[u8]>> {
+        if self.by_path.is_empty() {
+            return None;
+        }
+        super::thread::list(cgroups).find_map(|entry| {
+            let mut path = entry.splitn(2, |byte| *byte == b'=').nth(1)?;
+            while path.len() > 1 {
+                if let Some(id) = self.by_path.get(path) {
+                    return Some(id.clone());
+                }
+                path = path.get(..path.iter().rposition(|byte| *byte == b'/')?)?;
+            }
+            None
+        })
+    }
 }
 
 /// Forgets containers that are gone, or else one in two.
@@ -266,6 +332,7 @@ fn own_name(entry: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Thread;
     use super::*;
 
     #[test]
@@ -280,6 +347,32 @@ mod tests {
         assert!(id_of(b"cpu=/user.slice\0").is_empty());
         assert_eq!(id_of(b"cpu=/\0pids=/nabe/web-1/inner\0"), b"web-1");
         assert!(id_of(b"cpu=/nabe\0pids=/nabe/\0memory=/x/nabe/web\0").is_empty());
+    }
+
+    #[test]
+    fn documents_tell_places_that_paths_do_not_show() {
+        let mut stream = Stream::new();
+        let thread = |tid, path: &str| Thread {
+            cgroups: format!("cpu=/\0pids={path}\0").into_bytes().into(),
+            ..Thread::new(tid)
+        };
+        stream.add_thread(thread(1, "/mine/web"));
+        stream.add_thread(thread(2, "/mine/web2"));
+        let document = br#"{"container":{"id":"web","cgroups":["/mine/web","/","x",""]}}"#;
+        learn_from(&mut stream, Some(document));
+        stream.add_thread(thread(3, "/mine/web/inner"));
+        stream.add_thread(thread(4, "/nabe/other"));
+        let ids: Vec<String> = (1..5)
+            .filter_map(|tid| stream.thread(tid))
+            .map(|thread| String::from_utf8_lossy(&thread.container).into_owned())
+            .collect();
+        assert_eq!(ids, ["web", "", "web", "other"]);
+        // What a path shows is so whatever a document says.
+        learn_from(&mut stream, Some(br#"{"container":{"id":"liar","cgroups":["/nabe/other","/nabe"]}}"#));
+        assert_eq!(stream.thread(4).map(|thread| thread.container.to_vec()), Some(b"other".to_vec()));
+        // Another one in the place of the first.
+        learn_from(&mut stream, Some(br#"{"container":{"id":"next","cgroups":["/mine/web"]}}"#));
+        assert_eq!(stream.thread(1).map(|thread| thread.container.to_vec()), Some(b"next".to_vec()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
+use super::container::{Places, id_of};
 use super::number::{Folded, Seed};
 use super::path;
 
@@ -28,6 +29,8 @@ pub(crate) struct Known {
     empty: Arc<[u8]>,
     names: Box<[Option<Name>]>,
     texts: Box<[Option<Arc<[u8]>>]>,
+    /// Which containers documents said to be where.
+    pub(crate) places: Places,
 }
 
 impl Default for Known {
@@ -37,6 +40,7 @@ impl Default for Known {
             empty: Arc::from([]),
             names: vec![None; NAMES].into(),
             texts: vec![None; TEXTS].into(),
+            places: Places::default(),
         }
     }
 }
@@ -97,6 +101,14 @@ impl Known {
             Some(Some(known)) if **known == *text => known.clone(),
             Some(place) => place.insert(text.into()).clone(),
             None => text.into(),
+        }
+    }
+
+    /// The id of the container that cgroups lie in; empty outside containers.
+    pub(crate) fn container(&mut self, cgroups: &[u8]) -> Arc<[u8]> {
+        match id_of(cgroups) {
+            [] => self.places.find(cgroups).unwrap_or_else(|| self.empty.clone()),
+            id => self.text(id),
         }
     }
 

@@ -6,7 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::{Key, Step};
 use crate::stream::descriptor::{Descriptor, Kind, Role, Transport, unmapped};
 use crate::stream::thread::Thread;
-use crate::stream::{Stream, container};
+use crate::stream::Stream;
 
 pub(crate) fn task(stream: &mut Stream, step: &Step<'_>) {
     let tid = step.event.tid;
@@ -42,7 +42,6 @@ pub(crate) fn task(stream: &mut Stream, step: &Step<'_>) {
         cwd: text(Key::Cwd),
         root: text(Key::Root),
         cgroups: cgroups.into(),
-        container: container::id_of(cgroups).into(),
         fd_limit: number(Key::Fdlimit),
         uid: low(Key::Euid, u32::MAX),
         gid: low(Key::Egid, u32::MAX),

@@ -5,7 +5,7 @@ use nabe_event::raw::Event;
 use super::{Key, Step};
 use crate::stream::known::Known;
 use crate::stream::thread::{Thread, capped, clone as flag};
-use crate::stream::{Account, Stream, container};
+use crate::stream::{Account, Stream};
 
 /// A thread whose birth is longer ago than this when its own clone returns is another one, whose
 /// end was lost.
@@ -110,7 +110,7 @@ fn describe(thread: &mut Thread, step: &Step<'_>, known: &mut Known) {
         && *thread.cgroups != *cgroups
     {
         thread.cgroups = known.text(capped(cgroups));
-        thread.container = known.text(container::id_of(cgroups));
+        thread.container = known.container(cgroups);
     }
 }
 
