@@ -78,7 +78,7 @@ _Static_assert(sizeof(struct event_control) == 40 + 64 + 256 + 2 * 4096, "as in 
 volatile struct event_control control SEC(".data.control") = {};
 
 #define HOOK(hook) (control.hooks >> (4 * (hook)) & 3)
-enum hook { HOOK_EXEC, HOOK_EXIT, HOOK_SIGNAL, HOOK_SWITCH, HOOK_FAULT_USER, HOOK_FAULT_KERNEL };
+enum hook { HOOK_EXEC, HOOK_EXIT, HOOK_SIGNAL, HOOK_SWITCH, HOOK_FAULT_USER, HOOK_FAULT_KERNEL, HOOK_TOLD };
 
 /* What was not handed out; one line for each CPU, read through mmap. */
 struct event_count {
@@ -182,6 +182,7 @@ struct event_scratch {
 	__u64 size;
 	__u64 kn2; /* where messages go on, and how many were told */
 	__u64 told;
+	__u64 task; /* the thread that runs, where its system call is told */
 	struct path_place place;
 	struct path_text path;
 };
@@ -210,6 +211,7 @@ static __always_inline struct task_struct *this_task(void)
  */
 struct who {
 	__u64 ids;
+	__u64 task; /* its address */
 	bool is_32;
 };
 
@@ -225,6 +227,7 @@ static __always_inline struct who who(void)
 
 	if (MODERN) {
 		task = bpf_get_current_task_btf();
+		out.task = (__u64)task;
 		out.ids = (__u64)(__u32)task->tgid << 32 | (__u32)task->pid;
 #if defined(__TARGET_ARCH_x86)
 		if (bpf_core_field_exists(task->thread_info.status))
@@ -233,8 +236,9 @@ static __always_inline struct who who(void)
 		return out;
 	}
 	out.ids = bpf_get_current_pid_tgid();
-#if defined(__TARGET_ARCH_x86)
 	task = (void *)bpf_get_current_task();
+	out.task = (__u64)task;
+#if defined(__TARGET_ARCH_x86)
 	if (bpf_core_field_exists(task->thread_info.status))
 		out.is_32 = BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
 #endif

@@ -19,7 +19,7 @@
 #endif
 
 /* One scratch area for each hook and CPU. */
-enum { SCRATCH_SYSCALL, SCRATCH_EXEC, SCRATCH_ENTER, SCRATCHES };
+enum { SCRATCH_SYSCALL, SCRATCH_EXEC, SCRATCH_ENTER, SCRATCH_RING, SCRATCHES };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -56,9 +56,10 @@ static __always_inline void scratch_send(struct out *o)
 
 /* --- descriptors --- */
 
-static __always_inline struct file *file_of(__s32 fd)
+/* What is behind a descriptor of the task at that address. */
+static __always_inline struct file *file_of(__u64 at, __s32 fd)
 {
-	struct task_struct *task = this_task();
+	struct task_struct *task = PLAIN((void *)at, task_struct);
 	struct files_struct *files = FIELD(task, files);
 	struct fdtable *table = FIELD(files, fdt);
 
@@ -140,10 +141,10 @@ struct opened {
 	__u32 flags;
 };
 
-static __always_inline struct opened opened_file(__s32 fd)
+static __always_inline struct opened opened_file(__u64 task, __s32 fd)
 {
 	struct opened out = {};
-	struct file *file = file_of(fd);
+	struct file *file = file_of(task, fd);
 	struct super_block *sb;
 	struct inode *inode;
 	__u32 layer;
@@ -163,12 +164,12 @@ static __always_inline struct opened opened_file(__s32 fd)
 }
 
 /* flags, mode, dev, ino: how open and its kin end. */
-static __always_inline void put_opened(struct out *o, long fd, __u64 how, __u64 mode)
+static __always_inline void put_opened(struct out *o, __u64 task, long fd, __u64 how, __u64 mode)
 {
 	struct opened file = {};
 
 	if (fd >= 0)
-		file = opened_file(fd);
+		file = opened_file(task, fd);
 	put_u32(o, open_flags(how) | file.flags);
 	put_u32(o, open_mode(how, mode));
 	if (fd >= 0) {

@@ -122,6 +122,21 @@ static __always_inline long unix_path(__u8 *to, const char *from)
 	return n > 0 ? n : 0;
 }
 
+/* struct sockaddr_in, as far as it says something. */
+struct end_v4 {
+	__u16 family;
+	__be16 port;
+	__be32 addr;
+};
+
+static __always_inline long address_v4(__u8 *to, struct end_v4 end)
+{
+	to[0] = AF_INET;
+	*(__u32 *)(to + 1) = end.addr;
+	*(__u16 *)(to + 5) = __builtin_bswap16(end.port);
+	return 7;
+}
+
 /* What the thread gave as an address: see user_address(). */
 static __always_inline void put_address(struct out *o, struct event_scratch *s)
 {
@@ -131,10 +146,7 @@ static __always_inline void put_address(struct out *o, struct event_scratch *s)
 
 	switch (a->family) {
 	case AF_INET:
-		to[0] = AF_INET;
-		*(__u32 *)(to + 1) = a->v4;
-		*(__u16 *)(to + 5) = __builtin_bswap16(a->port);
-		n = 7;
+		n = address_v4(to, (struct end_v4){ a->family, a->port, a->v4 });
 		break;
 	case AF_INET6:
 		to[0] = AF_INET6;
@@ -154,9 +166,9 @@ static __always_inline void put_address(struct out *o, struct event_scratch *s)
 	o->at += n;
 }
 
-static __always_inline struct sock *sock_of(__s32 fd)
+static __always_inline struct sock *sock_of(__u64 task, __s32 fd)
 {
-	struct file *file = file_of(fd);
+	struct file *file = file_of(task, fd);
 	struct socket *socket;
 	struct inode *inode;
 
@@ -174,7 +186,8 @@ struct inet_sock {
 	__be16 inet_sport;
 } __attribute__((preserve_access_index));
 
-static __always_inline long tuple_v4(__u8 *to, struct sock *sk, bool out, struct address *peer)
+/* `peer` is the other end that the call has named, or nothing. */
+static __always_inline long tuple_v4(__u8 *to, struct sock *sk, bool out, struct end_v4 peer)
 {
 	struct inet_sock *inet = PLAIN(sk, inet_sock);
 	__u32 local = FIELD(inet, inet_saddr), remote = FIELD(sk, __sk_common.skc_daddr);
@@ -182,9 +195,9 @@ static __always_inline long tuple_v4(__u8 *to, struct sock *sk, bool out, struct
 	__u16 remote_port = FIELD(sk, __sk_common.skc_dport);
 
 	/* A socket that is not connected knows no other end; the call does. */
-	if (!remote_port && peer->family == AF_INET) {
-		remote = peer->v4;
-		remote_port = peer->port;
+	if (!remote_port && peer.family == AF_INET) {
+		remote = peer.addr;
+		remote_port = peer.port;
 	}
 	to[0] = AF_INET;
 	*(__u32 *)(to + 1) = out ? local : remote;
@@ -237,14 +250,15 @@ static __always_inline long tuple_unix(__u8 *to, struct sock *sk, bool out, stru
 static __always_inline void put_ends(struct out *o, struct event_scratch *s, __s32 fd, bool out)
 {
 	struct address *peer = address_of(s);
-	struct sock *sk = sock_of(fd);
+	struct sock *sk = sock_of(s->task, fd);
 	__u8 *to = o->buf + o->at;
 	long n = 0;
 
 	if (sk) {
 		switch (FIELD(sk, __sk_common.skc_family)) {
 		case AF_INET:
-			n = tuple_v4(to, sk, out, peer);
+			n = tuple_v4(to, sk, out,
+				     (struct end_v4){ peer->family, peer->port, peer->v4 });
 			break;
 		case AF_INET6:
 			n = tuple_v6(to, sk, out, peer);
@@ -331,11 +345,11 @@ static __always_inline __u64 wanted_bytes(struct event_scratch *s, long ret, __u
 }
 
 /* What a call on a connected stream moves changes no state: its ends are known. */
-static __always_inline bool stream(__s32 fd)
+static __always_inline bool stream(struct event_scratch *s, __s32 fd)
 {
-	struct sock *sk = sock_of(fd);
+	struct sock *sk = sock_of(s->task, fd);
 
-	return sk && BPF_CORE_READ(sk, sk_type) == 1 /* SOCK_STREAM */;
+	return sk && FIELD(sk, sk_type) == 1 /* SOCK_STREAM */;
 }
 
 #endif

@@ -10,7 +10,9 @@
 #include "sys_file.h"
 #include "sys_fd.h"
 #include "sys_proc.h"
+#include "sys_told.h"
 #include "sys_net.h"
+#include "sys_connect.h"
 #include "sched.h"
 
 char LICENSE[] SEC("license") = "GPL";

@@ -43,7 +43,8 @@ static __always_inline __u16 pending_flags(struct event_scratch *s)
 	return 0
 
 /* The event of a case; with its result. */
-#define EVENT(name) (event = EV_##name, o.n = 0, o.at = HEAD + 2 * N_##name)
+#define EVENT_TO(o, event, name) ((event) = EV_##name, (o)->n = 0, (o)->at = HEAD + 2 * N_##name)
+#define EVENT(name) EVENT_TO(&o, event, name)
 #define RESULT(name) (EVENT(name), put_u64(&o, ret))
 
 /* An argument as a parameter: a descriptor or process number, text, numbers. */

@@ -60,9 +60,10 @@ static __always_inline __u32 mmap_flags(__u64 f)
 }
 
 /* fd1, fd2, ino of a pipe. */
-static __always_inline void put_pipe(struct out *o, long ret, __u64 from)
+static __always_inline void put_pipe(struct out *o, __u64 task, long ret, __u64 from)
 {
 	__s32 fds[2];
+	struct inode *inode;
 	struct file *file;
 
 	if (ret || bpf_probe_read_user(fds, sizeof(fds), (void *)from)) {
@@ -73,8 +74,13 @@ static __always_inline void put_pipe(struct out *o, long ret, __u64 from)
 	}
 	put_u64(o, (__s64)fds[0]);
 	put_u64(o, (__s64)fds[1]);
-	file = file_of(fds[0]);
-	put_u64(o, BPF_CORE_READ(file, f_inode, i_ino));
+	file = file_of(task, fds[0]);
+	if (!file) {
+		put_none(o);
+		return;
+	}
+	inode = FIELD(file, f_inode);
+	put_u64(o, FIELD(inode, i_ino));
 }
 
 SEC("?tp_btf/sys_exit")
@@ -158,10 +164,10 @@ int nabe_fd(__u64 *ctx)
 		RESULT(SYSCALL_PIDFD_OPEN_X), FD(0), V32(BIT(ARG1(regs), 0x800, 1));
 		break;
 	case NR_pipe:
-		RESULT(SYSCALL_PIPE_X), put_pipe(&o, ret, ARG0(regs));
+		RESULT(SYSCALL_PIPE_X), put_pipe(&o, s->task, ret, ARG0(regs));
 		break;
 	case NR_pipe2:
-		RESULT(SYSCALL_PIPE2_X), put_pipe(&o, ret, ARG0(regs)), V32(fd_flags(ARG1(regs)));
+		RESULT(SYSCALL_PIPE2_X), put_pipe(&o, s->task, ret, ARG0(regs)), V32(fd_flags(ARG1(regs)));
 		break;
 	case NR_sendfile:
 		RESULT(SYSCALL_SENDFILE_X), put_pointed_u64(&o, ARG2(regs)), FD(0), FD(1), A64(3);

@@ -8,7 +8,7 @@
 #define CREAT_UPPER_LAYER 1
 #define CREAT_LOWER_LAYER 2
 
-static __always_inline void put_created(struct out *o, long fd, __u64 mode)
+static __always_inline void put_created(struct out *o, __u64 task, long fd, __u64 mode)
 {
 	struct opened file = {};
 
@@ -19,7 +19,7 @@ static __always_inline void put_created(struct out *o, long fd, __u64 mode)
 		put_u16(o, 0);
 		return;
 	}
-	file = opened_file(fd);
+	file = opened_file(task, fd);
 	put_u32(o, file.dev);
 	put_u64(o, file.ino);
 	put_u16(o, (file.flags & FD_UPPER_LAYER ? CREAT_UPPER_LAYER : 0) |
@@ -34,13 +34,13 @@ static __always_inline __u32 resolve_bits(__u64 r)
 }
 
 /* openat2: flags, mode, resolve, dev, ino from struct open_how. */
-static __always_inline void put_open_how(struct out *o, long fd, __u64 from)
+static __always_inline void put_open_how(struct out *o, __u64 task, long fd, __u64 from)
 {
 	struct opened file = {};
 	__u64 how[3] = {};
 
 	if (fd >= 0)
-		file = opened_file(fd);
+		file = opened_file(task, fd);
 	if (bpf_probe_read_user(how, sizeof(how), (void *)from)) {
 		put_none(o);
 		put_none(o);
@@ -65,7 +65,7 @@ static __always_inline void put_by_handle(struct out *o, struct event_scratch *s
 	struct opened file = {};
 
 	if (fd >= 0)
-		file = opened_file(fd);
+		file = opened_file(s->task, fd);
 	put_u32(o, open_flags(how) | file.flags);
 	if (fd < 0) {
 		put_none(o);
@@ -73,7 +73,7 @@ static __always_inline void put_by_handle(struct out *o, struct event_scratch *s
 		put_none(o);
 		return;
 	}
-	put_path(o, s, file_of(fd));
+	put_path(o, s, file_of(s->task, fd));
 	put_u32(o, file.dev);
 	put_u64(o, file.ino);
 }
@@ -107,10 +107,10 @@ int nabe_path(__u64 *ctx)
 	CALL_BEGIN(ctx);
 	switch (NR(regs)) {
 	case NR_creat:
-		RESULT(SYSCALL_CREAT_X), TEXT(0), put_created(&o, ret, ARG1(regs));
+		RESULT(SYSCALL_CREAT_X), TEXT(0), put_created(&o, s->task, ret, ARG1(regs));
 		break;
 	case NR_openat2:
-		RESULT(SYSCALL_OPENAT2_X), FD(0), TEXT(1), put_open_how(&o, ret, ARG2(regs));
+		RESULT(SYSCALL_OPENAT2_X), FD(0), TEXT(1), put_open_how(&o, s->task, ret, ARG2(regs));
 		break;
 	case NR_access:
 		RESULT(SYSCALL_ACCESS_X), TEXT(0), V32(ARG1(regs) & 7);

@@ -12,9 +12,9 @@ static __always_inline __u8 family(__u32 kernel)
 }
 
 /* queuepct, queuelen, queuemax of the listener. */
-static __always_inline void put_queue(struct out *o, long ret, __s32 fd)
+static __always_inline void put_queue(struct out *o, __u64 task, long ret, __s32 fd)
 {
-	struct sock *sk = ret >= 0 ? sock_of(fd) : NULL;
+	struct sock *sk = ret >= 0 ? sock_of(task, fd) : NULL;
 	__u32 len, most;
 
 	if (!sk) {
@@ -23,15 +23,15 @@ static __always_inline void put_queue(struct out *o, long ret, __s32 fd)
 		put_none(o);
 		return;
 	}
-	len = BPF_CORE_READ(sk, sk_ack_backlog);
-	most = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	len = FIELD(sk, sk_ack_backlog);
+	most = FIELD(sk, sk_max_ack_backlog);
 	put_u8(o, most ? (__u64)len * 100 / most : 0);
 	put_u32(o, len);
 	put_u32(o, most);
 }
 
 /* fd1, fd2 and the identities of both ends. */
-static __always_inline void put_pair(struct out *o, long ret, __u64 from)
+static __always_inline void put_pair(struct out *o, __u64 task, long ret, __u64 from)
 {
 	struct unix_sock *own;
 	struct sock *peer;
@@ -46,7 +46,7 @@ static __always_inline void put_pair(struct out *o, long ret, __u64 from)
 	}
 	put_u64(o, (__s64)fds[0]);
 	put_u64(o, (__s64)fds[1]);
-	own = (void *)sock_of(fds[0]);
+	own = (void *)sock_of(task, fds[0]);
 	if (!own || !bpf_core_type_exists(struct unix_sock)) {
 		put_none(o);
 		put_none(o);
@@ -147,7 +147,7 @@ int nabe_socket(__u64 *ctx)
 		RESULT(SOCKET_BIND_X), put_address(&o, s), FD(0);
 		break;
 	case NR_connect:
-		user_address(s, ARG1(regs), ARG2(regs));
+		/* nabe_connect has read the address. */
 		RESULT(SOCKET_CONNECT_X);
 		if (ret == 0 || ret == -EINPROGRESS)
 			put_ends(&o, s, ARG0(regs), OUTBOUND);
@@ -160,11 +160,11 @@ int nabe_socket(__u64 *ctx)
 		break;
 	case NR_accept:
 		RESULT(SOCKET_ACCEPT_5_X), put_tuple(&o, s, ret, INBOUND, 0, 0);
-		put_queue(&o, ret, ARG0(regs));
+		put_queue(&o, s->task, ret, ARG0(regs));
 		break;
 	case NR_accept4:
 		RESULT(SOCKET_ACCEPT4_6_X), put_tuple(&o, s, ret, INBOUND, 0, 0);
-		put_queue(&o, ret, ARG0(regs)), V32(fd_flags(ARG3(regs)));
+		put_queue(&o, s->task, ret, ARG0(regs)), V32(fd_flags(ARG3(regs)));
 		break;
 	case NR_shutdown:
 		RESULT(SOCKET_SHUTDOWN_X), FD(0), V8(ARG1(regs) < 3 ? ARG1(regs) : 0xff);
@@ -176,7 +176,7 @@ int nabe_socket(__u64 *ctx)
 		EVENT(SOCKET_GETPEERNAME_X);
 		break;
 	case NR_socketpair:
-		RESULT(SOCKET_SOCKETPAIR_X), put_pair(&o, ret, ARG3(regs));
+		RESULT(SOCKET_SOCKETPAIR_X), put_pair(&o, s->task, ret, ARG3(regs));
 		V32(family(ARG0(regs))), A32(1), A32(2);
 		break;
 	case NR_setsockopt:
@@ -198,7 +198,7 @@ SEC("?tp_btf/sys_exit")
 int nabe_send(__u64 *ctx)
 {
 	CALL_BEGIN(ctx);
-	if (state_only(s) && stream(ARG0(regs))) {
+	if (state_only(s) && stream(s, ARG0(regs))) {
 		count_filtered();
 		return 0;
 	}
@@ -316,6 +316,39 @@ static __always_inline int put_sent(struct out *o, struct event_scratch *s, long
 	return 0;
 }
 
+#define CONTROL_HEAD 16
+#define SCM_RIGHTS 1
+/* What the kernel puts before descriptors: credentials, a pidfd, a label, times. */
+#define CONTROLS 4
+
+/* struct cmsghdr */
+struct control_head {
+	__u64 len;
+	__s32 level;
+	__s32 type;
+};
+
+/* How many descriptors a message has brought; s->kn2 is where their numbers are. */
+static __always_inline __u32 find_rights(struct event_scratch *s, __u64 at, __u64 left)
+{
+	struct control_head head;
+	int i;
+
+	for (i = 0; i < CONTROLS; i++) {
+		if (left < CONTROL_HEAD || bpf_probe_read_user(&head, sizeof(head), (void *)at))
+			return 0;
+		if (head.len < CONTROL_HEAD || head.len > left)
+			return 0;
+		if (head.level == SOL_SOCKET && head.type == SCM_RIGHTS) {
+			s->kn2 = at + CONTROL_HEAD;
+			return least((head.len - CONTROL_HEAD) / 4, TOLD_MAX);
+		}
+		at += ALIGN8(head.len);
+		left -= least(ALIGN8(head.len), left);
+	}
+	return 0;
+}
+
 SEC("?tp_btf/sys_exit")
 int nabe_message(__u64 *ctx)
 {
@@ -326,7 +359,7 @@ int nabe_message(__u64 *ctx)
 	if (!user_message(&m, ARG1(regs)))
 		m.parts = 0;
 	/* A stream's message changes state when descriptors come along. */
-	if (state_only(s) && stream(ARG0(regs)) && !(m.control && m.control_len)) {
+	if (state_only(s) && stream(s, ARG0(regs)) && !(m.control && m.control_len)) {
 		count_filtered();
 		return 0;
 	}
@@ -345,9 +378,18 @@ int nabe_message(__u64 *ctx)
 			NONE();
 		n = ret >= 0 && m.control ? least(m.control_len, 4096) : 0;
 		put_user_bytes(&o, (void *)m.control, n), FD(0);
+		s->told = n >= CONTROL_HEAD + 4 && HOOK(HOOK_TOLD) ? find_rights(s, (__u64)m.control, n) : 0;
 		break;
 	}
-	CALL_END();
+	if (!event) {
+		count_up(broken);
+		return 0;
+	}
+	put_head(o.buf, pending_ids(s), event, o.n, pending_flags(s));
+	scratch_send(&o);
+	if (event == EV_SOCKET_RECVMSG_X && s->told)
+		bpf_tail_call_static(ctx, &handlers, HANDLE_TOLD);
+	return 0;
 large:
 	count_up(too_large);
 	return 0;

@@ -778,6 +778,11 @@ fn addresses_are_told_as_far_as_they_are_given() {
         unix(b"\0abstract"),
         unix(b""),
         unix(&long),
+        // Around the length up to which a path takes a smaller record.
+        unix(&[b's'; 31]),
+        unix(&[b's'; 32]),
+        unix(&[&[0][..], &[b's'; 31]].concat()),
+        unix(&[&[0][..], &[b's'; 32]].concat()),
         six,
         vec![2, 0, 0, 9, 127],
         vec![1],
@@ -792,6 +797,10 @@ fn addresses_are_told_as_far_as_they_are_given() {
         b"\x01abstract\0".to_vec(),
         b"\x01\0".to_vec(),
         [&[1][..], &long[..107], &[0]].concat(),
+        [&[1][..], &[b's'; 31], &[0]].concat(),
+        [&[1][..], &[b's'; 32], &[0]].concat(),
+        [&[1][..], &[b's'; 31], &[0]].concat(),
+        [&[1][..], &[b's'; 32], &[0]].concat(),
         [&[10][..], &(1..=16).collect::<Vec<u8>>(), &udp].concat(),
         [&[2, 127, 0, 0, 0][..], &udp].concat(),
         vec![],
@@ -960,4 +969,194 @@ fn starts_signals_switches_and_faults_come_on_request() {
     assert!(count(&seen, EventId::SCHEDSWITCH_6_E) >= 1);
     let signal = seen.iter().find(|one| one.id == EventId::SIGNALDELIVER_E && one.number(2) == 10).unwrap();
     assert_eq!((signal.number(0), signal.number(1)), (child.pid.into(), child.pid.into()));
+}
+
+/// The smallest io_uring: one request at a time.
+struct Uring {
+    fd: i64,
+    rings: [i64; 2],
+    requests: i64,
+    places: [u8; 120],
+}
+
+impl Uring {
+    const SIZE: i64 = 16_384;
+
+    /// A ring with a few entries; an error of the kernel's when it cannot be had.
+    fn new() -> Result<Self, i64> {
+        let mut places = [0_u8; 120];
+        let fd = call(libc::SYS_io_uring_setup, &[4, places.as_mut_ptr().addr() as i64]);
+        if fd < 0 {
+            return Err(fd);
+        }
+        let map = |offset| {
+            let protection = i64::from(libc::PROT_READ | libc::PROT_WRITE);
+            call(libc::SYS_mmap, &[0, Self::SIZE, protection, libc::MAP_SHARED.into(), fd, offset])
+        };
+        let (rings, requests) = ([map(0), map(0x800_0000)], map(0x1000_0000));
+        if rings.iter().chain([&requests]).any(|at| *at < 0) {
+            return Err(-1);
+        }
+        Ok(Self { fd, rings, requests, places })
+    }
+
+    /// The number in a ring (0: requests, 1: results) to whose place the kernel's answer has at `place`.
+    fn word(&self, ring: usize, place: usize, more: i64) -> *mut u32 {
+        let offset = self.places[place..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        std::ptr::with_exposed_provenance_mut((self.rings[ring] + i64::from(offset) + more) as usize)
+    }
+
+    /// Makes a request, and waits for its result.
+    fn ask(&self, request: [u64; 8]) -> i64 {
+        let to = std::ptr::with_exposed_provenance_mut::<[u64; 8]>(self.requests as usize);
+        // SAFETY: the kernel's places in what it has mapped for us, which nobody else uses meanwhile.
+        unsafe {
+            to.write_volatile(request);
+            // Every entry of the list names the same request.
+            (0..4).for_each(|place| self.word(0, 64, 4 * place).write_volatile(0));
+            let tail = self.word(0, 44, 0);
+            tail.write_volatile(tail.read_volatile().wrapping_add(1));
+        }
+        call(libc::SYS_io_uring_enter, &[self.fd, 1, 1, 1]);
+        // SAFETY: as above.
+        unsafe {
+            let head = self.word(1, 80, 0);
+            let at = head.read_volatile();
+            let result = self.word(1, 100, i64::from(at % 8) * 16 + 8).read_volatile();
+            head.write_volatile(at.wrapping_add(1));
+            i64::from(result.cast_signed())
+        }
+    }
+
+    /// A request of a kind on a descriptor: offset, address, length and flags.
+    fn request(kind: u8, fd: i64, offset: u64, address: i64, len_and_flags: u64) -> [u64; 8] {
+        let head = u64::from(kind) | u64::from(fd as u32) << 32;
+        [head, offset, address as u64, len_and_flags, 0, 0, 0, 0]
+    }
+}
+
+/// Whether the kernel is at least of this release.
+fn is_since(major: u32, minor: u32) -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy().into_owned();
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|word| word.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
+const TOLD: [&str; 4] =
+    ["task_file_regular", "task_file_pipe", "task_file_socket_inet", "task_file_anon_inode"];
+
+#[test]
+fn descriptors_of_an_io_uring_are_told() {
+    let test = "descriptors_of_an_io_uring_are_told";
+    if !works(test) {
+        return;
+    }
+    if !is_since(5, 19) {
+        eprintln!("SKIP {test}: before 5.19 a request does not tell its result");
+        return;
+    }
+    match Uring::new() {
+        Err(error) => {
+            eprintln!("SKIP {test}: io_uring_setup gives {error}");
+            return;
+        }
+        Ok(ring) => act(libc::SYS_close, &[ring.fd]),
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("through-a-ring");
+    std::fs::write(&path, "x").unwrap();
+    let name = CString::new(path.to_str().unwrap()).unwrap();
+    let names = [&["read", "close", "getuid"][..], &TOLD].concat();
+    let (seen, account, pid) = run(&names, || {
+        let Ok(ring) = Uring::new() else { return };
+        let open = Uring::request(18, libc::AT_FDCWD.into(), 0, pointer(&*name), (libc::O_RDWR as u64) << 32);
+        let mut bytes = [0_u8; 8];
+        // Twice the same number, the second time for a socket.
+        let file = ring.ask(open);
+        call(libc::SYS_read, &[file, bytes.as_mut_ptr().addr() as i64, 5]);
+        ring.ask(Uring::request(19, file, 0, 0, 0));
+        let inet = Uring::request(45, libc::AF_INET.into(), libc::SOCK_DGRAM as u64, 0, 0);
+        let socket = ring.ask(inet);
+        call(libc::SYS_read, &[socket, bytes.as_mut_ptr().addr() as i64, 0]);
+        // What fails is no descriptor.
+        ring.ask(Uring::request(18, -7, 0, pointer(c"nowhere"), 0));
+        act(libc::SYS_getuid, &[]);
+    });
+    assert_eq!(account.lost(), 0);
+    let reads: Vec<&Seen> = seen.iter().filter(|one| one.id == EventId::SYSCALL_READ_X).collect();
+    // The gate's, and two of ours.
+    let [_, first, second] = reads[..] else { panic!("{seen:#?}") };
+    assert_eq!((first.number(0), first.number(2)), (1, second.number(2)));
+    let ours: Vec<&Seen> = seen
+        .iter()
+        .filter(|one| one.ts_ns > reads[0].ts_ns)
+        .filter(|one| one.id != EventId::SYSCALL_READ_X)
+        .collect();
+    let [file, close, socket, last] = ours[..] else { panic!("{ours:#?}") };
+    assert_eq!(file.id, EventId::ITER_TASK_FILE_REGULAR_E);
+    assert_eq!((file.tid, file.number(0)), (i64::from(pid), first.number(2)));
+    assert!(file.text(1).ends_with(path.to_str().unwrap()), "{}", file.text(1));
+    assert_eq!(file.number(2) & 3, 3, "read and write");
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+    assert_eq!(file.number(4) as u64, inode);
+    assert_eq!((close.id, close.number(1)), (EventId::SYSCALL_CLOSE_X, first.number(2)));
+    assert_eq!((socket.id, socket.number(0)), (EventId::ITER_TASK_FILE_SOCKET_INET_E, second.number(2)));
+    assert_eq!((socket.number(1), socket.number(2)), (2, 17), "datagrams, UDP");
+    assert_eq!(last.id, EventId::SYSCALL_GETUID_X);
+}
+
+#[test]
+fn descriptors_that_come_with_a_message_are_told() {
+    if !works("descriptors_that_come_with_a_message_are_told") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("passed-on");
+    let file = std::fs::File::create(&path).unwrap();
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = udp.local_addr().unwrap().port();
+    let (pipe, _other) = io::pipe().unwrap();
+    let poll = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).unwrap();
+    let (left, right) = std::os::unix::net::UnixStream::pair().unwrap();
+    // Who receives has the sender's numbers first: SO_PASSCRED puts 32 bytes before the descriptors.
+    let one = 1_i32;
+    let pass =
+        [right.as_raw_fd().into(), libc::SOL_SOCKET.into(), libc::SO_PASSCRED.into(), pointer(&one), 4];
+    assert_eq!(call(libc::SYS_setsockopt, &pass), 0);
+    let given = [file.as_raw_fd(), udp.as_raw_fd(), pipe.as_raw_fd(), poll.as_raw_fd()];
+    let (seen, account, pid) = run(&[&["recvmsg"][..], &TOLD].concat(), || {
+        let byte = [7_u8];
+        let part = [pointer(&byte), 1];
+        let mut sent = [0_i64; 4];
+        sent[0] = 16 + 16;
+        sent[1] = 1 | 1 << 32;
+        sent[2] = i64::from(given[0]) | i64::from(given[1]) << 32;
+        sent[3] = i64::from(given[2]) | i64::from(given[3]) << 32;
+        let header = [0, 0, pointer(&part), 1, pointer(&sent), 32, 0];
+        call(libc::SYS_sendmsg, &[left.as_raw_fd().into(), pointer(&header), 0]);
+        let room = [0_i64; 32];
+        let header = [0, 0, pointer(&part), 1, pointer(&room), 256, 0];
+        call(libc::SYS_recvmsg, &[right.as_raw_fd().into(), pointer(&header), 0]);
+    });
+    assert_eq!(account.lost(), 0);
+    let ids: Vec<EventId> = seen.iter().map(|one| one.id).collect();
+    let expected = [
+        EventId::SOCKET_RECVMSG_X,
+        EventId::ITER_TASK_FILE_REGULAR_E,
+        EventId::ITER_TASK_FILE_SOCKET_INET_E,
+        EventId::ITER_TASK_FILE_PIPE_E,
+        EventId::ITER_TASK_FILE_ANON_INODE_E,
+    ];
+    assert_eq!(ids, expected);
+    assert!(seen.iter().all(|one| one.tid == i64::from(pid)));
+    let control = &seen[0].params[4];
+    // A head of 16 bytes and three numbers, to a multiple of 8; then a head and ours.
+    let numbers: Vec<i64> =
+        control[48..64].chunks(4).map(|four| i32::from_le_bytes(four.try_into().unwrap()).into()).collect();
+    assert_eq!(seen[1..].iter().map(|one| one.number(0)).collect::<Vec<_>>(), numbers);
+    assert!(seen[1].text(1).ends_with(path.to_str().unwrap()), "{}", seen[1].text(1));
+    assert_eq!((seen[2].params[3].as_slice(), seen[2].number(4)), (&[127, 0, 0, 1][..], i64::from(port)));
+    assert_eq!((seen[4].number(1), seen[4].text(2)), (1, "anon_inode:[eventfd]".to_owned()));
 }

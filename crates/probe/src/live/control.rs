@@ -36,6 +36,18 @@ pub(crate) struct Handler {
     pub(crate) program: Option<&'static str>,
 }
 
+impl Handler {
+    /// The programs that it takes, with their slots.
+    fn programs(self) -> impl Iterator<Item = (u8, &'static str)> {
+        let next = match self {
+            CONNECT => Some(SOCKET),
+            MESSAGE => Some(TOLD),
+            _ => None,
+        };
+        [Some(self), next].into_iter().flatten().filter_map(|one| Some((one.number, one.program?)))
+    }
+}
+
 const fn own(number: u8) -> Handler {
     Handler { number, program: None }
 }
@@ -45,6 +57,12 @@ const fn other(number: u8, program: &'static str) -> Handler {
 }
 
 const GENERIC: Handler = own(0);
+const SOCKET: Handler = other(12, "nabe_socket");
+const MESSAGE: Handler = other(15, "nabe_message");
+/// Descriptors that come with a message.
+const TOLD: Handler = other(19, "nabe_told");
+/// What it does not tell itself it leaves to [`SOCKET`].
+const CONNECT: Handler = other(18, "nabe_connect");
 
 /// The handler of each described system call; what is not here is told as generic.
 const HANDLERS: &[(Handler, &[&str])] = &[
@@ -188,11 +206,10 @@ const HANDLERS: &[(Handler, &[&str])] = &[
     ),
     (other(11, "nabe_seldom"), &["io_uring_setup", "quotactl", "keyctl"]),
     (
-        other(12, "nabe_socket"),
+        SOCKET,
         &[
             "socket",
             "bind",
-            "connect",
             "listen",
             "accept",
             "accept4",
@@ -209,10 +226,14 @@ const HANDLERS: &[(Handler, &[&str])] = &[
         other(14, "nabe_vector"),
         &["readv", "preadv", "writev", "pwritev", "process_vm_readv", "process_vm_writev"],
     ),
-    (other(15, "nabe_message"), &["sendmsg", "recvmsg"]),
+    (MESSAGE, &["sendmsg", "recvmsg"]),
     (other(17, "nabe_messages"), &["sendmmsg", "recvmmsg"]),
     (other(16, "nabe_exec_failed"), &["execve", "execveat"]),
+    (CONNECT, &["connect"]),
 ];
+
+/// Tells of descriptors that come through an io_uring; kernels before 5.19 do not.
+pub(crate) const RING: &str = "nabe_ring";
 
 /// Hooks that are no system call: the event, the bits of `HOOK_*`, its program.
 pub(crate) const HOOKS: &[(EventId, u32, &str)] = &[
@@ -222,6 +243,7 @@ pub(crate) const HOOKS: &[(EventId, u32, &str)] = &[
     (EventId::SCHEDSWITCH_6_E, 3, "nabe_switch"),
     (EventId::PAGE_FAULT_E, 4, "nabe_fault_user"),
     (EventId::PAGE_FAULT_E, 5, "nabe_fault_kernel"),
+    (EventId::ITER_TASK_FILE_REGULAR_E, 6, RING),
 ];
 
 /// State follows from these, too, although the table does not flag them.
@@ -408,10 +430,10 @@ impl Control {
             place[5] = handler.number;
             self.exits |= wish & (WANTED | STATE) != 0;
             self.enters |= wish & ENTER != 0;
-            if let Some(program) = handler.program
-                && !self.handlers.iter().any(|(number, _)| *number == handler.number)
-            {
-                self.handlers.push((handler.number, program));
+            for (number, program) in handler.programs() {
+                if !self.handlers.iter().any(|(known, _)| *known == number) {
+                    self.handlers.push((number, program));
+                }
             }
         }
     }
@@ -437,10 +459,11 @@ impl Control {
 
     /// Tells the calls of a handler as generic, without their parameters.
     pub(crate) fn make_generic(&mut self, handler: u8) {
+        let served = |of: u8| of == handler || (handler == SOCKET.number && of == CONNECT.number);
         let calls = self.bytes.len() - 2 * 8 * MAX_CALLS;
         for place in self.bytes.get_mut(calls..).unwrap_or_default().chunks_exact_mut(8) {
             if let [a, b, _, _, wish, of, ..] = place
-                && *of == handler
+                && served(*of)
             {
                 [*a, *b] = EventId::GENERIC_X.number().to_le_bytes();
                 (*wish, *of) = (*wish & WANTED, GENERIC.number);
@@ -496,7 +519,7 @@ mod tests {
         let control = Control::new(&EventInterest::default(), None);
         assert_eq!(call(&control, 3)[4], STATE);
         assert_eq!(call(&control, 0)[4], 0);
-        assert_eq!(control.hooks, ["nabe_exec", "nabe_leave"]);
+        assert_eq!(control.hooks, ["nabe_exec", "nabe_leave", RING]);
         assert!(control.handlers.contains(&(7, "nabe_clone")));
     }
 }

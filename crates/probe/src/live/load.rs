@@ -8,7 +8,7 @@ use libbpf_sys as bpf;
 use nabe_event::{Interest, Needs};
 
 use super::cgroup::{Distance, Place};
-use super::control::Control;
+use super::control::{Control, RING};
 use super::sys as live_sys;
 use super::{Floor, Tried};
 use crate::iter::Error;
@@ -21,7 +21,7 @@ const EXIT: &str = "nabe_exit";
 /// Processors that share a ring.
 const SHARING: u32 = 16;
 /// `SCRATCHES` of `event_file.h`.
-const SCRATCHES: u32 = 3;
+const SCRATCHES: u32 = 4;
 /// Entries of `pids` beyond those that were asked for: children that are followed.
 const FOLLOWED: u32 = 16_384;
 
@@ -251,7 +251,12 @@ impl Programs {
         let wanted: Vec<&'static str> = control.hooks.iter().copied().chain(exit).collect();
         self.links.retain(|(name, _)| wanted.contains(name));
         for name in wanted {
-            self.attach(name)?;
+            match self.attach(name) {
+                // A comfort: without it descriptors have no names that come through an io_uring.
+                Err(Error::OldKernel { .. }) if name == RING => {}
+                Err(error @ Error::Program { .. }) if name == RING => self.refused.push(error),
+                result => result?,
+            }
         }
         Ok(())
     }
