@@ -9,9 +9,9 @@
 
 use std::io::Write as _;
 
-use nabe_event::field::{descriptor, event};
+use nabe_event::field::{Class, container, descriptor, event};
 use nabe_event::payload::Form;
-use nabe_event::{FieldId, Fields, Value};
+use nabe_event::{FieldId, Fields, Missing, Type, Value};
 pub use nabe_filter::format::FormatError;
 use nabe_filter::format::{self, Template};
 
@@ -145,7 +145,7 @@ impl EventFormat {
                     out.truncate(start);
                     return false;
                 }
-                out.extend_from_slice(b"null");
+                out.extend_from_slice(if item.is_told_to_be_none(subject) { b"\"\"" } else { b"null" });
             }
         }
         out.push(b'}');
@@ -183,6 +183,17 @@ impl Item {
         }
         self.clean(out, &text);
         true
+    }
+
+    /// Whether a container has been told of and has no such text: something else than not being known yet.
+    fn is_told_to_be_none(&self, subject: &dyn Fields) -> bool {
+        let field = &self.format.field;
+        matches!(field.id.class(), Class::Container | Class::Metadata)
+            && field.ty == Type::Text
+            && self.format.arg.is_none()
+            && self.format.transformers.is_empty()
+            && matches!(subject.get(field.id, None), Value::Missing(Missing::Unset))
+            && matches!(subject.get(container::NAME, None), Value::Text(name) if name != container::HOST)
     }
 
     fn plain(&self, value: &Value<'_>, out: &mut Vec<u8>) -> bool {
@@ -302,7 +313,6 @@ fn push_clean(out: &mut Vec<u8>, text: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nabe_event::Missing;
     use nabe_event::field::{event as e, process as p, thread as t};
 
     struct Event;
@@ -358,6 +368,38 @@ mod tests {
             String::from_utf8(out).unwrap(),
             r#"{"evt.arg[0]":"3","evt.num":7,"proc.name":"cat","proc.pname":null}"#
         );
+    }
+
+    #[test]
+    fn what_is_none_is_told_from_what_is_not_known_yet() {
+        struct Of(&'static str, Missing);
+        impl Fields for Of {
+            fn get(&self, field: FieldId, _: Option<&[u8]>) -> Value<'_> {
+                match field {
+                    container::NAME if !self.0.is_empty() => Value::Text(self.0.as_bytes()),
+                    _ => Value::Missing(self.1),
+                }
+            }
+            fn related(&self, _: FieldId, _: &mut dyn FnMut(&dyn Fields) -> bool) -> Option<usize> {
+                None
+            }
+        }
+        let format =
+            EventFormat::parse("*%container.image %container.image.tag %container.label[a] %proc.name");
+        let format = format.unwrap();
+        for (of, expect) in [
+            (Of("web", Missing::Unset), ["\"\"", "\"\"", "null", "null"]),
+            (Of("", Missing::Pending), ["null"; 4]),
+            (Of("host", Missing::Unset), ["null"; 4]),
+        ] {
+            let mut out = Vec::new();
+            assert!(format.json(&of, &mut out));
+            let [image, tag, label, name] = expect;
+            let expect = format!(
+                r#"{{"container.image":{image},"container.image.tag":{tag},"container.label[a]":{label},"proc.name":{name}}}"#
+            );
+            assert_eq!(String::from_utf8(out).unwrap(), expect);
+        }
     }
 
     #[test]
