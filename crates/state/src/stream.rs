@@ -128,6 +128,8 @@ pub struct Stream {
     pub(crate) reads: AtomicU64,
     /// The name that the last event's descriptor had before, when the event touched it.
     pub(crate) renamed: Option<Arc<[u8]>>,
+    /// How long what the last switch ended had run.
+    pub(crate) ran_ns: u64,
     /// When the scheduler switched last, by processor.
     pub(crate) switches: Vec<u64>,
     /// Stands for whoever tells of containers.
@@ -162,7 +164,8 @@ pub struct Stream {
     pub(crate) prologue: bool,
     pub(crate) number: u64,
     pub(crate) first_ns: u64,
-    pub(crate) before_ns: u64,
+    /// The time between events that are shown.
+    pub(crate) pace: time::Pace,
     last_ns: u64,
 }
 
@@ -190,6 +193,7 @@ impl Stream {
             services: None,
             reads: AtomicU64::new(0),
             renamed: None,
+            ran_ns: 0,
             switches: Vec::new(),
             teller: Thread { pid: -1, vtid: -2, vpid: -2, ..Thread::new(-1) },
             losses: Losses::default(),
@@ -212,7 +216,7 @@ impl Stream {
             prologue: true,
             number: 0,
             first_ns: 0,
-            before_ns: 0,
+            pace: time::Pace::default(),
             last_ns: 0,
         }
     }
@@ -227,7 +231,7 @@ impl Stream {
             prologue: true,
             number: self.number,
             first_ns: self.first_ns,
-            before_ns: self.before_ns,
+            pace: core::mem::take(&mut self.pace),
             last_ns: self.last_ns,
             losses: self.losses,
             // Never the same again.

@@ -280,12 +280,65 @@ fn users_come_and_go() {
 #[test]
 fn times_are_told() {
     let mut stream = machine();
-    open(10, 3, "/a").at(5_000_000_000).then(&mut stream, &[]);
-    let said =
-        open(10, 3, "/a").at(7_000_000_001).then(&mut stream, &[e::NUM, e::RELTIME, e::DELTATIME, e::TIME]);
-    assert_eq!(said, ["2", "2000000001", "2000000001", "00:00:07.000000001"]);
+    let first = open(10, 3, "/a").at(5_000_000_000).then(&mut stream, &[e::RELTIME, e::DELTATIME]);
+    assert_eq!(first, ["0", "0"]);
+    // Nobody looks at this one.
+    open(10, 3, "/a").at(6_000_000_000).then(&mut stream, &[]);
+    let times = [e::NUM, e::RELTIME, e::DELTATIME, e::DELTATIME_S, e::TIME];
+    let said = open(10, 3, "/a").at(7_000_000_001).then(&mut stream, &times);
+    assert_eq!(said, ["3", "2000000001", "2000000001", "2", "00:00:07.000000001"]);
     stream.section();
-    assert_eq!(open(10, 3, "/a").then(&mut stream, &[e::NUM, p::NAME]), ["3", "<NA>"]);
+    assert_eq!(open(10, 3, "/a").then(&mut stream, &[e::NUM, p::NAME]), ["4", "<NA>"]);
+}
+
+#[test]
+fn errors_count_by_descriptor_or_else_by_call() {
+    let mut stream = machine();
+    let fields = [e::COUNT_ERROR_FILE, e::COUNT_ERROR_NET, e::COUNT_ERROR_OTHER];
+    let access = made(EventId::SYSCALL_ACCESS_X, 10).number("res", -2).text("name", "/x");
+    assert_eq!(access.then(&mut stream, &fields), ["-", "-", "1"]);
+    let failed = made(EventId::SYSCALL_OPENAT_2_X, 10).number("fd", -2).text("name", "/x");
+    assert_eq!(failed.then(&mut stream, &fields), ["1", "-", "-"]);
+    open(10, 3, "/a").then(&mut stream, &[]);
+    let read = made(EventId::SYSCALL_READ_X, 10).number("res", -9).number("fd", 3);
+    assert_eq!(read.then(&mut stream, &fields), ["1", "-", "-"]);
+}
+
+#[test]
+fn absolute_paths_are_those_of_calls_relative_to_a_directory() {
+    let mut stream = machine();
+    open(10, 3, "/d").then(&mut stream, &[]);
+    let made_directory =
+        made(EventId::SYSCALL_MKDIRAT_X, 10).number("res", 0).number("dirfd", 3).text("path", "e");
+    assert_eq!(made_directory.then(&mut stream, &[e::ABSPATH]), ["/d/e"]);
+    let link = made(EventId::SYSCALL_SYMLINKAT_X, 10).number("res", 0).number("linkdirfd", 3);
+    let link = link.text("target", "to").text("linkpath", "l");
+    assert_eq!(link.then(&mut stream, &[e::ABSPATH]), ["/d/l"]);
+    let rename =
+        made(EventId::SYSCALL_RENAME_X, 10).number("res", 0).text("oldpath", "/a").text("newpath", "/b");
+    assert_eq!(rename.then(&mut stream, &[e::ABSPATH]), ["-"]);
+}
+
+#[test]
+fn a_duplicate_keeps_its_name() {
+    let mut stream = machine();
+    assert_eq!(open(10, 3, "/a").then(&mut stream, &[d::NAME_CHANGED]), ["true"]);
+    let dup = made(EventId::SYSCALL_DUP_1_X, 10).number("res", 4).number("oldfd", 3);
+    assert_eq!(dup.then(&mut stream, &[d::NAME_CHANGED]), ["false"]);
+}
+
+#[test]
+fn a_switch_tells_faults_of_its_thread() {
+    let mut stream = machine();
+    let mut thread = Thread::new(11);
+    thread.pid = 10;
+    stream.add_thread(thread);
+    let switch = made(EventId::SCHEDSWITCH_6_E, 11).number("pgft_min", 7).number("vm_rss", 9);
+    assert_eq!(switch.then(&mut stream, &[t::PFMINOR, t::EXECTIME]), ["7", "0"]);
+    assert_eq!(open(10, 3, "/a").then(&mut stream, &[t::PFMINOR, t::VMRSS]), ["0", "9"]);
+    // The idle task is no thread, and has run, too.
+    let idle = made(EventId::SCHEDSWITCH_6_E, 0).at(1_500);
+    assert_ne!(idle.then(&mut stream, &[t::EXECTIME]), ["-"]);
 }
 
 #[test]

@@ -170,11 +170,11 @@ impl Stream {
         }
         self.number += 1;
         let act = Act::of(event.id);
-        // What tells of users and groups may have been made later than what it stands before.
-        if self.first_ns == 0 && (act.is_container || !act.is_prologue) {
+        // What tells of containers and accounts may have been made at another time than what it stands
+        // before.
+        if self.first_ns == 0 && !act.is_prologue {
             self.first_ns = event.ts_ns;
         }
-        self.before_ns = if self.last_ns == 0 { event.ts_ns } else { self.last_ns };
         self.last_ns = event.ts_ns;
         if self.renamed.is_some() {
             self.renamed = None;

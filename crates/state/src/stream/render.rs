@@ -404,14 +404,15 @@ pub(crate) fn socket_tuple(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The time that `evt.outputtime` shows.
-pub(crate) fn output_time(stream: &Stream, ts_ns: u64, latency_ns: u64, out: &mut Vec<u8>) {
+pub(crate) fn output_time(seen: &super::Seen<'_>, out: &mut Vec<u8>) {
     use super::Clock;
+    let (stream, ts_ns) = (seen.stream, seen.event.ts_ns);
     match stream.style.clock {
         Clock::TimeOfDay => time::time_of_day(out, ts_ns, stream.style.utc_offset_s, true),
         Clock::Epoch => time::seconds(out, ts_ns),
         Clock::Relative => time::seconds(out, ts_ns.saturating_sub(stream.first_ns)),
-        Clock::Latency => time::seconds(out, latency_ns),
-        Clock::Delta => time::seconds(out, ts_ns.saturating_sub(stream.before_ns)),
+        Clock::Latency => time::seconds(out, seen.latency_ns()),
+        Clock::Delta => time::seconds(out, seen.since_last_read()),
     }
 }
 

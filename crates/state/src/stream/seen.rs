@@ -179,6 +179,7 @@ impl Fields for Seen<'_> {
                 None if field == nabe_event::field::process::TID && self.event.tid >= 0 => {
                     Value::Int(self.event.tid)
                 }
+                None if field == nabe_event::field::thread::EXECTIME => self.exec_time(),
                 None => UNSET,
             },
             Class::Descriptor | Class::File => self.of_descriptor(field, arg),

@@ -119,8 +119,7 @@ pub struct Thread {
 /// What a thread has used of processors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Until the last switch away from it: since the switch before, and in all.
-    pub(crate) exec_ns: u64,
+    /// In all, until the last switch away from it.
     pub(crate) total_exec_ns: u64,
     /// The last sample of user and system time, and what came since the one before; in hundredths of
     /// a second.
@@ -255,7 +254,10 @@ impl Thread {
     /// Its cgroup path of a subsystem.
     #[must_use]
     pub fn cgroup(&self, subsystem: &[u8]) -> Option<&[u8]> {
-        list(&self.cgroups).find_map(|entry| entry.strip_prefix(subsystem)?.strip_prefix(b"="))
+        list(&self.cgroups).find_map(|entry| {
+            let (name, path) = self::subsystem(entry);
+            path.strip_prefix(b"=").filter(|_| name == subsystem)
+        })
     }
 
     /// Arguments after the first.
@@ -317,6 +319,20 @@ impl Thread {
     pub const fn image(&self) -> u64 {
         self.image
     }
+}
+
+/// A cgroup's subsystem by the name that its controller has today, and the rest of the entry.
+pub(crate) fn subsystem(entry: &[u8]) -> (&[u8], &[u8]) {
+    let end = entry.iter().position(|byte| *byte == b'=').unwrap_or(entry.len());
+    let (name, rest) = entry.split_at(end);
+    let name: &[u8] = match name {
+        b"io" | b"io_cgroup" => b"blkio",
+        b"cpu_cgroup" => b"cpu",
+        b"mem_cgroup" => b"memory",
+        b"perf" => b"perf_event",
+        name => name,
+    };
+    (name, rest)
 }
 
 /// Bytes of a list of arguments, variables or cgroups that are kept: more than any writer of captures

@@ -1,5 +1,7 @@
 //! Times of events as texts.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 /// How `evt.outputtime` is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
@@ -14,6 +16,26 @@ pub enum Clock {
     Latency,
     /// Seconds since the event before, `D`.
     Delta,
+}
+
+/// The time between the events of which it was asked, and no others.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Number and time of the last one, and the time of the one before it.
+    number: AtomicU64,
+    last_ns: AtomicU64,
+    before_ns: AtomicU64,
+}
+
+impl Pace {
+    /// Nanoseconds between the event with this number and the one before it; 0 for the first.
+    pub(crate) fn since(&self, number: u64, ts_ns: u64) -> u64 {
+        if self.number.swap(number, Ordering::Relaxed) != number {
+            let last_ns = self.last_ns.swap(ts_ns, Ordering::Relaxed);
+            self.before_ns.store(if last_ns == 0 { ts_ns } else { last_ns }, Ordering::Relaxed);
+        }
+        ts_ns.saturating_sub(self.before_ns.load(Ordering::Relaxed))
+    }
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -99,18 +121,22 @@ pub(crate) fn seconds(out: &mut Vec<u8>, span_ns: u64) {
     padded(out, span_ns % SECOND, 9);
 }
 
-/// `10.3ms`, as `evt.latency.human` has it.
+/// `2.20us`, `115us`, `1.50s`, `2:3` (minutes), `01:00:07` (hours), as `evt.latency.human` has it.
 pub(crate) fn human(span_ns: u64) -> String {
-    let units: [(u64, &str); 4] = [(SECOND, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
-    for (unit, name) in units {
-        if span_ns >= unit {
-            let hundredths = u128::from(span_ns) * 100 / u128::from(unit);
-            let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
-            let text = text.trim_end_matches('0').trim_end_matches('.');
-            return format!("{text}{name}");
+    let seconds = span_ns / SECOND;
+    let hundredths = |unit: u64| span_ns % unit / (unit / 100);
+    match span_ns {
+        _ if seconds >= 3600 => {
+            format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
         }
+        _ if seconds >= 60 => format!("{}:{}", seconds / 60, seconds % 60),
+        SECOND.. => format!("{seconds}.{:02}s", hundredths(SECOND)),
+        10_000_000.. => format!("{}ms", span_ns / 1_000_000),
+        1_000_000.. => format!("{}.{:02}ms", span_ns / 1_000_000, hundredths(1_000_000)),
+        10_000.. => format!("{}us", span_ns / 1_000),
+        1_000.. => format!("{}.{:02}us", span_ns / 1_000, hundredths(1_000)),
+        _ => format!("{span_ns}ns"),
     }
-    "0ns".to_owned()
 }
 
 #[cfg(test)]
@@ -137,6 +163,30 @@ mod tests {
         decimal(&mut out, u64::MAX);
         assert_eq!(out, u64::MAX.to_string().as_bytes());
         assert_eq!((civil(0), civil(11_016)), ((1970, 1, 1), (2000, 2, 29)));
-        assert_eq!((human(10_300_000), human(5)), ("10.3ms".to_owned(), "5ns".to_owned()));
+    }
+
+    #[test]
+    fn spans_are_sysdigs() {
+        for (span_ns, text) in [
+            (0, "0ns"),
+            (999, "999ns"),
+            (2_209, "2.20us"),
+            (115_620, "115us"),
+            (1_050_000, "1.05ms"),
+            (10_300_000, "10ms"),
+            (1_509_999_999, "1.50s"),
+            (123_000_000_000, "2:3"),
+            (3_607_000_000_000, "01:00:07"),
+        ] {
+            assert_eq!(human(span_ns), text);
+        }
+    }
+
+    #[test]
+    fn pace_is_between_those_that_were_asked_of() {
+        let pace = Pace::default();
+        assert_eq!((pace.since(3, 100), pace.since(3, 100)), (0, 0));
+        assert_eq!((pace.since(7, 150), pace.since(7, 150)), (50, 50));
+        assert_eq!((pace.since(8, 150), pace.since(9, 140)), (0, 0));
     }
 }

@@ -9,7 +9,7 @@
 
 use std::io::Write as _;
 
-use nabe_event::field::{Class, container, descriptor, event};
+use nabe_event::field::{Class, Show, container, descriptor, event};
 use nabe_event::payload::Form;
 use nabe_event::{FieldId, Fields, Missing, Type, Value};
 pub use nabe_filter::format::FormatError;
@@ -62,7 +62,8 @@ impl EventFormat {
             .map(|token| match token {
                 format::Token::Text(text) => Token::Text(text),
                 format::Token::Field(format) => {
-                    let is_fraction = format.field.name.ends_with(".ns");
+                    let name = format.field.name;
+                    let is_fraction = name.ends_with(".ns") || name == "evt.reltime";
                     Token::Field(Item { format, form: Form::Dots, is_fraction })
                 }
             })
@@ -212,6 +213,9 @@ impl Item {
                 let _ = write!(out, "{value:X}");
             }
             Value::Int(value) => out.extend_from_slice(number.format(*value).as_bytes()),
+            Value::Uint(value) if self.format.field.show == Show::Percent => {
+                let _ = write!(out, "{:.1}", percent(*value));
+            }
             Value::Uint(value) => out.extend_from_slice(number.format(*value).as_bytes()),
             Value::Text(bytes) if self.format.field.id == event::BUFFER => {
                 self.form.write(bytes, 0, out);
@@ -255,6 +259,9 @@ impl Item {
                 Value::Int(value) if field != descriptor::DEV => {
                     out.extend_from_slice(number.format(value).as_bytes());
                 }
+                Value::Uint(value) if self.format.field.show == Show::Percent => {
+                    let _ = write!(out, "{}", percent(value));
+                }
                 Value::Uint(value) => out.extend_from_slice(number.format(value).as_bytes()),
                 Value::Text(text) if self.format.field.id != event::BUFFER => {
                     json::string(out, text);
@@ -293,6 +300,12 @@ impl Item {
             }
         }
     }
+}
+
+/// Hundredths of a per cent as per cent.
+#[allow(clippy::cast_precision_loss, reason = "shares are small")]
+fn percent(hundredths: u64) -> f64 {
+    hundredths as f64 / 100.0
 }
 
 /// Appends hostile text: control characters become dots, so that no event writes to a terminal.

@@ -49,8 +49,8 @@ static NAMES: &[(&str, &[&str])] = &[
         "unshare", "uselib",
     ]),
     ("signal", &[
-        "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigqueueinfo", "rt_sigsuspend",
-        "rt_sigtimedwait", "sgetmask", "signal", "signalfd", "signalfd4", "sigpending", "sigprocmask",
+        "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigqueueinfo", "rt_sigreturn",
+        "rt_sigsuspend", "rt_sigtimedwait", "sgetmask", "signal", "signalfd", "signalfd4", "sigpending", "sigprocmask",
         "sigreturn", "ssetmask", "tgkill", "tkill",
     ]),
     ("sleep", &[

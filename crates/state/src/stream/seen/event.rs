@@ -8,6 +8,7 @@ use nabe_event::{FieldId, Value};
 
 use super::{Seen, UNSET, unsigned, word};
 use crate::stream::descriptor::Kind;
+use crate::stream::transition::Act;
 use crate::stream::{AT_FDCWD, name, path, render, time};
 
 const SECOND: u64 = 1_000_000_000;
@@ -94,8 +95,7 @@ impl Seen<'_> {
     }
 
     fn append_output_time(&self, out: &mut Vec<u8>) {
-        let latency_ns = self.thread.map_or(0, |thread| thread.latency_ns);
-        render::output_time(self.stream, self.event.ts_ns, latency_ns, out);
+        render::output_time(self, out);
     }
 
     /// [`Fields::append`](nabe_event::Fields::append) for the texts that nearly every line has.
@@ -166,13 +166,19 @@ impl Seen<'_> {
         let result = self.result();
         let failed = result.is_some_and(|result| result < 0);
         let counts = |is: bool| if failed && is { Value::Uint(1) } else { UNSET };
-        let class = self.event.id.row().category.class();
-        let creates = self.event.id.row().flags.has(Flags::CREATES_FD);
-        let kind = self.descriptor().map(|found| found.kind);
-        let file = matches!(class, Some(Class::File)) || matches!(kind, Some(Kind::File | Kind::Directory));
-        let net = matches!(class, Some(Class::Net))
-            || kind.is_some_and(|kind| kind.is_connection() || kind.is_server() || kind == Kind::Unix);
-        let memory = matches!(class, Some(Class::Memory));
+        // By the descriptor; where there is none, by the calls that would have made one.
+        let (id, kind) = (self.event.id, self.descriptor().map(|found| found.kind));
+        let is_memory = matches!(id.row().category.class(), Some(Class::Memory));
+        let (file, net, memory) = match kind {
+            Some(kind) => {
+                let net = kind.is_connection() || kind.is_server() || kind == Kind::Unix;
+                (matches!(kind, Kind::File | Kind::Directory), net, false)
+            }
+            None => {
+                let net = matches!(id.name(), "accept" | "accept4" | "connect");
+                (matches!(id.name(), "open" | "creat" | "openat" | "openat2"), net, is_memory)
+            }
+        };
         match (field, result) {
             (e::RAWRES, Some(result)) => Value::Int(result),
             (e::RES, Some(0..)) => Value::Text(b"SUCCESS"),
@@ -182,9 +188,9 @@ impl Seen<'_> {
             },
             (e::FAILED, _) => Value::Bool(failed),
             (e::COUNT_ERROR, _) => counts(true),
-            (e::COUNT_ERROR_FILE, _) => counts(file && (creates || !net)),
+            (e::COUNT_ERROR_FILE, _) => counts(file),
             (e::COUNT_ERROR_NET, _) => counts(net),
-            (e::COUNT_ERROR_MEMORY, _) => counts(memory),
+            (e::COUNT_ERROR_MEMORY, _) => counts(is_memory),
             (e::COUNT_ERROR_OTHER, _) => counts(!file && !net && !memory),
             _ => UNSET,
         }
@@ -297,28 +303,46 @@ impl Seen<'_> {
     }
 
     fn of_path(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
+        if field == e::ABSPATH {
+            return self.absolute_path(arg);
+        }
         let first = |names: &[&str]| names.iter().find_map(|name| self.position(name));
         let of = |field: FieldId| match field {
             e::FS_PATH_SOURCE | e::FS_PATH_SOURCERAW => first(&["oldpath", "target", "special"]),
             e::FS_PATH_TARGET | e::FS_PATH_TARGETRAW => first(&["newpath", "linkpath", "dir"]),
             _ => first(&["name", "path", "filename", "pathname"]),
         };
-        let field = match (field, arg) {
-            (e::ABSPATH, Some(b"src")) => e::FS_PATH_SOURCE,
-            (e::ABSPATH, Some(b"dst" | b"dest")) => e::FS_PATH_TARGET,
-            // Of calls with two paths the first one, of a link its own.
-            (e::ABSPATH, _) if first(&["name", "path", "filename", "pathname"]).is_none() => {
-                let is_link = self.event.id.name() == "symlinkat";
-                if is_link { e::FS_PATH_TARGET } else { e::FS_PATH_SOURCE }
-            }
-            (e::ABSPATH, _) => e::FS_PATH_NAME,
-            (field, _) => field,
-        };
         let Some(at) = of(field) else { return UNSET };
         let Some(raw) = self.event.text(at) else { return UNSET };
         if matches!(field, e::FS_PATH_NAMERAW | e::FS_PATH_SOURCERAW | e::FS_PATH_TARGETRAW) {
             return Value::Text(raw);
         }
+        self.whole_path(at, raw)
+    }
+
+    /// `evt.abspath`: the path of a call that takes one relative to a directory. Calls with one path,
+    /// or with one place (`symlinkat`), have the same for `.src` and `.dst`.
+    fn absolute_path(&self, arg: Option<&[u8]>) -> Value<'_> {
+        let (id, is_target) = (self.event.id, matches!(arg, Some(b"dst" | b"dest")));
+        // Of three calls the oldest layout has all in its enter event.
+        let in_enter =
+            matches!(id.name(), "openat" | "linkat" | "unlinkat") && id.row().flags.has(Flags::OLD_VERSION);
+        let name = match id.name() {
+            _ if id.is_enter() != in_enter => return UNSET,
+            "openat" | "openat2" | "unlinkat" => "name",
+            "linkat" | "renameat" | "renameat2" if is_target => "newpath",
+            "linkat" | "renameat" | "renameat2" => "oldpath",
+            "symlinkat" => "linkpath",
+            "mkdirat" => "path",
+            "fchmodat" => "filename",
+            _ => return UNSET,
+        };
+        let found = self.position(name).and_then(|at| Some((at, self.event.text(at)?)));
+        found.map_or(UNSET, |(at, raw)| self.whole_path(at, raw))
+    }
+
+    /// The path `raw` of parameter `at`, behind the directory that it is relative to.
+    fn whole_path(&self, at: usize, raw: &[u8]) -> Value<'_> {
         let dirfd = self.event.id.row().params.get(at).and_then(|param| param.dirfd);
         let dirfd = dirfd.and_then(|at| self.event.signed(usize::from(at))).unwrap_or(AT_FDCWD);
         self.keep(path::join(&self.stream.base(self.event.tid, dirfd, raw), raw))
@@ -329,11 +353,24 @@ impl Seen<'_> {
         self.event.id.row().flags.has(Flags::WAITS) && !self.event.id.is_enter()
     }
 
+    /// How long the call took that the event ends, or the thread's last one where the event is no act
+    /// of it.
+    pub(crate) fn latency_ns(&self) -> u64 {
+        let id = self.event.id;
+        let begins = id.is_enter() && !Act::of(id).is_apart && id.name() != "switch";
+        if begins { 0 } else { self.thread.map_or(0, |thread| thread.latency_ns) }
+    }
+
+    /// Nanoseconds since the event before it of which this was asked: lines show the time since the
+    /// line above, whatever a filter left out between them.
+    pub(crate) fn since_last_read(&self) -> u64 {
+        self.stream.pace.since(self.stream.number, self.event.ts_ns)
+    }
+
     fn of_time(&self, field: FieldId) -> Value<'_> {
         let (ts, offset) = (self.event.ts_ns, self.stream.style.utc_offset_s);
-        let latency = || self.thread.map_or(0, |thread| thread.latency_ns);
+        let latency = || self.latency_ns();
         let relative = ts.saturating_sub(self.stream.first_ns);
-        let delta = ts.saturating_sub(self.stream.before_ns);
         let span = |span: u64| Value::Int(i64::try_from(span).unwrap_or(i64::MAX));
         match field {
             e::TIME => self.made(|out| time::time_of_day(out, ts, offset, true)),
@@ -356,15 +393,15 @@ impl Seen<'_> {
             e::RELTIME => span(relative),
             e::RELTIME_S => span(relative / SECOND),
             e::RELTIME_NS => span(relative % SECOND),
-            e::DELTATIME => span(delta),
-            e::DELTATIME_S => span(delta / SECOND),
-            e::DELTATIME_NS => span(delta % SECOND),
+            e::DELTATIME => span(self.since_last_read()),
+            e::DELTATIME_S => span(self.since_last_read() / SECOND),
+            e::DELTATIME_NS => span(self.since_last_read() % SECOND),
             e::LATENCY => span(latency()),
             e::LATENCY_S => span(latency() / SECOND),
             e::LATENCY_NS => span(latency() % SECOND),
             e::LATENCY_QUANTIZED => self.quantized(latency()),
             e::LATENCY_HUMAN => self.keep(time::human(latency())),
-            e::WAIT_LATENCY if self.has_waited() && latency() > 0 => span(latency()),
+            e::WAIT_LATENCY if self.has_waited() => span(latency()),
             _ => UNSET,
         }
     }

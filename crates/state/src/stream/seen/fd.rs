@@ -17,6 +17,7 @@ impl Seen<'_> {
         }
         match field {
             f::FD => return Value::Int(self.fd()),
+            d::UID => return self.keep(format!("{}{}", self.event.tid, self.fd())),
             d::TYPES => return self.types(arg),
             d::CIP_NAME | d::SIP_NAME | d::LIP_NAME | d::RIP_NAME => return self.address_name(field),
             _ => {}
@@ -49,7 +50,6 @@ impl Seen<'_> {
             d::IS_SERVER => Value::Bool(false),
             d::CONNECTED => Value::Bool(found.connected),
             d::NAME_CHANGED => self.name_changed(found),
-            d::UID => self.keep(format!("{}{}", self.event.tid, self.fd())),
             d::DEV => Value::Int(i64::from(found.device)),
             // As the kernel packs them (new_encode_dev in include/linux/kdev_t.h).
             d::DEV_MAJOR => Value::Int(i64::from(found.device >> 8 & 0xfff)),

@@ -104,9 +104,12 @@ impl Seen<'_> {
 
     /// Whether the event gave its descriptor another name.
     pub(super) fn name_changed(&self, found: &Descriptor) -> Value<'_> {
-        // What was just made had no name before.
-        let made =
-            self.event.id.row().flags.has(Flags::CREATES_FD) && self.event.signed(0) == Some(self.fd());
+        // What was just made had no name before; a duplicate has that of the original.
+        let id = self.event.id;
+        let makes = !id.is_enter()
+            && id.row().flags.has(Flags::CREATES_FD)
+            && !matches!(id.name(), "dup" | "dup2" | "dup3" | "fcntl");
+        let made = makes && self.event.signed(0) == Some(self.fd());
         let before = self.stream.renamed.as_deref().or(made.then_some(&[][..]));
         Value::Bool(before.is_some_and(|before| *before != *found.name))
     }

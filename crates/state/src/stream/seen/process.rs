@@ -8,7 +8,7 @@ use nabe_event::{FieldId, Value};
 use super::{Seen, UNSET, flag_of, text, unsigned};
 use crate::stream::Thread;
 use crate::stream::container::Probe;
-use crate::stream::thread::list;
+use crate::stream::thread::{list, subsystem};
 
 /// Ancestors that are followed before a circle is suspected.
 const MAX_ANCESTORS: usize = 256;
@@ -78,7 +78,7 @@ impl<'s> Seen<'s> {
                 out.extend_from_slice(&thread.comm);
                 out.extend_from_slice(format!("{}", thread.tid).as_bytes());
             }),
-            t::VPGID => known(thread.vpgid),
+            t::VPGID => Value::Int(thread.vpgid),
             t::CGROUPS if !thread.cgroups.is_empty() => self.made(|out| {
                 for (at, entry) in list(&thread.cgroups).enumerate() {
                     if at > 0 {
@@ -117,9 +117,12 @@ impl<'s> Seen<'s> {
             t::LOGINNAME => text(self.stream.users.get(&thread.login_uid).map(|user| &*user.name)),
             p::FD_COUNT => Value::Int(i64::try_from(main.descriptors.len()).unwrap_or(i64::MAX)),
             t::FDLIMIT => Value::Int(thread.fd_limit),
-            t::FDUSAGE if main.fd_limit > 0 => Value::Uint(
-                (main.descriptors.len() as u64).saturating_mul(10_000) / main.fd_limit.cast_unsigned(),
-            ),
+            t::FDUSAGE => {
+                let share = (main.descriptors.len() as u64).saturating_mul(10_000);
+                Value::Uint(
+                    u64::try_from(main.fd_limit).ok().and_then(|most| share.checked_div(most)).unwrap_or(0),
+                )
+            }
             t::VMSIZE => Value::Uint(thread.vm_size_kib),
             t::VMRSS => Value::Uint(thread.vm_rss_kib),
             t::VMSWAP => Value::Uint(thread.vm_swap_kib),
@@ -153,13 +156,18 @@ impl<'s> Seen<'s> {
         let user = usage.and_then(|usage| usage.user);
         let system = usage.and_then(|usage| usage.system);
         match field {
-            t::EXECTIME if self.event.id.name() == "switch" => span(usage.map_or(0, |usage| usage.exec_ns)),
-            t::EXECTIME => span(0),
+            t::EXECTIME => self.exec_time(),
             t::TOTEXECTIME => span(usage.map_or(0, |usage| usage.total_exec_ns)),
             t::CPU_USER => share(user),
             t::CPU_SYSTEM => share(system),
             _ => share(user.zip(system).map(|(user, system)| user.saturating_add(system))),
         }
+    }
+
+    /// How long whatever the scheduler switches away from has run, be it a thread or the idle task.
+    pub(super) fn exec_time(&self) -> Value<'static> {
+        let ran_ns = if self.event.id.name() == "switch" { self.stream.ran_ns } else { 0 };
+        Value::Int(i64::try_from(ran_ns).unwrap_or(i64::MAX))
     }
 
     fn standard(&self, thread: &Thread, fd: i64, ty: bool) -> Value<'_> {
@@ -178,7 +186,7 @@ impl<'s> Seen<'s> {
             t::PPID_DURATION => self.parent(thread).map_or(UNSET, age),
             t::PID_TS => Value::Uint(thread.started_ns),
             t::PPID_TS => unsigned(self.parent(thread).map(|parent| parent.started_ns)),
-            t::IS_EXE_WRITABLE => flag_of(thread.exe_writable),
+            t::IS_EXE_WRITABLE => Value::Bool(thread.exe_writable == Some(true)),
             p::EXE_UPPER_LAYER => flag_of(thread.exe_upper_layer),
             t::IS_EXE_LOWER_LAYER => flag_of(thread.exe_lower_layer),
             p::EXE_MEMFD => flag_of(thread.exe_from_memfd),
@@ -310,20 +318,6 @@ fn joined(thread: &Thread, out: &mut Vec<u8>) {
         }
         out.extend_from_slice(argument);
     }
-}
-
-/// A cgroup's subsystem by the name that its controller has today, and the rest of the entry.
-fn subsystem(entry: &[u8]) -> (&[u8], &[u8]) {
-    let end = entry.iter().position(|byte| *byte == b'=').unwrap_or(entry.len());
-    let (name, rest) = entry.split_at(end);
-    let name: &[u8] = match name {
-        b"io" | b"io_cgroup" => b"blkio",
-        b"cpu_cgroup" => b"cpu",
-        b"mem_cgroup" => b"memory",
-        b"perf" => b"perf_event",
-        name => name,
-    };
-    (name, rest)
 }
 
 /// A number that is not known is -1 in captures.

@@ -4,9 +4,9 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::{Key, Step};
+use crate::stream::Stream;
 use crate::stream::descriptor::{Descriptor, Kind, Role, Transport, unmapped};
 use crate::stream::thread::Thread;
-use crate::stream::Stream;
 
 pub(crate) fn task(stream: &mut Stream, step: &Step<'_>) {
     let tid = step.event.tid;

@@ -116,6 +116,11 @@ fn describe(thread: &mut Thread, step: &Step<'_>, known: &mut Known) {
 
 /// Memory and page faults, where the event says them.
 pub(super) fn memory_of(thread: &mut Thread, step: &Step<'_>) {
+    size_of(thread, step);
+    faults_of(thread, step);
+}
+
+fn size_of(thread: &mut Thread, step: &Step<'_>) {
     for (name, field) in [
         (Key::VmSize, &mut thread.vm_size_kib),
         (Key::VmRss, &mut thread.vm_rss_kib),
@@ -125,6 +130,9 @@ pub(super) fn memory_of(thread: &mut Thread, step: &Step<'_>) {
             *field = number.cast_unsigned();
         }
     }
+}
+
+fn faults_of(thread: &mut Thread, step: &Step<'_>) {
     for (name, field) in [(Key::PgftMaj, &mut thread.major_faults), (Key::PgftMin, &mut thread.minor_faults)]
     {
         if let Some(number) = step.number(name) {
@@ -342,19 +350,22 @@ impl Stream {
         let Some(last) = self.switches.get_mut(cpu) else { return };
         let before = core::mem::replace(last, event.ts_ns);
         let ran = if before == 0 { 0 } else { event.ts_ns.saturating_sub(before) };
+        self.ran_ns = ran;
         if let Some(thread) = self.threads.get_mut(&event.tid) {
             let usage = thread.usage.get_or_insert_default();
-            usage.exec_ns = ran;
             usage.total_exec_ns = usage.total_exec_ns.saturating_add(ran);
         }
     }
 }
 
-/// A switch tells the memory of the process.
+/// A switch tells the memory of the process, and the page faults of the thread.
 pub(crate) fn switch(stream: &mut Stream, step: &Step<'_>) {
     stream.switched(step.event);
+    if let Some(thread) = stream.threads.get_mut(&step.event.tid) {
+        faults_of(thread, step);
+    }
     if let Some(main) = stream.main_mut(step.event.tid) {
-        memory_of(main, step);
+        size_of(main, step);
     }
 }
 
