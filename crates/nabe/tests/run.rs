@@ -638,6 +638,88 @@ fn the_bridge_leads_in_and_out_and_goes() {
     ship.is_clean();
 }
 
+/// Containers of the bridge know each other by name, and no longer when they are gone, however that happened.
+#[test]
+fn the_bridge_has_names() {
+    let test = "run::names";
+    let Some(ship) = Ship::new(test) else { return };
+    if !has(test, &[Need::Program("nft")]) {
+        return;
+    }
+    let serve = "mkdir /www; hostname > /www/index.html; exec httpd -f -p 80 -h /www";
+    let web = ship.detached(&["--network-alias", "front", "--hostname", "box"], serve);
+    let other = ship.detached(&[], serve);
+    let get = |from: &str, name: &str| {
+        Run::of(ship.there(NABE).args(["exec", from, "wget", "-qO-", &format!("http://{name}/")]))
+    };
+    for name in [&web, "front", "box"] {
+        wait_until("served", || get(&other, name).text() == "box\n");
+        wait_until("known to itself", || get(&web, name).text() == "box\n");
+    }
+    // Known from the first instruction on; and what a container writes there stays.
+    let third = ship.name();
+    let script = format!("grep -c '\t{web} box front$' /etc/hosts; cat /etc/hosts | tail -1");
+    let run = ship.call(&["run", "--rm", "--name", &third, "bb:1", "sh", "-c", &script]).ok();
+    assert!(run.text().ends_with("\n# End.\n") && !run.text().starts_with('0'), "{}", run.text());
+    ship.call(&["exec", &other, "sh", "-c", "echo 192.0.2.7 mine >> /etc/hosts"]).ok();
+    let hosts = |of: &str| ship.call(&["exec", of, "cat", "/etc/hosts"]).ok().text();
+    assert!(!hosts(&web).contains(&third), "it is gone: {}", hosts(&web));
+
+    // The attendant is killed with its container: the next change takes the name away.
+    let lock =
+        std::fs::canonicalize(ship.store()).expect("the store").join("containers").join(&web).join("lock");
+    let holds = |pid: &str| {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|file| file == lock)
+    };
+    let pids = std::fs::read_dir("/proc").expect("processes").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().into_string().ok());
+    let attendant =
+        pids.filter(|name| name.parse::<u32>().is_ok()).find(|pid| holds(pid)).expect("an attendant");
+    Run::of(command("kill").args(["-9", &attendant])).ok();
+    ship.call(&["kill", &web, "KILL"]).ok();
+    wait_until("stopped", || ship.call(&["state", &web]).text().contains("\"stopped\""));
+    ship.call(&["prune"]).ok();
+    let left = hosts(&other);
+    assert!(!left.contains(&web) && left.ends_with("192.0.2.7 mine\n"), "{left}");
+    assert_eq!(ship.call(&["run", "--hostname", "a b", "bb:1", "true"]).status, Some(2));
+    ship.call(&["rm", "-f", &web, &other]).ok();
+    ship.is_clean();
+}
+
+/// Packets, not rules: a published UDP port leads in, and its answer out again.
+#[test]
+fn a_published_udp_port_answers() {
+    let test = "run::udp";
+    let Some(ship) = Ship::new(test) else { return };
+    if !has(test, &["nft", "python3"].map(Need::Program)) {
+        return;
+    }
+    let echo = ship.detached(&["-p", "15353:53/udp"], FOREVER);
+    // BusyBox has no server of UDP: Python's is in the container's network, with files of the host's.
+    let serve = "import socket\n\
+                 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 53))\n\
+                 while True:\n  data, who = s.recvfrom(99); s.sendto(b'got ' + data, who)";
+    let pid = ship.call(&["state", &echo]).ok().json()["pid"].to_string();
+    let mut server = command("nsenter");
+    server.arg(format!("--net=/proc/{pid}/ns/net")).args(["python3", "-c", serve]);
+    let server = support::Running::start(&mut server);
+    let ask = "import socket, sys\n\
+               s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1)\n\
+               s.sendto(b'hello', (sys.argv[1], 15353)); print(s.recvfrom(99))";
+    let from = |host: &str| Run::of(ship.there("python3").args(["-c", ask, host])).text();
+    let answer = |host: &str| format!("(b'got hello', ('{host}', 15353))\n");
+    wait_until("answered", || from("127.0.0.1") == answer("127.0.0.1"));
+    // By the bridge's own address, as a neighbour would.
+    let route = ship.call(&["exec", &echo, "sh", "-c", "ip route show default"]).ok().text();
+    let gateway = route.split_whitespace().nth(2).expect("a gateway");
+    assert_eq!(from(gateway), answer(gateway));
+    drop(server);
+    ship.call(&["rm", "-f", &echo]).ok();
+    assert_eq!(from("127.0.0.1"), "");
+    ship.is_clean();
+}
+
 #[test]
 fn the_bridge_does_not_lead_to_the_loopback_of_the_host() {
     let test = "run::loopback";

@@ -256,7 +256,10 @@ fn make(args: &Args, wishes: &Wishes, place: &Place, image: &Image) -> Result<Cr
     nabe_runtime::stage::private()?;
     place.mount(image)?;
     let lease = match args.network() {
-        NetworkMode::Bridge => Some(place.network().reserve(&place.id, &args.ports(), |id| place.alive(id))?),
+        NetworkMode::Bridge => {
+            let names = args.other_names(&place.id);
+            Some(place.network().reserve(&place.id, names, &args.ports(), |id| place.alive(id))?)
+        }
         _ => None,
     };
     let spec = configuration::spec(args, wishes, image, place, lease.as_ref())?;

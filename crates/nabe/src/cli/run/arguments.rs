@@ -65,8 +65,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
     /// Its host name [default: its name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
     pub(super) hostname: Option<String>,
+    /// Another name by which the containers of the bridge know it
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    pub(super) network_alias: Vec<String>,
     /// At most so much memory: 256m, 1g
     #[arg(short, long, value_name = "BYTES", value_parser = words::bytes)]
     pub(super) memory: Option<i64>,
@@ -178,6 +181,15 @@ pub struct Args {
     pub(super) words: Vec<String>,
 }
 
+/// A name for files such as `/etc/hosts`.
+fn host_name(word: &str) -> Result<String, String> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !word.is_empty() && word.len() <= 64 && word.bytes().all(fine) {
+        return Ok(word.into());
+    }
+    Err("a host name has letters, digits and - _ . only, and at most 64 of them".into())
+}
+
 /// Options of Docker's that are not there, so that they are refused in a sentence.
 #[derive(Debug, clap::Args)]
 struct Refused {
@@ -210,7 +222,7 @@ impl Refused {
             (
                 !self.link.is_empty(),
                 "--link",
-                "containers of the bridge reach each other by address; --add-host gives names",
+                "containers of the bridge know each other by name; --network-alias gives another one",
             ),
             (!self.volumes_from.is_empty(), "--volumes-from", "give the same -v to both"),
             (
@@ -241,6 +253,12 @@ impl Refused {
 }
 
 impl Args {
+    /// What a container of this id is called beside that.
+    pub(super) fn other_names(&self, id: &str) -> Vec<String> {
+        let all = self.hostname.iter().chain(&self.network_alias);
+        all.filter(|name| *name != id).cloned().collect()
+    }
+
     /// Refuses what cannot be, before anything is done.
     pub(super) fn check(&self) -> Result<()> {
         self.refused.check()?;

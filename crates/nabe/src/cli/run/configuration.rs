@@ -323,7 +323,13 @@ fn files(
         _ => "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned(),
     };
     let own = lease.map_or_else(|| vec!["127.0.1.1".to_owned()], Lease::addresses);
-    own.iter().for_each(|address| hosts.push_str(&format!("{address}\t{hostname}\n")));
+    let mut names = vec![hostname.to_owned()];
+    if lease.is_some() {
+        let others = std::iter::once(place.id.clone()).chain(args.other_names(&place.id));
+        names.extend(others.filter(|name| name != hostname));
+    }
+    let names = names.join(" ");
+    own.iter().for_each(|address| hosts.push_str(&format!("{address}\t{names}\n")));
     for (name, address) in &wishes.hosts {
         let gateway = || lease.map_or_else(|| "127.0.0.1".to_owned(), Lease::gateway);
         let address = if address == "host-gateway" { gateway() } else { address.clone() };

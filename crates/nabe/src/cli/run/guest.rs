@@ -31,7 +31,7 @@ impl Guest {
     /// Without nft, without the privilege, and when no subnet is free; nothing is left then.
     pub(crate) fn join(folder: &Path, pid: i32, names: &[Ipv4Addr]) -> Result<Self> {
         let network = Network::of(folder);
-        let lease = network.reserve(ID, &[], |_| true)?;
+        let lease = network.reserve(ID, Vec::new(), &[], |_| true)?;
         let guest = Self { folder: folder.into(), network, lease };
         let guarded = nft(&rules(guest.network.name(), names));
         let plugged = guarded

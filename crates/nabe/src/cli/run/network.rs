@@ -8,9 +8,11 @@
 //! <root>/network/leases/ID.json   a container's address and ports
 //! ```
 //!
-//! The rules are written whole, in one transaction, from the leases of containers that are there. So
-//! whatever a killed process left is gone with the next change, or with `nabe prune`.
+//! The rules are written whole, in one transaction, from the leases of containers that are there, and so are
+//! the containers' names in each other's `/etc/hosts`. So whatever a killed process left is gone with the next
+//! change, or with `nabe prune`.
 
+mod names;
 mod port;
 mod rules;
 
@@ -37,6 +39,9 @@ pub(super) struct Lease {
     /// Its IPv6 address, where there is IPv6.
     #[serde(default)]
     address6: Option<Ipv6Addr>,
+    /// What it is called by the others, beside its own name.
+    #[serde(default)]
+    names: Vec<String>,
     /// Its ports.
     ports: Vec<Port>,
 }
@@ -149,8 +154,14 @@ impl Network {
         Ok(Some(prefix))
     }
 
-    /// Notes an address and ports for a container.
-    pub(super) fn reserve(&self, id: &str, ports: &[Port], alive: impl Fn(&str) -> bool) -> Result<Lease> {
+    /// Notes an address, names and ports for a container.
+    pub(super) fn reserve(
+        &self,
+        id: &str,
+        names: Vec<String>,
+        ports: &[Port],
+        alive: impl Fn(&str) -> bool,
+    ) -> Result<Lease> {
         if rules::program("nft").is_none() {
             return Err(CliError::failed("the bridge network needs the program nft, which is not here")
                 .hint("install nftables, or take --network none or --network host"));
@@ -180,7 +191,7 @@ impl Network {
         if let Some(port) = ports.iter().find(|port| !port.is_of(false) && address6.is_none()) {
             return Err(CliError::failed(format_args!("port {}: there is no IPv6 here", port.host)));
         }
-        let lease = Lease { address, address6, ports: ports.to_vec() };
+        let lease = Lease { address, address6, names, ports: ports.to_vec() };
         let text = serde_json::to_vec(&lease).unwrap_or_default();
         let path = self.lease_path(id);
         fs::write(&path, text).map_err(|error| CliError::file("write", &path, &error))?;
@@ -197,7 +208,7 @@ impl Network {
         self.outside(id, gateway, six.map(|(_, gateway)| gateway), pid)
             .map_err(|error| self.failed("set up", &error))?;
         inside(pid, (lease.address, gateway), six).map_err(|error| self.failed("set up", &error))?;
-        self.write_rules().map_err(|error| self.failed("write the rules of", &error))
+        self.write_all().map_err(|error| self.failed("write names and rules of", &error))
     }
 
     fn outside(&self, id: &str, gateway: Ipv4Addr, six: Option<Ipv6Addr>, pid: i32) -> io::Result<()> {
@@ -230,7 +241,7 @@ impl Network {
                 Ok(()) => Netlink::open()?.remove(&cable(id))?,
             }
             self.forget(&alive)?;
-            self.write_rules()
+            self.write_all()
         });
         done.map_err(|error| self.failed("leave", &error))
     }
@@ -243,7 +254,7 @@ impl Network {
         let done = self.lock().and_then(|_lock| {
             let forgot = self.forget(&alive)?;
             if forgot {
-                self.write_rules()?;
+                self.write_all()?;
             }
             Ok(forgot)
         });
@@ -260,10 +271,13 @@ impl Network {
         Ok(forgot)
     }
 
-    /// Makes the rules what the leases say. Without leases there is no table and no bridge.
-    fn write_rules(&self) -> io::Result<()> {
+    /// Makes names and rules what the leases say. Without leases there is no table and no bridge.
+    fn write_all(&self) -> io::Result<()> {
         let leases = self.leases()?;
         let name = &self.name;
+        if let Some(root) = self.directory.parent() {
+            names::write(&root.join("containers"), &leases)?;
+        }
         if leases.is_empty() {
             Netlink::open()?.remove(name)?;
         }
