@@ -12,6 +12,7 @@ mod image;
 mod language;
 mod oci;
 mod ps;
+mod quick;
 mod record;
 pub mod replay;
 mod rules;
@@ -125,8 +126,10 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         return done;
     }
     let arguments = as_psc(arguments);
-    let matches = command().get_matches_from(arguments);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = quick::parse(&arguments).unwrap_or_else(|| {
+        let matches = command().get_matches_from(arguments);
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    });
     match cli.verb {
         Verb::Ps(args) => ps::run(&args),
         Verb::Explain(args) => explain::run(&args),

@@ -7,6 +7,7 @@
 pub(super) mod arguments;
 mod exec;
 mod manage;
+mod quick;
 mod report;
 mod template;
 
@@ -235,8 +236,9 @@ pub fn take(arguments: &[OsString]) -> Option<Result<ExitCode>> {
     if arguments.iter().skip(1).any(|word| word == "create" || word == "run" || word == "exec") {
         let _ = nabe_runtime::protect();
     }
-    let parsed = Runtime::try_parse_from(arguments);
-    let runtime = parsed.unwrap_or_else(|error| error.exit());
+    let quick = quick::parse(arguments);
+    let runtime =
+        quick.unwrap_or_else(|| Runtime::try_parse_from(arguments).unwrap_or_else(|error| error.exit()));
     let log = Log::of(runtime.global.log.clone(), runtime.global.log_format == "json");
     // By runc's name, with runc's exit status: scripts compare it.
     let plain = called(arguments).is_some_and(|name| NAMES.contains(&name));
