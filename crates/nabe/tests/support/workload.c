@@ -2,8 +2,9 @@
 //
 //   workload count FILE   makes known numbers of system calls of each family, while its name is
 //                         "counted", and says which in FILE: `name number` lines
-//   workload state FILE   brings its descriptors through everything that changes them, and says in
-//                         FILE what /proc shows in the end: `tid fd target` and `tid cwd path` lines
+//   workload state FILE   brings its descriptors and itself through everything that changes them, and
+//                         says in FILE what /proc shows in the end: `tid fd target`, `tid cwd path` and
+//                         `tid ids uid gid sid pgid name` lines
 //
 // Apache-2.0
 #define _GNU_SOURCE
@@ -100,17 +101,22 @@ static void count(FILE *out)
 	prctl(PR_SET_NAME, "done");
 }
 
+/* /proc, also from where it cannot be seen. */
+static int proc_at;
+
 /* What /proc says, and an event of each descriptor. */
 static void report(FILE *out)
 {
 	char path[64], target[4096];
-	int tid = syscall(SYS_gettid);
+	int tid = syscall(SYS_gettid), proc = openat(proc_at, ".", O_RDONLY | O_DIRECTORY);
 
 	for (int fd = 0; fd < 256; fd++) {
 		if (fd == fileno(out))
 			continue;
-		snprintf(path, sizeof(path), "/proc/self/task/%d/fd/%d", tid, fd);
-		ssize_t length = readlink(path, target, sizeof(target) - 1);
+		if (fd == proc)
+			continue;
+		snprintf(path, sizeof(path), "self/task/%d/fd/%d", tid, fd);
+		ssize_t length = readlinkat(proc, path, target, sizeof(target) - 1);
 		if (length < 0)
 			continue;
 		target[length] = 0;
@@ -118,6 +124,13 @@ static void report(FILE *out)
 		fcntl(fd, F_GETFL);
 	}
 	fprintf(out, "%d cwd %s\n", tid, getcwd(target, sizeof(target)));
+	snprintf(path, sizeof(path), "self/task/%d/comm", tid);
+	int comm = openat(proc, path, O_RDONLY);
+	ssize_t length = read(comm, target, sizeof(target) - 1);
+	target[length > 0 ? length - 1 : 0] = 0;
+	close(comm);
+	close(proc);
+	fprintf(out, "%d ids %d %d %d %d %s\n", tid, geteuid(), getegid(), getsid(0), getpgrp(), target);
 	fflush(out);
 	/* Where it is. */
 	syscall(SYS_getppid);
@@ -161,6 +174,56 @@ static int passed(int from, int to, int fd)
 	return got;
 }
 
+/* Opens a file through an io_uring; -1 where there is none. */
+static int ring_opened(const char *path)
+{
+	unsigned params[30] = { 0 };
+	int ring = syscall(SYS_io_uring_setup, 1, params), result;
+	char *queue, *entries;
+
+	if (ring < 0)
+		return -1;
+	queue = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring, 0);
+	entries = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring, 0x10000000);
+	if (queue == MAP_FAILED || entries == MAP_FAILED)
+		return -1;
+	entries[0] = 18; /* IORING_OP_OPENAT */
+	*(int *)(entries + 4) = AT_FDCWD;
+	*(unsigned long *)(entries + 16) = (unsigned long)path;
+	*(unsigned *)(entries + 28) = O_RDONLY;
+	/* The list of entries, the tail, and what comes back: both queues are in one mapping. */
+	*(unsigned *)(queue + params[16]) = 0;
+	__atomic_store_n((unsigned *)(queue + params[11]), 1, __ATOMIC_RELEASE);
+	syscall(SYS_io_uring_enter, ring, 1, 1, 1, 0, 0);
+	result = *(int *)(queue + params[25] + 8);
+	munmap(queue, 4096);
+	munmap(entries, 4096);
+	close(ring);
+	return result;
+}
+
+/* Others than those who began: another name, another session, another user, another root. */
+static void become(void)
+{
+	prctl(PR_SET_NAME, "another");
+	setsid();
+	chdir("/var");
+	if (chroot("/usr") < 0 || chdir("/bin") < 0)
+		_exit(1);
+	open("/lib", O_RDONLY | O_DIRECTORY);
+	if (setresgid(65531, 65532, 65533) < 0 || setresuid(65534, 65532, 65533) < 0)
+		_exit(1);
+	/* What was set shows in children, too. */
+	if (fork() == 0) {
+		setpgid(0, 0);
+		report(report_to);
+		_exit(0);
+	}
+	wait(0);
+	report(report_to);
+	_exit(0);
+}
+
 static void state(void)
 {
 	pthread_t thread;
@@ -202,6 +265,7 @@ static void state(void)
 	fd = open("/dev/full", O_RDONLY);
 	close(fd);
 	fd = passed(pair[0], pair[1], other);
+	ring_opened("/etc/passwd");
 	fchdir(open("/var", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	/* A child that is born with copies, and one that executes in its parent's memory. */
 	child = fork();
@@ -218,6 +282,10 @@ static void state(void)
 		_exit(1);
 	}
 	waitpid(child, 0, 0);
+	child = fork();
+	if (child == 0)
+		become();
+	waitpid(child, 0, 0);
 	/* A thread that leaves the table, then one that executes. */
 	pthread_create(&thread, 0, alone, 0);
 	pthread_join(thread, 0);
@@ -233,7 +301,8 @@ int main(int argc, char **argv)
 	program = argv[0];
 	file = argv[2];
 	report_to = fopen(file, "ae");
-	if (!report_to)
+	proc_at = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (!report_to || proc_at < 0)
 		return 1;
 	if (!strcmp(argv[1], "count"))
 		count(report_to);

@@ -273,6 +273,8 @@ pub(crate) fn chroot(stream: &mut Stream, step: &Step<'_>) {
 pub(crate) fn setsid(stream: &mut Stream, step: &Step<'_>) {
     if let (Some(sid), Some(thread)) = (step.success(), stream.threads.get_mut(&step.event.tid)) {
         thread.sid = sid;
+        // Whoever begins a session begins a group of its own, too.
+        (thread.pgid, thread.vpgid) = (thread.pid, thread.vpid);
         stream.changed(step.event.tid);
     }
 }
