@@ -516,6 +516,39 @@ fn limits_and_an_init() {
 }
 
 #[test]
+fn files_of_the_caller_stay_outside() {
+    let Some(ship) = Ship::new("run::descriptors") else { return };
+    let secret = ship.write("secret", "of the caller");
+    let with_it = |options: &[&str], script: &str| {
+        let name = ship.name();
+        let mut sh = ship.there("sh");
+        sh.args([
+            "-c",
+            "exec 9<secret; exec \"$0\" \"$@\"",
+            NABE,
+            "run",
+            "--network",
+            "none",
+            "--name",
+            &name,
+        ]);
+        Run::of(sh.args(options).args(["bb:1", "sh", "-c", script]))
+    };
+    // The init that nabe puts before the program stays, and the program may look at it.
+    let text = with_it(&["--rm", "--init"], "for fd in /proc/1/fd/*; do readlink $fd; done").ok().text();
+    let open: Vec<&str> = text.lines().collect();
+    assert!(matches!(open[..], [_, _, _, "anon_inode:[signalfd]"]), "{text}");
+    // Nor does the attendant of a detached one keep what may be a pipe that somebody reads to its end.
+    with_it(&["-d"], FOREVER).ok();
+    let links = |process: std::fs::DirEntry| std::fs::read_dir(process.path().join("fd"));
+    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+    let holders = processes
+        .filter_map(|process| links(process).ok())
+        .flat_map(|links| links.flatten().filter_map(|link| std::fs::read_link(link.path()).ok()));
+    assert_eq!(holders.filter(|path| *path == Path::new(&secret)).count(), 0);
+}
+
+#[test]
 fn standard_input_and_terminals() {
     let Some(ship) = Ship::new("run::input") else { return };
     let fed = |options: &[&str]| {

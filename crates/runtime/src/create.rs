@@ -1,7 +1,7 @@
 //! Making a container: from a bundle to a first process that waits to be started.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -11,6 +11,7 @@ use crate::capability::Wanted;
 use crate::cgroup::{self, Cgroup, Doors, Hierarchy};
 use crate::channel::{Channel, Message};
 use crate::container::{Bundle, Container, Options};
+use crate::descriptor;
 use crate::error::{Context as _, Error, Result};
 use crate::memory;
 use crate::mount;
@@ -223,7 +224,7 @@ impl Maker<'_> {
         let bound_tree = mount.options.iter().any(|word| word == "rbind");
         let flags = sys::OPEN_TREE_CLONE | if bound_tree { RECURSIVE } else { 0 };
         let copy = sys::open_tree(rustix::fs::CWD, &source, flags).step(what)?;
-        let userns = u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&namespace)).unwrap_or(u64::MAX);
+        let userns = u64::try_from(namespace.as_raw_fd()).unwrap_or(u64::MAX);
         let attributes = MountAttributes { set: IDMAP, userns, ..MountAttributes::default() };
         sys::mount_setattr(copy.as_fd(), tree, &attributes).step(what)?;
         Ok(copy)
@@ -334,6 +335,9 @@ impl Maker<'_> {
         sources: Vec<Option<OwnedFd>>,
         filter: Option<seccomp::Filter>,
     ) -> ! {
+        // Whatever else is open here is the host's: the runtime's own, or left open by whoever called it.
+        let needed = [&theirs.socket, &listener].into_iter().chain(sources.iter().flatten());
+        descriptor::keep_only(self.options.preserve_fds, needed.map(AsRawFd::as_raw_fd));
         match self.set_up(&theirs, sources, filter) {
             Err(error) => {
                 theirs.send(&Message::Failed(error)).ok();
@@ -498,7 +502,7 @@ impl Maker<'_> {
         if program.filter.as_ref().is_some_and(|filter| filter.notifies) {
             // Only now is the runtime there to hand the listener over.
             if let Some(listener) = program.load_filter()? {
-                let number = std::os::fd::AsRawFd::as_raw_fd(&listener);
+                let number = listener.as_raw_fd();
                 theirs.send(&Message::Listener(number)).step(|| "hand the seccomp listener over".into())?;
                 theirs.receive()?.ok_or(Error::Vanished)?;
             }
@@ -575,6 +579,7 @@ fn run_below_init(program: &Program, starter: &mut Option<Channel>, options: &Op
                 // Behind the last change of ids, which forgets it. Without it the next sweep does the work.
                 rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).ok();
             }
+            descriptor::keep_only(0, [signals.as_raw_fd()]);
             process::reap(child, &signals, options.linger)
         }
     }

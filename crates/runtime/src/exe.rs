@@ -51,15 +51,6 @@ pub fn protect() -> Result<()> {
     Err(failed(sys::exec_fd(copy.as_fd(), &arguments, &environment)))
 }
 
-/// Closes what we were given beside the first three descriptors and `preserve` more, so that neither the
-/// container's process nor who looks at it finds files of the caller.
-///
-/// Call it when everything that was named as `/dev/fd/N` is read and nothing of one's own is open.
-pub fn close_inherited(preserve: u32) {
-    // Before Linux 5.9 they are closed at the exec, all but the preserved.
-    sys::close_from(preserve.saturating_add(3)).ok();
-}
-
 fn is_protected() -> bool {
     let Ok(own) = rustix::fs::open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
         return false;

@@ -1,6 +1,6 @@
 //! Another process in a container that runs.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::capability::Wanted;
 use crate::channel::{Channel, Message};
 use crate::container::{Container, Options};
+use crate::descriptor;
 use crate::error::{Context as _, Error, Result};
 use crate::namespace::{self, Plan, Side};
 use crate::process::{self, Program, Setting};
@@ -196,6 +197,7 @@ impl Container {
 
 /// The new process. Never returns.
 fn child(theirs: &Channel, exec: &Exec, spec: &Spec, id: &str, filter: Option<Filter>) -> ! {
+    descriptor::keep_only(exec.preserve_fds, [theirs.socket.as_raw_fd()]);
     let error = match run(theirs, exec, spec, id, filter) {
         Ok(program) => program.exec(),
         Err(error) => error,
@@ -239,7 +241,7 @@ fn run(theirs: &Channel, exec: &Exec, spec: &Spec, id: &str, filter: Option<Filt
     if program.filter.as_ref().is_some_and(|filter| filter.notifies)
         && let Some(listener) = program.load_filter()?
     {
-        let number = std::os::fd::AsRawFd::as_raw_fd(&listener);
+        let number = listener.as_raw_fd();
         theirs.send(&Message::Listener(number)).step(|| "hand the seccomp listener over".into())?;
         theirs.receive()?.ok_or(Error::Vanished)?;
     }

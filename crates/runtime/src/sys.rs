@@ -353,10 +353,11 @@ pub(crate) fn set_memory_policy(mode: c_int, nodes: &[usize]) -> io::Result<()> 
     check(result).map(drop)
 }
 
-/// Closes every descriptor from `first` on.
-pub(crate) fn close_from(first: c_uint) -> io::Result<()> {
-    // SAFETY: integers only; the caller owns none of these descriptors.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0) }).map(drop)
+/// Closes every descriptor from `first` to `last`.
+pub(crate) fn close_range(first: c_uint, last: c_uint) -> io::Result<()> {
+    let flags: c_uint = 0;
+    // SAFETY: integers only; the caller sees to it that nobody uses these descriptors any more.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
 }
 
 /// Marks every descriptor from `first` on to be closed at exec.

@@ -271,6 +271,8 @@ fn make(args: &Args, wishes: &Wishes, place: &Place, image: &Image) -> Result<Cr
         log.map_err(|error| CliError::file("open", &path, &error))?;
     }
     let options = Options { root: place::states(), detach: false, init: args.init, ..Options::default() };
+    // Whoever called us may have left files open; no container is to find them.
+    nabe_runtime::close_given();
     let created = Container::create(&place.id, &Bundle::of(&place.path, spec)?, &options)?;
     if let Some(lease) = &lease {
         place.network().plug(&place.id, lease, created.container.pid())?;
