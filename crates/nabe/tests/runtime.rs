@@ -765,6 +765,31 @@ fn the_program_cannot_be_overwritten() {
 }
 
 #[test]
+fn the_first_process_is_of_a_file_that_nobody_can_write_to() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let Some(stage) = nabe_only("runtime::protected", FOREVER) else { return };
+    stage.write();
+    let id = stage.id();
+    stage.call_apart(&["create", &id]).ok();
+    let pid = stage.state(&id)["pid"].as_i64().expect("a pid");
+    let program = std::fs::File::open(format!("/proc/{pid}/exe")).expect("its program");
+    let (there, here) = (program.metadata().expect("its"), std::fs::metadata(NABE).expect("ours"));
+    assert_eq!((there.dev(), there.ino()), (here.dev(), here.ino()));
+    let mount = rustix::fs::fstatvfs(&program).expect("its mount").f_flag;
+    assert!(mount.contains(rustix::fs::StatVfsMountFlags::RDONLY), "{mount:?}");
+    // Who may mount may also change what it executes: it has not executed the program again for that.
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("an environment");
+    assert!(!String::from_utf8_lossy(&environment).contains("_NABE_PROTECTED="));
+    // It goes on as what it was: its code, its data, its errors.
+    stage.call(&["start", &id]).ok();
+    assert_eq!(stage.call(&["exec", &id, "sh", "-c", "echo there"]).ok().text(), "there\n");
+    let failed = stage.call(&["exec", &id, "/no/such"]);
+    assert!(failed.stderr.contains("no such file"), "{}", failed.stderr);
+    stage.call(&["kill", &id, "KILL"]).ok();
+}
+
+#[test]
 fn init_reaps() {
     let script = "(sleep 0.1 & ) ; sleep 0.5; ls -d /proc/[0-9]*; grep -h State /proc/[0-9]*/status; exit 6";
     let Some(stage) = nabe_only("runtime::init", script) else { return };

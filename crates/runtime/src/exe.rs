@@ -3,7 +3,10 @@
 //! A process in a container can reach `/proc/PID/exe` of the runtime that joins it, or make the runtime
 //! execute `/proc/self/exe`, and so open the host's file for writing. So the runtime first becomes a copy
 //! of itself that nobody can write to: the same file through a detached read-only mount, which costs no
-//! copying; or, where that is not allowed, a sealed file in memory.
+//! copying; or, where that is not allowed, a sealed file in memory. With the right to it the process only
+//! changes the file that it executes ([`image`]); else it executes itself again.
+
+mod image;
 
 use std::ffi::CString;
 use std::io;
@@ -18,9 +21,10 @@ use crate::sys::{self, MountAttributes};
 /// Set across the one re-execution, so that there is never a second.
 const MARK: &str = "_NABE_PROTECTED";
 
-/// Re-executes the program from a place that a container cannot write to, unless it already runs from one.
+/// Has the program run from a place that a container cannot write to, unless it already does.
 ///
-/// Call it first thing in a process that will make or join a container; it keeps arguments and environment.
+/// Call it first thing in a process that will make or join a container, while it has one thread: it may
+/// execute the program again, with the same arguments and environment.
 ///
 /// # Errors
 /// [`Error::Step`] when neither way works here.
@@ -37,7 +41,11 @@ pub fn protect() -> Result<()> {
     if std::env::var_os(MARK).is_some() {
         return Err(failed(io::Error::other("the copy is not protected")));
     }
-    let copy = mounted_copy().or_else(|_| sealed_copy()).map_err(failed)?;
+    let copy = match mounted_copy() {
+        Ok(copy) if move_to(&copy).is_ok() && is_protected() => return Ok(()),
+        Ok(copy) => copy,
+        Err(_) => sealed_copy().map_err(failed)?,
+    };
     let text = |text: std::ffi::OsString| CString::new(text.into_vec()).ok();
     let arguments: Vec<CString> = std::env::args_os().filter_map(text).collect();
     let mut environment: Vec<CString> = std::env::vars_os()
@@ -66,6 +74,14 @@ fn mounted_copy() -> io::Result<OwnedFd> {
     let attributes = MountAttributes { set: READ_ONLY, ..MountAttributes::default() };
     sys::mount_setattr(copy.as_fd(), false, &attributes)?;
     Ok(copy)
+}
+
+/// Goes on as the copy, without a second execution.
+fn move_to(copy: &OwnedFd) -> io::Result<()> {
+    // The descriptor of a mount names a file; what is mapped must be open.
+    let open =
+        rustix::fs::open(sys::proc_path(copy.as_fd()), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    image::move_to(open.as_fd())
 }
 
 fn sealed_copy() -> io::Result<OwnedFd> {
