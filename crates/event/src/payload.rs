@@ -23,9 +23,10 @@ impl Form {
             _ if bytes.is_empty() => {}
             Self::Dots => dots(bytes, limit, out),
             Self::Ascii => {
-                // The text begins on a line of its own, as in sysdig.
+                // The text begins on a line of its own, as in sysdig; the end of a line that it may
+                // begin with is that one.
                 out.push(b'\n');
-                let mut before = 0;
+                let mut before = b'\r';
                 for byte in bytes {
                     match byte {
                         b'\n' if before == b'\r' => {}
@@ -119,6 +120,8 @@ mod tests {
         check(Form::Dots, b"ab\0\xffcdefgh", 8, "ab..c...");
         check(Form::Dots, b"ab\0", 0, "ab.");
         check(Form::Ascii, b"GET /\r\na\0\rb\n", 0, "\nGET /\na\nb\n");
+        check(Form::Ascii, b"\n", 0, "\n");
+        check(Form::Ascii, b"\n\na", 0, "\n\na");
         check(Form::Hex, b"", 0, "");
         check(Form::Base64, b"abcd", 0, "YWJjZA==");
         check(Form::Base64, b"abc", 0, "YWJj");

@@ -1,6 +1,10 @@
 //! Fields of the descriptor that an event works on, beside those that [`super::file`] has: `fd.` in
 //! sysdig's names.
 
+/// The argument with which [`CIP`], [`SIP`], [`CPORT`] and [`SPORT`] tell the ends of a socket that
+/// is neither a client's nor a server's yet: `fd.ip` and its kin look at both ends, whatever they are.
+pub const WHATEVER_ROLE: &[u8] = b"any";
+
 super::stream_fields! { Descriptor;
 TYPE = "fd.type" Type::Text, Plain, None, (), "What the descriptor is: file, directory, ipv4, ipv6, unix, pipe, event, signalfd, eventpoll, inotify…";
 TYPECHAR = "fd.typechar" Type::Text, Plain, None, (), "The same in one letter: f file, d directory, 4 and 6 sockets, u unix, p pipe, e event, l epoll, o other…";

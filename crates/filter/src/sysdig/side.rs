@@ -254,7 +254,9 @@ fn ends(id: FieldId, classes: Classes, span: Span) -> Option<Side> {
         return None;
     }
     let ids = if classes.of_events() { of_events } else { of_snapshot };
-    let ends = ids.map(|id| Operand::Field(FieldRef { id, slot: 0, arg: None }));
+    // What is asked of either end is asked of sockets, too, whose ends have no roles yet.
+    let arg = (classes.of_events() && id != d::PROTO).then(|| d::WHATEVER_ROLE.into());
+    let ends = ids.map(|id| Operand::Field(FieldRef { id, slot: 0, arg: arg.clone() }));
     Some(Side { values: Values::Ends(Box::new(ends)), kind, field: None, span })
 }
 

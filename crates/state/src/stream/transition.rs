@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 use nabe_event::convert;
 use nabe_event::raw::Event;
-use nabe_event::table::{Category, EventId, Flags};
+use nabe_event::table::{Category, EventId, Flags, Param, ParamType};
 
 use super::Stream;
 use super::descriptor::Descriptor;
@@ -309,7 +309,10 @@ impl Act {
         let transition = converted.or_else(|| find(AS_IT_IS, id)).filter(|_| !(two_sided && is_enter));
         let fd_at = |id: EventId| {
             let uses = id.row().flags.has(Flags::USES_FD);
-            let at = Key::Fd.of(id).or_else(|| Key::OldFd.of(id)).filter(|_| uses);
+            // Some name it after what it is to them: `out_fd`, `fd_in`, `dirfd`.
+            let is_fd = |param: &Param| param.ty == ParamType::Fd && param.name != "res";
+            let first = || id.row().params.iter().position(is_fd);
+            let at = Key::Fd.of(id).or_else(|| Key::OldFd.of(id)).or_else(first).filter(|_| uses);
             at.and_then(|at| u8::try_from(at).ok()).unwrap_or(NOWHERE)
         };
         let is_container =

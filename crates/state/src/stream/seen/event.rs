@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use nabe_event::field::event as e;
-use nabe_event::table::{Class, EventId, Flags, syscall_name};
+use nabe_event::table::{Class, EventId, Flags, ParamType, syscall_name};
 use nabe_event::{FieldId, Value};
 
 use super::{Seen, UNSET, unsigned, word};
@@ -27,9 +27,7 @@ impl Seen<'_> {
             e::ARGS | e::INFO => self.args(),
             e::ARG => self.arg(arg),
             e::RAWARG => self.raw_arg(arg),
-            e::BUFFER => {
-                self.position("data").and_then(|at| self.event.params.get(at)).map_or(UNSET, Value::Text)
-            }
+            e::BUFFER => self.buffer(),
             e::COUNT => Value::Uint(1),
             e::CNT => Value::Uint(self.stream.reads.fetch_add(1, Ordering::Relaxed) + 1),
             e::COUNT_PROCINFO if event.id == EventId::PROCINFO_E => Value::Uint(1),
@@ -75,6 +73,15 @@ impl Seen<'_> {
 
     fn position(&self, name: &str) -> Option<usize> {
         self.event.id.row().param(name).map(|(at, _)| at)
+    }
+
+    /// The payload. What is called data is a number in some events.
+    fn buffer(&self) -> Value<'_> {
+        let Some((at, param)) = self.event.id.row().param("data") else { return UNSET };
+        if param.ty != ParamType::ByteBuf {
+            return self.argument_text("data");
+        }
+        self.event.params.get(at).map_or(UNSET, Value::Text)
     }
 
     fn is_type(&self, arg: Option<&[u8]>) -> Value<'_> {

@@ -57,7 +57,7 @@ impl Seen<'_> {
             f::INODE if found.inode != 0 => Value::Uint(found.inode),
             d::IS_UPPER_LAYER => Value::Bool(found.open_flags & 1 << 15 != 0),
             d::IS_LOWER_LAYER => Value::Bool(found.open_flags & 1 << 16 != 0),
-            _ => self.of_ends(field, found),
+            _ => self.of_ends(field, arg == Some(d::WHATEVER_ROLE), found),
         }
     }
 
@@ -94,9 +94,9 @@ impl Seen<'_> {
         if field == d::CONTAINERDIRECTORY { self.in_container(directory) } else { self.keep(directory) }
     }
 
-    fn of_ends(&self, field: FieldId, found: &Descriptor) -> Value<'_> {
+    fn of_ends(&self, field: FieldId, whatever_role: bool, found: &Descriptor) -> Value<'_> {
         let server = found.kind.is_server();
-        if !server && (!found.kind.is_connection() || found.role == Role::None) {
+        if !server && (!found.kind.is_connection() || found.role == Role::None && !whatever_role) {
             return UNSET;
         }
         let local = if self.is_local(found.source().ip()) { found.source() } else { found.destination() };
