@@ -610,12 +610,17 @@ fn several_rings_are_as_one() {
     children.iter_mut().for_each(|child| assert_eq!(child.wait(), 0));
     live.handle().stop();
     while take(&mut live) {}
-    assert_eq!(live.account().lost(), 0);
+    let account = live.account();
+    // Where the kernel may take the processor from a program, another thread's events are skipped
+    // meanwhile; that is told, and nothing else is missing.
+    assert!(account.lost.iter().all(|lost| lost.cause == Cause::Busy), "{account:?}");
+    let told = seen.iter().filter(|event| event.1 >= 0).count() as u64;
+    assert_eq!(told + account.lost(), 3 * CALLS as u64, "{account:?}");
     assert!(seen.is_sorted_by_key(|event| event.0), "not in the order of time");
     for child in &children {
         let of_child = seen.iter().filter(|event| event.1 == i64::from(child.pid));
         let numbers: Vec<i64> = of_child.filter_map(|event| event.2).collect();
-        assert!(numbers.iter().copied().eq(0..CALLS as i64), "{}", numbers.len());
+        assert!(numbers.is_sorted_by(|a, b| a < b), "each once, in their order");
     }
 }
 
