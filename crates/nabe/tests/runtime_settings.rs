@@ -103,3 +103,40 @@ fn devices_have_other_names_in_a_user_namespace() {
     assert_ne!(run.status, Some(0));
     assert!(run.stderr.contains("make the device /dev/null"), "{}", run.stderr);
 }
+
+/// Podman of an ordinary user is root of a user namespace when it calls the runtime: /run is not its own.
+#[test]
+fn an_engine_of_an_ordinary_user_finds_its_states() {
+    const TEST: &str = "runtime_settings::rootless";
+    if !has(TEST, &["setpriv", "unshare"].map(Need::Program)) {
+        return;
+    }
+    let Some(stage) = stage(TEST, "") else { return };
+    let home = stage.path().join("home");
+    std::fs::create_dir(&home).expect("a directory");
+    Run::of(command("chown").arg("65534:65534").arg(&home)).ok();
+    let nabe = |arguments: &[&str]| {
+        let mut run = command("setpriv");
+        run.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "unshare", "-Urpmf", NABE]);
+        run.args(arguments).current_dir(&home).env("XDG_RUNTIME_DIR", &home).env_remove("USER");
+        Run::of(&mut run)
+    };
+    if nabe(&["features"]).status != Some(0) {
+        return skip(TEST, "an ordinary user makes no user namespace here, or may not go to the program");
+    }
+    let mut config = stage.config.clone();
+    config["process"]["args"] = json!(["sh", "-c", "id -u; exit 3"]);
+    config["process"]["capabilities"] = json!({});
+    config["mounts"] = json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+    ]);
+    config["linux"] = json!({"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "uts"}]});
+    std::fs::write(home.join("config.json"), config.to_string()).expect("a config");
+    let run = nabe(&["run", "--bundle", ".", "mine"]);
+    assert_eq!((run.status, run.text().as_str()), (Some(3), "0\n"), "{}", run.stderr);
+    assert!(home.join("nabe").is_dir(), "states are the user's own");
+    // What engines show of a failure is its last line: it says all.
+    let run = nabe(&["run", "--bundle", "nowhere", "mine"]);
+    assert!(run.stderr.starts_with("nabe: error: ") && run.stderr.lines().count() == 1, "{}", run.stderr);
+}

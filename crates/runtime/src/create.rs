@@ -128,7 +128,7 @@ fn rootfs_of(bundle: &Bundle) -> Result<PathBuf> {
 }
 
 /// Whether our ids are mapped ones.
-fn in_user_namespace() -> bool {
+pub(crate) fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     !map.split_whitespace().eq(["0", "0", "4294967295"])
 }

@@ -95,14 +95,22 @@ pub struct Own {
     pub bundle: PathBuf,
 }
 
-/// Where states are kept when nobody says: `/run/nabe`, or `$XDG_RUNTIME_DIR/nabe` of an ordinary user.
+/// Where states are kept when nobody says: `/run/nabe`, or `$XDG_RUNTIME_DIR/nabe` of an ordinary user, also
+/// when an engine of his made him root of a user namespace, as Podman does.
 #[must_use]
 pub fn default_root() -> PathBuf {
+    let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     if rustix::process::geteuid().is_root() {
-        return "/run/nabe".into();
+        // As runc tells them apart: a whole system in a user namespace has a user root.
+        let of_a_user = || {
+            std::env::var_os("USER").is_none_or(|user| user != "root") && crate::create::in_user_namespace()
+        };
+        return match given {
+            Some(directory) if of_a_user() => directory.join("nabe"),
+            _ => "/run/nabe".into(),
+        };
     }
     let uid = rustix::process::getuid().as_raw();
-    let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     given.unwrap_or_else(|| format!("/tmp/nabe-run-{uid}").into()).join("nabe")
 }
 

@@ -1,6 +1,5 @@
 //! What the runtime says to those who called it: a message for people, a line in the log for engines.
 
-use std::error::Error as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,13 +87,8 @@ impl Log {
         let error = match failure {
             Failure::Usage(why) => CliError::usage(why),
             Failure::Output(error) => CliError::output(error),
-            Failure::Runtime(error) => {
-                let shown = CliError::failed(error);
-                match error.source() {
-                    Some(cause) => shown.because(cause),
-                    None => shown,
-                }
-            }
+            // On one line: of several, conmon hands Podman the last one only.
+            Failure::Runtime(_) => CliError::failed(&line),
             Failure::Refused(why) => CliError::failed(why),
         };
         if code == 1 || matches!(failure, Failure::Usage(_) | Failure::Output(_)) {
