@@ -18,6 +18,7 @@
 #   engines.sh podman-api                              serve podman's API on podman.sock
 #   engines.sh runc-run NAME [CGROUP]                  plain runc, by default in /nabe-engines/NAME
 #   engines.sh crun-run NAME [CGROUP]                  plain crun, cgroup v1 only
+#   engines.sh runc-exec NAME                          `true` in a container of plain runc
 #   engines.sh pid docker|ctr|podman|runc|crun NAME    pid of the container's first process
 #   engines.sh docker|ctr|podman ARGS…                 the engine's client, pointed here
 #
@@ -423,6 +424,7 @@ podman-run) podman_run "$@" ;;
 podman-api) podman_api ;;
 runc-run) runc_run "$@" ;;
 crun-run) crun_run "$@" ;;
+runc-exec) runc --root "$DIR/runc" exec "$1" true ;;
 pid) pid_of "$@" ;;
 docker) docker_ "$@" ;;
 ctr) ctr_ "$@" ;;

@@ -39,6 +39,8 @@ pub struct Announcer {
     messages: Sender<Message>,
     /// Lists of cgroups, with how much was known when they were looked at.
     looked: HashMap<Box<[u8]>, u64>,
+    /// What was told last of nabe's own containers, by name: names are given again.
+    own: HashMap<String, Metadata>,
 }
 
 /// A source whose containers are told of.
@@ -54,7 +56,7 @@ impl Announcer {
         book: Rc<RefCell<Book>>,
         messages: Sender<Message>,
     ) -> Self {
-        Self { config, watcher, book, messages, looked: HashMap::new() }
+        Self { config, watcher, book, messages, looked: HashMap::new(), own: HashMap::new() }
     }
 
     /// `source`, with an event before the first of each container.
@@ -73,17 +75,19 @@ impl Announcer {
         if executes && let Some((engine, root)) = runtime_root(&param) {
             self.add_root(engine, root, number(param("uid")), cgroups);
         }
-        // The first program of a container may be that of a new one with an old name.
-        let first = executes && number(param("vpid")) == Some(1);
+        // The first program of a new container with an old name: it has been made the leader of a group.
+        let leader = executes
+            .then(|| number(param("pgid")))
+            .flatten()
+            .filter(|pid| number(param("pid")) == Some(*pid));
         let generation = self.watcher.generation();
         match self.looked.get(cgroups) {
-            Some(&SETTLED) if !(first && own_name(cgroups).is_some()) => return None,
+            Some(&SETTLED) if leader.is_none() || own_name(cgroups).is_none() => return None,
             Some(looked) if *looked == generation => return None,
             _ => {}
         }
         let paths = container::paths(cgroups);
-        let pid = first.then(|| number(param("pid"))).flatten();
-        let found = self.find(&paths, cgroups, pid, event.ts_ns);
+        let found = self.find(&paths, cgroups, leader, event.ts_ns);
         let is_settled = found.is_some() || !may_be_container(&paths, identify_any(&paths).as_ref());
         if self.looked.len() >= MOST {
             self.looked.clear();
@@ -91,6 +95,15 @@ impl Announcer {
         self.looked.insert(cgroups.into(), if is_settled { SETTLED } else { generation });
         let found = found?;
         let short = found.short_id().to_owned();
+        if own_name(cgroups).is_some() {
+            if self.own.get(&short) == Some(&found) {
+                return None;
+            }
+            if self.own.len() >= MOST {
+                self.own.clear();
+            }
+            self.own.insert(short.clone(), found.clone());
+        }
         let document = container::document(&short, &found, None);
         self.book.borrow_mut().told(short.as_bytes(), found);
         Some(document)
@@ -101,7 +114,8 @@ impl Announcer {
         if let Some(name) = own_name(cgroups).and_then(|name| std::str::from_utf8(name).ok()) {
             let own = nabe_container::own(&self.config, name, pid, ts_ns);
             // A state elsewhere (`--root`) is known to who watches there, if to anybody.
-            let is_same = |found: &Metadata| pid.is_none() || found.init_pid == pid;
+            let ts_ns = i64::try_from(ts_ns).unwrap_or(i64::MAX);
+            let is_same = |found: &Metadata| found.started_at.is_none_or(|started| started <= ts_ns);
             return Some(match watched.filter(is_same) {
                 Some(watched) if own.image.is_none() => watched,
                 _ => own,

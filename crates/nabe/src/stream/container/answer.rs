@@ -175,3 +175,57 @@ fn privilege(pid: u32) -> Option<Privilege> {
     let has_all = bounding(&status)? & all == all;
     Some(Privilege::Known(has_all && namespace(&pid.to_string())? == namespace("self")?))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Hundreds of containers that were there before, and an engine that never answers: all are known by its
+    /// files, in the time of one question, not of hundreds.
+    #[test]
+    fn many_are_asked_about_at_once() {
+        const COUNT: u64 = 307;
+        let root = tempfile::tempdir().expect("a directory");
+        let socket = root.path().join("mute.sock");
+        let _mute = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        let id = |number: u64| format!("{number:064x}");
+        for number in 0..COUNT {
+            let directory = root.path().join("var/lib/docker/containers").join(id(number));
+            std::fs::create_dir_all(&directory).expect("a directory");
+            let text = format!(
+                r#"{{"ID":"{}","Name":"/c{number}","Config":{{"Image":"img:{number}"}}}}"#,
+                id(number)
+            );
+            std::fs::write(directory.join("config.v2.json"), text).expect("a file");
+        }
+        let mut config = Config::default();
+        config.root = root.path().to_owned();
+        config.sockets.push((Engine::Docker, socket));
+        let ((messages, asked), (answer, answers)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        // One more is nobody's: it is looked for a few times, and holds up none of the others.
+        for number in 0..=COUNT {
+            let question = Question {
+                cgroups: vec![format!("/docker/{}", id(number)).into_bytes()],
+                pid: 0,
+                short: id(number).get(..12).unwrap_or_default().to_owned(),
+                number,
+                told: None,
+            };
+            assert!(messages.send(Message::Ask(question)).is_ok());
+        }
+        std::thread::spawn(move || run(config, &asked, &answer));
+        let mut named = BTreeSet::new();
+        while named.len() < usize::try_from(COUNT).unwrap_or(0) {
+            let answer = answers.recv_timeout(Duration::from_secs(60)).expect("an answer");
+            assert!(
+                answer.document.contains(&format!("\"name\":\"c{}\"", answer.number)),
+                "{}",
+                answer.document
+            );
+            named.insert(answer.number);
+        }
+        assert!(!named.contains(&COUNT));
+    }
+}

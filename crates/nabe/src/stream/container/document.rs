@@ -83,3 +83,69 @@ pub(in crate::stream) fn event<T>(document: &str, ts_ns: u64, then: impl FnOnce(
     // It is no act of anybody: -D shows it.
     then(&Event { id, cpu: 0, flags: flag::STATE_ONLY, ts_ns, tid: -1, params })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use nabe_container::{Config, Engine, Resolver, Wanted, identify_any};
+    use nabe_state::stream::Container;
+
+    use super::*;
+
+    const ID: &str = "34dc0b5e626f2c5c4c5170e34b10e7654ce36f0fcd532739f4445baabea03376";
+
+    /// What engines' files below a root say of the container in a cgroup, as a reader of captures knows it.
+    fn read(files: &[(&str, &str)], path: &str) -> (Metadata, Container) {
+        let root = tempfile::tempdir().expect("a directory");
+        for (name, text) in files {
+            let name: PathBuf = root.path().join(name);
+            std::fs::create_dir_all(name.parent().expect("a parent")).expect("a directory");
+            std::fs::write(name, text).expect("a file");
+        }
+        let mut config = Config::default();
+        config.root = root.path().to_owned();
+        config.deadline = std::time::Duration::from_secs(20);
+        let paths = [path.as_bytes()];
+        let wanted = [Wanted { cgroup_paths: &paths, pids: &[], identity: identify_any(&paths) }];
+        let found = Resolver::new(config).resolve(&wanted).found.pop().flatten().expect("known");
+        let document = document(found.short_id(), &found, None);
+        let container = Container::parse(document.as_bytes()).expect("a document");
+        (found, container)
+    }
+
+    #[test]
+    fn pods_of_cri_o_have_a_kubelets_labels() {
+        let entry = format!(
+            r#"[{{"id":"{ID}","metadata":"{{\"image-name\":\"quay.io/app:1\",\"pod-name\":\"k8s_web-0_prod_u-1_0\",\"metadata-name\":\"app\"}}"}}]"#
+        );
+        let list = "run/containers/storage/overlay-containers/volatile-containers.json";
+        let (found, container) =
+            read(&[(list, &entry)], &format!("/kubepods.slice/kubepods-podu1.slice/crio-{ID}.scope"));
+        assert!(found.labels.is_empty());
+        assert_eq!((container.name.as_str(), container.image.as_str()), ("app", "quay.io/app:1"));
+        assert_eq!((container.repository.as_str(), container.tag.as_str()), ("quay.io/app", "1"));
+        for (key, value) in [
+            ("io.kubernetes.pod.name", "web-0"),
+            ("io.kubernetes.pod.namespace", "prod"),
+            ("io.kubernetes.pod.uid", "u-1"),
+            ("io.kubernetes.container.name", "app"),
+        ] {
+            assert_eq!(container.label(key), Some(value), "{key}");
+        }
+        assert_eq!((container.runtime, container.is_sandbox, container.privileged), ("cri-o", false, None));
+        assert!(container.cgroups.is_empty());
+    }
+
+    #[test]
+    fn a_cgroup_that_shows_nothing_is_told() {
+        let state = r#"{"init_process_pid":4711,"cgroup_paths":{"pids":"/sys/fs/cgroup/pids/mine/web"}}"#;
+        let (found, container) = read(&[("run/runc/web/state.json", state)], "/mine/web/inner");
+        assert_eq!(found.engine, Engine::Runc);
+        assert_eq!(container.cgroups, ["/mine/web"]);
+        assert_eq!(
+            (container.id.as_str(), container.name.as_str(), container.image.as_str()),
+            ("web", "web", "")
+        );
+    }
+}
