@@ -59,6 +59,24 @@ fn around_a_time_is_within_so_many_milliseconds() {
 }
 
 #[test]
+fn shares_are_written_as_per_cent() {
+    // A quarter of a per cent.
+    let event = Sample::default().with(t::FDUSAGE, 25_u64).with(t::CPU, 5_000_u64);
+    for (filter, expected) in [
+        ("proc.fdusage > 0.2", true),
+        ("proc.fdusage >= 0.25", true),
+        ("proc.fdusage > 1", false),
+        ("thread.cpu = 50", true),
+        ("thread.cpu in (49, 50)", true),
+        ("thread.cpu > 50.5", false),
+    ] {
+        let program = Program::compile_of_events(filter, Lang::Sysdig).unwrap();
+        assert_eq!(program.matches(&event), expected, "{filter}");
+    }
+    assert!(Program::compile_of_events("thread.cpu > much", Lang::Sysdig).is_err());
+}
+
+#[test]
 fn operators_by_type() {
     for (filter, expected) in [
         ("evt.type = openat", true),

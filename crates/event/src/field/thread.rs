@@ -48,7 +48,7 @@ CAP_PERMITTED = "thread.cap_permitted" Type::Text, Plain, None, (), "Permitted c
 CAP_INHERITABLE = "thread.cap_inheritable" Type::Text, Plain, None, (), "Inheritable capabilities by name.";
 CAP_EFFECTIVE = "thread.cap_effective" Type::Text, Plain, None, (), "Effective capabilities by name.";
 FDLIMIT = "proc.fdlimit" Type::Int, Plain, None, (), "How many descriptors it may have.";
-FDUSAGE = "proc.fdusage" Type::Uint, Percent, None, (), "Open descriptors as a share of that limit.";
+FDUSAGE = "proc.fdusage" Type::Uint, Percent, None, (), "Open descriptors as a share of that limit; sysdig's language writes it as per cent.";
 VMSIZE = "proc.vmsize" Type::Uint, Plain, None, (), "Virtual memory of the process in KiB.";
 VMRSS = "proc.vmrss" Type::Uint, Plain, None, (), "Resident memory of the process in KiB.";
 VMSWAP = "proc.vmswap" Type::Uint, Plain, None, (), "Swapped memory of the process in KiB.";
@@ -61,7 +61,7 @@ TOTEXECTIME = "thread.totexectime" Type::Duration, Span, None, (), "CPU time sin
 CGROUPS = "thread.cgroups" Type::Text, Plain, None, (), "Cgroups as `subsystem=path`, separated by spaces.";
 CGROUP = "thread.cgroup" Type::Text, Plain, Required, (), "Path of its cgroup of the subsystem in brackets.";
 NCHILDS = "proc.nchilds" Type::Uint, Plain, None, (), "Number of threads that the process has besides its first.";
-CPU = "thread.cpu" Type::Uint, Percent, None, (), "Share of one CPU in the last second.";
+CPU = "thread.cpu" Type::Uint, Percent, None, (), "Share of one CPU in the last second; sysdig's language writes it as per cent.";
 CPU_USER = "thread.cpu.user" Type::Uint, Percent, None, (), "Share of one CPU in user mode in the last second.";
 CPU_SYSTEM = "thread.cpu.system" Type::Uint, Percent, None, (), "Share of one CPU in kernel mode in the last second.";
 THREAD_VMSIZE = "thread.vmsize" Type::Uint, Plain, None, (), "`proc.vmsize` on main threads, 0 on others, for sums.";

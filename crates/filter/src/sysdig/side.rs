@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Number,
     /// A number of nanoseconds.
     Span,
+    /// A share, which sysdig writes as per cent and the fields have as hundredths of that.
+    Percent,
     /// A number that a service's name may stand for.
     Port,
     Symbol(&'static Symbols),
@@ -43,7 +45,7 @@ pub(super) enum Kind {
 
 impl Kind {
     pub(super) fn is_number(self) -> bool {
-        matches!(self, Self::Number | Self::Span | Self::Port | Self::Symbol(_))
+        matches!(self, Self::Number | Self::Span | Self::Percent | Self::Port | Self::Symbol(_))
     }
 
     /// With its article, for messages.
@@ -52,6 +54,7 @@ impl Kind {
             Self::Text => "a text",
             Self::Bytes => "bytes",
             Self::Number | Self::Span => "a number",
+            Self::Percent => "a percentage",
             Self::Port => "a port",
             Self::Symbol(_) => "a named number",
             Self::Bool => "a truth value",
@@ -233,6 +236,7 @@ fn kind_of(found: &Field) -> Kind {
         Type::Ip => Kind::Ip,
         Type::Duration => Kind::Span,
         Type::Int | Type::Uint if found.show == Show::Span => Kind::Span,
+        Type::Uint if found.show == Show::Percent && found.id.class() == Class::Thread => Kind::Percent,
         Type::Int | Type::Uint | Type::Mask(_) => Kind::Number,
         _ => Kind::Text,
     }
@@ -374,6 +378,14 @@ fn parse_number(text: &str) -> Option<Const> {
     }
 }
 
+fn hundredfold(number: Const) -> Option<Const> {
+    match number {
+        Const::Int(whole) => Some(Const::Int(whole.checked_mul(100)?)),
+        Const::Float(fraction) => parse_number(&format!("{:.6}", fraction * 100.0)),
+        _ => None,
+    }
+}
+
 /// A constant of the type of what it is compared with.
 pub(super) fn value(value: &Value, kind: Kind) -> Result<Const> {
     let span = value.place.0;
@@ -399,6 +411,7 @@ pub(super) fn value(value: &Value, kind: Kind) -> Result<Const> {
             let span = || number::duration(text).map(|ns| Const::Int(ns.into()));
             parse_number(text).or_else(span).ok_or_else(|| wrong("nanoseconds, or a time such as `2h`"))
         }
+        Kind::Percent => parse_number(text).and_then(hundredfold).ok_or_else(|| wrong("per cent")),
         Kind::Port if text.is_empty() => Ok(Const::Int(0)),
         Kind::Port => {
             let service = || SERVICES.iter().find(|(_, name)| *name == text);
