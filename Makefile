@@ -26,7 +26,7 @@ help:
 	@echo "make install     binary, man pages and completions into PREFIX ($(PREFIX)); DESTDIR is honoured"
 	@echo "make uninstall   takes them away again"
 	@echo "make bench       compares nabe with ps, lsof and ss on a population of 5,000 processes (root)"
-	@echo "make test-vm     smoke test on other kernels in QEMU"
+	@echo "make test-vm     smoke test on other kernels in QEMU, and the systemd cgroup driver (tests/vm/{run,systemd})"
 	@echo "make fuzz        every fuzz target for SECONDS=$(SECONDS) seconds (needs a nightly toolchain)"
 
 need-build:
@@ -59,7 +59,7 @@ uninstall:
 	  '$(bashdir)/nabe' '$(zshdir)/_nabe' '$(fishdir)/nabe.fish'
 
 test-vm: build
-	@NABE='$(abspath $(bin))' tests/vm/run
+	@status=0; export NABE='$(abspath $(bin))'; tests/vm/run || status=1; tests/vm/systemd || status=1; exit $$status
 
 bench: build
 	@NABE='$(abspath $(bin))' benches/ps.sh

@@ -155,7 +155,7 @@ static RULES: &[Rule] = &[
     rule(Garden,     Payload,    Under("garden"), "",           Uuid,  ""),
     rule(Mesos,      Payload,    In("mesos"), "",               Uuid,  ""),
     rule(Nabe,       Payload,    InTop("nabe"), "",             Name,  ""),
-    rule(Nabe,       Payload,    Any, "nabe-",                  Hex64, ".scope"),
+    rule(Nabe,       Payload,    Any, "nabe-",                  Escaped, ".scope"),
     // LXC 4+: lxc.payload.<name>; before: lxc/<name>, lxc.payload/<name>.
     rule(Lxc,        Payload,    Any, "lxc.payload.",           Name,  ""),
     rule(Lxc,        Payload,    In("lxc.payload"), "",         Name,  ""),

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context as _, Error, Result};
+pub(crate) use device::Allowed;
+pub(crate) use resource::{memory_values, weight_of_io, weight_of_shares};
 
 /// The key of the v2 hierarchy.
 const UNIFIED: &str = "";
@@ -136,6 +138,18 @@ pub(crate) enum Version {
     V2,
 }
 
+/// Who makes the cgroups of a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CgroupDriver {
+    /// We, as directories.
+    #[default]
+    Cgroupfs,
+    /// systemd, as a scope.
+    Systemd,
+    /// Nobody: the container stays in the cgroups of its caller, without limits.
+    Disabled,
+}
+
 /// The cgroups of one container: a directory by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -153,7 +167,9 @@ impl Cgroup {
             return Err(wrong("must not contain .."));
         }
         if path.contains(':') {
-            return Err(wrong("looks like a systemd slice: it needs --systemd-cgroup"));
+            return Err(wrong(
+                "is slice:prefix:name, which needs the systemd cgroup driver (--systemd-cgroup)",
+            ));
         }
         let mut paths = BTreeMap::new();
         for hierarchy in hierarchies {
@@ -171,6 +187,44 @@ impl Cgroup {
         Ok(Self { paths })
     }
 
+    /// The cgroups of a unit of systemd: the same path below the root of every hierarchy; with `only_unified`
+    /// (the manager of a user) in the v2 one.
+    pub(crate) fn of_unit(hierarchies: &[Hierarchy], place: &Path, only_unified: bool) -> Self {
+        let mut paths = BTreeMap::new();
+        for hierarchy in hierarchies.iter().filter(|found| !only_unified || found.is_unified()) {
+            for key in &hierarchy.keys {
+                paths.insert(key.clone(), hierarchy.mount.join(place));
+            }
+        }
+        Self { paths }
+    }
+
+    /// Moves a process that systemd has moved already into the v1 hierarchies that systemd does not know, making
+    /// their directories.
+    pub(crate) fn adopt(&self, hierarchies: &[Hierarchy], pid: i32) -> Result<()> {
+        for hierarchy in hierarchies.iter().filter(|found| !found.is_unified()) {
+            let Some(path) = hierarchy.keys.first().and_then(|key| self.paths.get(key)) else { continue };
+            make_legacy(hierarchy, path).map_err(|source| Error::File {
+                what: "make",
+                path: path.clone(),
+                source,
+            })?;
+            write(&path.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Hands every controller of the v2 hierarchy down to the cgroup, as far as it can be.
+    pub(crate) fn hand_controllers_down(&self, hierarchies: &[Hierarchy]) -> Result<()> {
+        let unified = hierarchies.iter().find(|hierarchy| hierarchy.is_unified()).zip(self.unified());
+        let Some((hierarchy, path)) = unified else { return Ok(()) };
+        make_unified(&hierarchy.mount, path).map_err(|source| Error::File {
+            what: "make",
+            path: path.into(),
+            source,
+        })
+    }
+
     /// The directories, each once.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
         let mut seen: Vec<&Path> = Vec::new();
@@ -186,6 +240,13 @@ impl Cgroup {
     #[must_use]
     pub fn unified(&self) -> Option<&Path> {
         self.paths.get(UNIFIED).map(PathBuf::as_path)
+    }
+
+    /// The way down from this v2 cgroup to that of `other`: `/`, or `/a/b`.
+    pub(crate) fn path_to(&self, other: &Self) -> String {
+        let below =
+            self.unified().zip(other.unified()).and_then(|(own, theirs)| theirs.strip_prefix(own).ok());
+        format!("/{}", below.unwrap_or(Path::new("")).display())
     }
 
     /// The directory in which a controller's files are.
@@ -298,8 +359,8 @@ impl Cgroup {
     }
 
     /// What the first process needs to enter.
-    pub(crate) fn doors(&self) -> Result<Doors> {
-        let mut doors = Doors { unified: None, tasks: Vec::new() };
+    pub(crate) fn doors(&self) -> Result<Doors<'static>> {
+        let mut doors = Doors::default();
         for path in self.directories() {
             let fail = |source| Error::File { what: "open", path: path.into(), source };
             if Some(path) == self.unified() {
@@ -424,16 +485,21 @@ fn is_ours(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == "nabe") && device(root) != device(root.and_then(Path::parent))
 }
 
-/// Open descriptors by which a process enters its cgroups.
-#[derive(Debug)]
-pub(crate) struct Doors {
+/// How a process enters its cgroups: by itself, through open descriptors, or moved by somebody else.
+#[derive(Default)]
+pub(crate) struct Doors<'a> {
     /// For `CLONE_INTO_CGROUP`.
     pub(crate) unified: Option<OwnedFd>,
     /// Write `0` into each.
     pub(crate) tasks: Vec<(PathBuf, File)>,
+    /// Asks somebody (systemd) to move a process of this pid; for one that cannot enter by itself.
+    pub(crate) mover: Option<Mover<'a>>,
 }
 
-impl Doors {
+/// Moves the process of a pid into its cgroups.
+pub(crate) type Mover<'a> = Box<dyn FnMut(i32) -> Result<()> + 'a>;
+
+impl Doors<'_> {
     /// Enters the v1 hierarchies; the caller has one thread.
     pub(crate) fn enter(&mut self) -> Result<()> {
         for (path, tasks) in &mut self.tasks {
@@ -458,6 +524,12 @@ pub(crate) fn fuzz_rules(rules: &[crate::spec::DeviceRule]) {
 pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
     let write = || OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes());
     write().step(|| format!("write \"{value}\" to {}", path.display()))
+}
+
+/// Whether a process is in the very cgroup of a directory.
+pub(crate) fn holds(path: &Path, pid: i32) -> bool {
+    let text = std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    text.lines().any(|line| line.parse() == Ok(pid))
 }
 
 fn collect(path: &Path, found: &mut Vec<i32>) {

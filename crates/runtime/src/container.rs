@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::cgroup::CgroupDriver;
 use crate::channel::{Channel, Message};
 use crate::create::{self, Created};
 use crate::error::{Context as _, Error, Result};
 use crate::spec::{self, Resources, Spec};
 use crate::state::{self, Directory, State, Status};
+use crate::systemd::{self, Systemd};
 use crate::{hook, journal, sys, terminal};
 
 /// How long a killed process may stay before it is looked for in another cgroup.
@@ -84,8 +86,8 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// Descriptors after the first three that the program keeps.
     pub preserve_fds: u32,
-    /// Let systemd make the cgroup; refused.
-    pub systemd_cgroup: bool,
+    /// Who makes its cgroups.
+    pub cgroup: CgroupDriver,
     /// Put an init of our own before the program, which reaps zombies and hands signals on.
     pub init: bool,
     /// That init stays until the last process has ended, not only the program: what daemonises goes on.
@@ -105,7 +107,7 @@ impl Default for Options {
             no_pivot: false,
             no_new_keyring: false,
             preserve_fds: 0,
-            systemd_cgroup: false,
+            cgroup: CgroupDriver::default(),
             init: false,
             linger: false,
             tied: false,
@@ -200,6 +202,13 @@ impl Container {
         Some(self.state.cgroup_paths.unified()?.metadata().ok()?.ino())
     }
 
+    /// User id of whoever owns its state: the caller's own, also when that is root in a user namespace.
+    #[must_use]
+    pub fn owner(&self) -> u32 {
+        use std::os::unix::fs::MetadataExt as _;
+        self.directory.path.metadata().map_or(self.state.nabe.owner, |found| found.uid())
+    }
+
     /// What it is doing now.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -278,6 +287,10 @@ impl Container {
             if processes.is_empty() && status == Status::Stopped {
                 return Ok(());
             }
+            if processes.is_empty() {
+                // It has no cgroup to tell who is in it.
+                self.signal(signal)?;
+            }
             for pid in processes {
                 sys::kill(pid, signal).ok();
             }
@@ -324,7 +337,7 @@ impl Container {
             _ => return Err(self.wrong("delete", status)),
         }
         // Others that it left behind, or that came between a creator's death and now.
-        self.state.cgroup_paths.remove(true)?;
+        self.state.release()?;
         let config = self.directory.config();
         let hooks = spec::read(&config)
             .and_then(|text| hooks_in(&text, b"\"poststop\"", |spec| spec.hooks.poststop, &config));
@@ -405,12 +418,20 @@ impl Container {
         if status == Status::Stopped {
             return Err(self.wrong("update", status));
         }
-        self.state.cgroup_paths.limit(limits, true)
+        let cgroup = &self.state.cgroup_paths;
+        let limits = cgroup.completed(limits);
+        let Some(unit) = &self.state.nabe.unit else { return cgroup.limit(&limits, true) };
+        // systemd would else have its own idea of them when it looks again.
+        Systemd::connect(unit.user)?.set(unit, cgroup.only_unified(), &limits)?;
+        cgroup.limit(&systemd::rounded(&limits), true)
     }
 
-    /// Host pids of its processes.
+    /// Host pids of its processes; without a cgroup that of its first one.
     #[must_use]
     pub fn processes(&self) -> Vec<i32> {
+        if self.state.cgroup_paths.directories().next().is_none() && self.status() != Status::Stopped {
+            return vec![self.pid()];
+        }
         self.state.cgroup_paths.processes()
     }
 

@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::capability::Wanted;
-use crate::cgroup::{self, Cgroup, Doors, Hierarchy};
+use crate::cgroup::{self, Cgroup, CgroupDriver, Doors, Hierarchy};
 use crate::channel::{Channel, Message};
 use crate::container::{Bundle, Container, Options};
 use crate::descriptor;
@@ -19,9 +19,10 @@ use crate::namespace::{self, Plan, Side};
 use crate::process::{self, Program, Setting};
 use crate::rootfs::Rootfs;
 use crate::seccomp;
-use crate::spec::{NamespaceKind, Process, Spec};
+use crate::spec::{NamespaceKind, Process, Resources, Spec};
 use crate::state::{self, Directory, Own, State, StateConfig, Status};
 use crate::sys::{self, MountAttributes};
+use crate::systemd::{self, Systemd, Unit};
 use crate::{check, hook, terminal};
 
 /// A container that was made, and what comes with it.
@@ -33,6 +34,12 @@ pub struct Created {
     pub terminal: Option<OwnedFd>,
     /// What was left out, in sentences.
     pub warnings: Vec<String>,
+}
+
+/// The unit of systemd that a container is to be in.
+struct Scope {
+    systemd: Systemd,
+    unit: Unit,
 }
 
 /// Everything about a container in the making.
@@ -48,6 +55,10 @@ struct Maker<'a> {
     plan: Plan,
     /// We cannot do what only root of the machine can.
     lenient: bool,
+    /// When systemd makes the cgroups.
+    scope: Option<Scope>,
+    /// Its unit is ours to stop.
+    unit_made: bool,
 }
 
 /// Makes a container: see [`Container::create`].
@@ -58,20 +69,14 @@ pub(crate) fn create(id: &str, bundle: &Bundle, options: &Options) -> Result<Cre
     let rootfs = rootfs_of(bundle)?;
     let lenient = !rustix::process::geteuid().is_root() || in_user_namespace();
     let filter = bundle.spec.linux.seccomp.as_ref().map(seccomp::compile).transpose()?;
-    if options.systemd_cgroup {
-        return Err(Error::Refused(
-            "the systemd cgroup driver is not there: it needs systemd's D-Bus; use the cgroupfs driver"
-                .into(),
-        ));
-    }
-    let hierarchies = cgroup::hierarchies()?;
-    // Below a directory that tells whose it is, unless the bundle or our rights say otherwise.
-    let cgroups_path = match bundle.spec.linux.cgroups_path.as_str() {
-        "" if !lenient => format!("/nabe/{id}"),
-        given => given.to_owned(),
+    let hierarchies = match options.cgroup {
+        // Only for a mount of the configuration's.
+        CgroupDriver::Disabled => cgroup::hierarchies().unwrap_or_default(),
+        _ => cgroup::hierarchies()?,
     };
-    let cgroup = Cgroup::locate(&hierarchies, &cgroups_path, id)?;
-    let plan = Plan::of(&bundle.spec)?;
+    let (cgroup, scope) = locate(&bundle.spec, id, options.cgroup, &hierarchies, lenient)?;
+    let mut plan = Plan::of(&bundle.spec)?;
+    plan.moved = scope.is_some();
     if cgroup.occupied() {
         return Err(Error::Refused(
             "the container's cgroup is not empty: linux.cgroupsPath is in use".into(),
@@ -95,6 +100,7 @@ pub(crate) fn create(id: &str, bundle: &Bundle, options: &Options) -> Result<Cre
             owner: rustix::process::getuid().as_raw(),
             oci_version: bundle.spec.oci_version.clone(),
             bundle: bundle.path.clone(),
+            unit: scope.as_ref().map(|scope| scope.unit.clone()),
         },
         ..State::default()
     };
@@ -109,8 +115,42 @@ pub(crate) fn create(id: &str, bundle: &Bundle, options: &Options) -> Result<Cre
         state,
         plan,
         lenient,
+        scope,
+        unit_made: false,
     };
     maker.make(bundle, filter).inspect_err(|_| maker.undo())
+}
+
+/// Where its cgroups will be, and who makes them when we do not.
+fn locate(
+    spec: &Spec,
+    id: &str,
+    driver: CgroupDriver,
+    hierarchies: &[Hierarchy],
+    lenient: bool,
+) -> Result<(Cgroup, Option<Scope>)> {
+    let given = spec.linux.cgroups_path.as_str();
+    match driver {
+        CgroupDriver::Disabled => Ok((Cgroup::default(), None)),
+        CgroupDriver::Cgroupfs => {
+            // Below a directory that tells whose it is, unless the bundle or our rights say otherwise.
+            let path = if given.is_empty() && !lenient { format!("/nabe/{id}") } else { given.to_owned() };
+            Ok((Cgroup::locate(hierarchies, &path, id)?, None))
+        }
+        CgroupDriver::Systemd => {
+            let unit = Unit::of(given, id, lenient)?;
+            if lenient && !matches!(hierarchies, [only] if only.is_unified()) {
+                return Err(Error::Refused(
+                    "the systemd cgroup driver of an ordinary user needs cgroup v2 alone: use the cgroupfs \
+                     driver, without --systemd-cgroup"
+                        .into(),
+                ));
+            }
+            let mut systemd = Systemd::connect(lenient)?;
+            let cgroup = Cgroup::of_unit(hierarchies, &systemd.place(&unit)?, lenient);
+            Ok((cgroup, Some(Scope { systemd, unit })))
+        }
+    }
 }
 
 fn rootfs_of(bundle: &Bundle) -> Result<PathBuf> {
@@ -152,18 +192,32 @@ impl Maker<'_> {
         state::write_whole(&self.directory.config(), &bundle.text)?;
         // Before there is anything to clean up, so that whoever comes after a SIGKILL knows of it.
         self.directory.write(&self.state)?;
-        let mut doors = self.enter_cgroups()?;
         let listener = start_socket(&self.directory)?;
         let sources = self.sources()?;
         let (ours, theirs) = Channel::pair().step(|| "make a socket pair".into())?;
-        match namespace::spawn(&self.plan, &mut doors, &ours, &theirs)? {
+        let mut scope = self.scope.take();
+        let mut doors = match &mut scope {
+            None => self.enter_cgroups()?,
+            Some(scope) => Doors {
+                mover: Some(Box::new(|pid| {
+                    scope.start(pid, self.spec, &self.state)?;
+                    self.unit_made = true;
+                    scope.complete(pid, self.spec, &self.state, &self.hierarchies, self.lenient)
+                })),
+                ..Doors::default()
+            },
+        };
+        let spawned = namespace::spawn(&self.plan, &mut doors, &ours, &theirs);
+        match spawned? {
             Side::Child => {
                 // Files of the host: whoever can look at us until the start must not find them.
-                drop((ours, doors));
+                drop(doors);
+                drop((ours, scope));
                 self.child(theirs, listener, sources, filter)
             }
             Side::Parent(pid) => {
-                drop((theirs, listener, sources, doors));
+                drop(doors);
+                drop((theirs, listener, sources, scope));
                 let made = self.attend(pid, &ours);
                 if made.is_err() {
                     drop(ours);
@@ -175,14 +229,13 @@ impl Maker<'_> {
         }
     }
 
-    fn enter_cgroups(&mut self) -> Result<Doors> {
+    fn enter_cgroups(&mut self) -> Result<Doors<'static>> {
+        if self.options.cgroup == CgroupDriver::Disabled {
+            return Ok(Doors::default());
+        }
         // The state has every path that there might be; what could not be made is left out of the next.
         self.state.cgroup_paths.make(&self.hierarchies, self.lenient)?;
-        let limited = self.state.cgroup_paths.limit(&self.spec.linux.resources, false);
-        let asks = self.spec.linux.resources != crate::spec::Resources::default();
-        if !self.lenient || (asks && !devices_only(&self.spec.linux.resources)) {
-            limited?;
-        }
+        limit(&self.state.cgroup_paths, &self.spec.linux.resources, self.lenient)?;
         self.state.cgroup_paths.doors()
     }
 
@@ -282,7 +335,12 @@ impl Maker<'_> {
             state: self.state.clone(),
             annotations: self.spec.annotations.clone(),
         };
-        let warnings = Wanted::warnings(self.process.capabilities.as_ref(), self.plan.in_user())?;
+        let mut warnings = Wanted::warnings(self.process.capabilities.as_ref(), self.plan.in_user())?;
+        if self.options.cgroup == CgroupDriver::Disabled && asks_more_than_devices(&self.spec.linux.resources)
+        {
+            warnings
+                .push("linux.resources is left out: there is no cgroup (--cgroup-manager=disabled)".into());
+        }
         Ok(Created { container, terminal, warnings })
     }
 
@@ -322,8 +380,12 @@ impl Maker<'_> {
 
     /// Takes everything back.
     fn undo(&mut self) {
+        if !self.unit_made {
+            // Whatever has its name is somebody else's.
+            self.state.nabe.unit = None;
+        }
         self.state.cgroup_paths.kill();
-        self.state.cgroup_paths.remove(true).ok();
+        self.state.release().ok();
         self.directory.remove().ok();
     }
 
@@ -585,6 +647,47 @@ fn run_below_init(program: &Program, starter: &mut Option<Channel>, options: &Op
     }
 }
 
-fn devices_only(resources: &crate::spec::Resources) -> bool {
-    crate::spec::Resources { devices: Vec::new(), ..resources.clone() } == crate::spec::Resources::default()
+fn asks_more_than_devices(limits: &Resources) -> bool {
+    Resources { devices: Vec::new(), ..limits.clone() } != Resources::default()
+}
+
+/// Applies the limits of a configuration.
+fn limit(cgroup: &Cgroup, limits: &Resources, lenient: bool) -> Result<()> {
+    if !lenient {
+        return cgroup.limit(limits, false);
+    }
+    let amounts = cgroup.limit_amounts(limits, false);
+    // What devices an ordinary user may use is decided already, and he may not load a program to that end.
+    cgroup.limit_devices(limits).ok();
+    amounts
+}
+
+impl Scope {
+    /// Has systemd make the unit around a process.
+    fn start(&mut self, pid: i32, spec: &Spec, state: &State) -> Result<()> {
+        let unified = state.cgroup_paths.only_unified();
+        self.systemd.start(&self.unit, &state.id, pid, unified, &spec.linux.resources, &spec.annotations)
+    }
+
+    /// Does what systemd leaves open: hierarchies and limits that it does not know.
+    fn complete(
+        &self,
+        pid: i32,
+        spec: &Spec,
+        state: &State,
+        hierarchies: &[Hierarchy],
+        lenient: bool,
+    ) -> Result<()> {
+        let (cgroup, limits) = (&state.cgroup_paths, &spec.linux.resources);
+        if !cgroup.directories().any(|path| cgroup::holds(path, pid)) {
+            let name = &self.unit.name;
+            let why = format!("process {pid} is not in the cgroup of {name}, where systemd was to put it");
+            return Err(Error::Refused(why));
+        }
+        cgroup.adopt(hierarchies, pid)?;
+        if !limits.hugepage_limits.is_empty() || !limits.rdma.is_empty() {
+            cgroup.hand_controllers_down(hierarchies)?;
+        }
+        limit(cgroup, &systemd::rounded(limits), lenient)
+    }
 }

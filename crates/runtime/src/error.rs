@@ -87,6 +87,14 @@ pub enum Error {
         /// How.
         why: String,
     },
+    /// systemd, asked to make or change a unit, did not.
+    #[error("systemd cannot {what}")]
+    Systemd {
+        /// "make the unit nabe-web.scope" …
+        what: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Something that is not done, and why.
     #[error("{0}")]
     Refused(String),

@@ -16,6 +16,7 @@ use crate::rootfs;
 use crate::seccomp::{self, Filter};
 use crate::spec::{NamespaceKind, Process, Spec};
 use crate::state::{self, Status};
+use crate::systemd::Systemd;
 use crate::{check, sys, terminal};
 
 /// What to run, and how.
@@ -74,7 +75,7 @@ impl Container {
         terminal::check(exec.process.terminal, &as_options)?;
         let spec = self.spec()?;
         let filter = spec.linux.seccomp.as_ref().map(seccomp::compile).transpose()?;
-        let plan = self.namespaces()?;
+        let mut plan = self.namespaces()?;
         let cgroup = match exec.cgroups.is_empty() {
             true => self.state.cgroup_paths.beside(self.pid()),
             false => self.state.cgroup_paths.below(&exec.cgroups)?,
@@ -85,7 +86,18 @@ impl Container {
             process::set_affinity(Some(&affinity.initial))?;
         }
         let (ours, theirs) = Channel::pair().step(|| "make a socket pair".into())?;
-        match namespace::spawn(&plan, &mut doors, &ours, &theirs)? {
+        let mut spawned = namespace::spawn(&plan, &mut doors, &ours, &theirs);
+        if let (Err(Error::Step { source, .. }), Some(unit)) = (&spawned, &self.state.nabe.unit)
+            && matches!(source.raw_os_error(), Some(libc::EACCES | libc::EPERM))
+        {
+            // An ordinary user may not take a process over from a cgroup of others; systemd may.
+            let mut systemd = Systemd::connect(unit.user)?;
+            let below = self.state.cgroup_paths.path_to(&cgroup);
+            plan.moved = true;
+            doors.mover = Some(Box::new(move |pid| systemd.attach(unit, &below, pid)));
+            spawned = namespace::spawn(&plan, &mut doors, &ours, &theirs);
+        }
+        match spawned? {
             Side::Child => {
                 drop((ours, doors));
                 child(&theirs, exec, &spec, &self.state.id, filter)

@@ -40,6 +40,7 @@ pub mod spec;
 pub mod stage;
 mod state;
 mod sys;
+mod systemd;
 mod terminal;
 
 /// Reads and checks a configuration as `create` does, for the fuzzer: seccomp profile, mounts, device rules.
@@ -53,7 +54,7 @@ pub fn fuzz_config(text: &[u8]) {
 }
 
 pub use capability::names as capabilities;
-pub use cgroup::Cgroup;
+pub use cgroup::{Cgroup, CgroupDriver};
 pub use container::{Bundle, Container, Options, attend, delete_unreadable, hold_signals};
 pub use create::Created;
 pub use descriptor::{close_given, close_inherited};
@@ -63,3 +64,4 @@ pub use exec::{Exec, Executed};
 pub use feature::features;
 pub use journal::forget_ended;
 pub use state::{Own, State, StateConfig, Status, default_root, now};
+pub use systemd::Unit;

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) hide: bool,
     /// It waits for [`Message::Go`] in any case.
     pub(crate) wait: bool,
+    /// It is made by a process between, which others move into the cgroups first.
+    pub(crate) moved: bool,
     /// User ids of a new user namespace.
     pub(crate) uids: Vec<IdMapping>,
     /// Group ids of a new user namespace.
@@ -72,7 +74,8 @@ impl Plan {
 
     /// Whether a process between us and the new one is needed: some namespaces take in only children.
     fn needs_between(&self) -> bool {
-        self.joins(NamespaceKind::Pid)
+        self.moved
+            || self.joins(NamespaceKind::Pid)
             || self.joins(NamespaceKind::Time)
             || self.new_time.is_some()
             || (self.joins(NamespaceKind::User) && self.makes != 0)
@@ -148,7 +151,10 @@ pub(crate) enum Side {
 }
 
 /// Makes the process. The child owns `theirs`; when `wait` it must not look at its ids before [`Message::Go`].
-pub(crate) fn spawn(plan: &Plan, doors: &mut Doors, ours: &Channel, theirs: &Channel) -> Result<Side> {
+///
+/// When it is not allowed to enter the v2 cgroup by itself but can be moved there, the error is
+/// [`Error::Step`] with `EACCES` or `EPERM`, nothing is made, and another try with [`Plan::moved`] may do.
+pub(crate) fn spawn(plan: &Plan, doors: &mut Doors<'_>, ours: &Channel, theirs: &Channel) -> Result<Side> {
     if !sys::single_threaded() {
         return Err(Error::Refused("the runtime must run in a process with one thread".into()));
     }
@@ -168,7 +174,12 @@ pub(crate) fn spawn(plan: &Plan, doors: &mut Doors, ours: &Channel, theirs: &Cha
     // SAFETY: we have just seen that there is one thread.
     let between = unsafe { sys::clone3(0, unified.as_ref().map(OwnedFd::as_fd)) }.step(what)?;
     let Some(between) = between else {
-        let made = doors.enter().and_then(|()| {
+        let arrived = match plan.moved {
+            // The runtime is gone, or could not have us moved.
+            true => theirs.receive().and_then(|word| word.map(drop).ok_or(Error::Vanished)),
+            false => doors.enter(),
+        };
+        let made = arrived.and_then(|()| {
             plan.join()?;
             let mut makes = plan.makes;
             if plan.between_makes_user() {
@@ -192,6 +203,14 @@ pub(crate) fn spawn(plan: &Plan, doors: &mut Doors, ours: &Channel, theirs: &Cha
         };
         sys::exit(0);
     };
+    if let Some(mover) = doors.mover.as_mut().filter(|_| plan.moved) {
+        let moved = mover(between).and_then(|()| ours.send(&Message::Go).step(what));
+        if let Err(error) = moved {
+            sys::kill(between, libc::SIGKILL).ok();
+            sys::wait(between, 0).ok();
+            return Err(error);
+        }
+    }
     let mut told = ours.receive();
     if matches!(told, Ok(Some(Message::MapIds))) {
         told = match map_ids(between, &plan.uids, &plan.gids) {
@@ -224,7 +243,7 @@ fn make_time(offsets: &str) -> Result<()> {
 }
 
 /// The direct child's first steps; it cannot return an error to anybody but over the channel.
-fn arrive(plan: &Plan, doors: &mut Doors, theirs: &Channel) {
+fn arrive(plan: &Plan, doors: &mut Doors<'_>, theirs: &Channel) {
     let entered = doors.enter().and_then(|()| plan.join());
     if let Err(error) = entered {
         theirs.send(&Message::Failed(error)).ok();

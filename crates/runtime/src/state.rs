@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::spec::{self, Spec};
+use crate::systemd::{Systemd, Unit};
 
 /// Where a container is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +94,9 @@ pub struct Own {
     pub oci_version: String,
     /// The bundle's directory.
     pub bundle: PathBuf,
+    /// The unit of systemd whose cgroup it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
 }
 
 /// Where states are kept when nobody says: `/run/nabe`, or `$XDG_RUNTIME_DIR/nabe` of an ordinary user, also
@@ -238,6 +242,23 @@ impl State {
             return Status::Paused;
         }
         if directory.socket().symlink_metadata().is_ok() { Status::Created } else { Status::Running }
+    }
+
+    /// Ends what is left in its cgroups, their unit, and them.
+    pub(crate) fn release(&self) -> Result<()> {
+        if let Some(unit) = &self.nabe.unit {
+            // systemd asks nicely first, and waits: there is nobody left to be asked.
+            self.cgroup_paths.kill();
+            if self.cgroup_paths.frozen() {
+                self.cgroup_paths.freeze(false).ok();
+            }
+            let stopped = Systemd::connect(unit.user).and_then(|mut systemd| systemd.stop(unit));
+            if let Err(error) = stopped {
+                // Its cgroups can be removed all the same, and a unit without one is none for long.
+                eprintln!("nabe: note: {}", error.line());
+            }
+        }
+        self.cgroup_paths.remove(true)
     }
 
     /// The state as the runtime-spec wants it shown, to hooks and by `state`.

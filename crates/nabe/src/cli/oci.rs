@@ -16,13 +16,24 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use nabe_runtime::{Bundle, Container, Options};
+use nabe_runtime::{Bundle, CgroupDriver, Container, Options};
 
 use crate::error::{CliError, Result};
 use report::Log;
 
 /// Names by which we are the runtime and nothing else.
 const NAMES: [&str; 3] = ["runc", "nabe-runtime", "nabe-oci"];
+
+/// Beginnings of options before the verb that carry their value.
+const VALUES: [&str; 7] = [
+    "--root=",
+    "--log=",
+    "--log-format=",
+    "--rootless=",
+    "--criu=",
+    "--cgroup-manager=",
+    "--systemd-cgroup=",
+];
 
 /// Words that are verbs of the runtime.
 const VERBS: [&str; 18] = [
@@ -71,11 +82,11 @@ struct Global {
     /// How: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
     log_format: String,
-    /// Let systemd make cgroups
-    #[arg(long)]
-    systemd_cgroup: bool,
-    /// How cgroups are made: cgroupfs or systemd
-    #[arg(long, value_name = "MANAGER", default_value = "cgroupfs", value_parser = ["cgroupfs", "systemd"])]
+    /// Let systemd make cgroups: a scope for each container, cgroupsPath is slice:prefix:name
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    systemd_cgroup: Option<bool>,
+    /// Who makes cgroups: cgroupfs (nabe itself), systemd, or disabled (nobody)
+    #[arg(long, value_name = "MANAGER", default_value = "cgroupfs", value_parser = ["cgroupfs", "systemd", "disabled"], hide_possible_values = true)]
     cgroup_manager: String,
     /// Say more in the log
     #[arg(long)]
@@ -279,12 +290,7 @@ fn is_ours(arguments: &[OsString]) -> bool {
                 words.next();
             }
             "--systemd-cgroup" | "--debug" => engine = true,
-            _ if ["--root=", "--log=", "--log-format=", "--rootless=", "--criu=", "--cgroup-manager="]
-                .iter()
-                .any(|start| word.starts_with(start)) =>
-            {
-                engine = true
-            }
+            _ if VALUES.iter().any(|start| word.starts_with(start)) => engine = true,
             "ps" => return engine || words.next() == Some("-c"),
             "help" | "init" => return engine,
             "run" => return engine || names_bundle(words),
@@ -321,8 +327,8 @@ fn dispatch(verb: Verb, global: &Global, log: &Log, plain: bool) -> Result<ExitC
             Ok(ExitCode::SUCCESS)
         })),
         Verb::State(args) => log.told(manage::state(&args.id, global)),
-        Verb::Kill(args) => log.told(manage::kill(&args, global)),
-        Verb::Delete(args) => log.told(manage::delete(&args, global)),
+        Verb::Kill(args) => log.told(manage::kill(&args, global, log)),
+        Verb::Delete(args) => log.told(manage::delete(&args, global, log)),
         Verb::Exec(args) => log.told_by_status(exec::run(&args, global, log), plain.then_some(255)),
         Verb::List(args) => log.told(manage::list(&args, global)),
         Verb::Pause(args) => log.told(freeze(&args.id, true, global)),
@@ -355,6 +361,14 @@ impl Global {
         self.root.clone().unwrap_or_else(nabe_runtime::default_root)
     }
 
+    fn cgroup(&self) -> CgroupDriver {
+        match (self.systemd_cgroup, self.cgroup_manager.as_str()) {
+            (Some(true), _) | (_, "systemd") => CgroupDriver::Systemd,
+            (_, "disabled") => CgroupDriver::Disabled,
+            _ => CgroupDriver::Cgroupfs,
+        }
+    }
+
     fn load(&self, id: &str) -> Result<Container, Failure> {
         Ok(Container::load(&self.root(), id)?)
     }
@@ -377,7 +391,7 @@ fn options(making: &Making, global: &Global, detach: bool) -> Options {
         no_pivot: making.no_pivot,
         no_new_keyring: making.no_new_keyring,
         preserve_fds: making.preserve_fds.saturating_add(activated),
-        systemd_cgroup: global.systemd_cgroup || global.cgroup_manager == "systemd",
+        cgroup: global.cgroup(),
         init: making.init,
         linger: false,
         tied: false,
@@ -442,6 +456,7 @@ mod tests {
             "nabe create x",
             "nabe --root /r --log /l --log-format json ps --format json x",
             "nabe --log=/l --systemd-cgroup state x",
+            "nabe --systemd-cgroup=true --cgroup-manager disabled state x",
             "nabe ps -c x",
             "nabe --root /r --version",
             "nabe run --bundle b x",
@@ -463,6 +478,27 @@ mod tests {
         ] {
             assert!(!ours(line), "{line}");
         }
+    }
+
+    #[test]
+    fn who_makes_cgroups_is_said_as_runc_and_crun_say_it() {
+        let driver = |line: &str| {
+            let runtime = Runtime::try_parse_from(line.split(' ')).map_err(|error| error.to_string());
+            runtime.map(|runtime| runtime.global.cgroup())
+        };
+        for (line, cgroup) in [
+            ("nabe list", CgroupDriver::Cgroupfs),
+            ("nabe --systemd-cgroup list", CgroupDriver::Systemd),
+            ("nabe --systemd-cgroup=true --root /r list", CgroupDriver::Systemd),
+            ("nabe --systemd-cgroup=false list", CgroupDriver::Cgroupfs),
+            ("nabe --cgroup-manager=systemd list", CgroupDriver::Systemd),
+            ("nabe --cgroup-manager cgroupfs list", CgroupDriver::Cgroupfs),
+            ("nabe --cgroup-manager=disabled list", CgroupDriver::Disabled),
+            ("nabe --systemd-cgroup --cgroup-manager=disabled list", CgroupDriver::Systemd),
+        ] {
+            assert_eq!(driver(line), Ok(cgroup), "{line}");
+        }
+        assert!(driver("nabe --cgroup-manager=other list").is_err());
     }
 
     #[test]

@@ -93,6 +93,57 @@ impl Rule {
     fn everything(&self) -> bool {
         self.kind == Kind::All && self.access == 7 && self.major.is_none() && self.minor.is_none()
     }
+
+    fn kinds(&self) -> &'static [char] {
+        match self.kind {
+            Kind::All => &['b', 'c'],
+            Kind::Block => &['b'],
+            Kind::Character => &['c'],
+        }
+    }
+
+    fn letters(&self) -> String {
+        let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
+        letters.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect()
+    }
+}
+
+/// Devices that are allowed, for systemd, which has no way to say that one is not. Never fewer than the rules allow.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Allowed(Vec<Rule>);
+
+impl Allowed {
+    /// What the configuration's rules and the defaults allow; `None` when that is everything, but for exceptions.
+    pub(crate) fn of(rules: &[DeviceRule]) -> Result<Option<Self>> {
+        let rules = with_defaults(rules)?;
+        let start = match rules.iter().rposition(Rule::everything) {
+            Some(at) if rules.get(at).is_some_and(|rule| rule.allow) => return Ok(None),
+            Some(at) => at + 1,
+            None => 0,
+        };
+        Ok(Some(Self(rules.into_iter().skip(start).filter(|rule| rule.allow).collect())))
+    }
+
+    /// As `DeviceAllow=` has them: `/dev/char/1:3`, `char-136`, `block-*`, each with letters of `rwm`.
+    pub(crate) fn entries(&self) -> Vec<(String, String)> {
+        let mut entries = Vec::new();
+        for rule in &self.0 {
+            for kind in rule.kinds() {
+                let name = if *kind == 'b' { "block" } else { "char" };
+                let device = match (rule.major, rule.minor) {
+                    (Some(major), Some(minor)) => format!("/dev/{name}/{major}:{minor}"),
+                    (Some(major), None) => format!("{name}-{major}"),
+                    // It knows no minor of any major.
+                    (None, _) => format!("{name}-*"),
+                };
+                let entry = (device, rule.letters());
+                if !entries.contains(&entry) {
+                    entries.push(entry);
+                }
+            }
+        }
+        entries
+    }
 }
 
 /// Writes the rules into a v1 cgroup.
@@ -106,18 +157,9 @@ pub(super) fn write_rules(directory: &Path, rules: &[Rule]) -> Result<()> {
     write(&file(allow), "a")?;
     let mut open = [None, None];
     for rule in rules.get(start..).unwrap_or_default().iter().filter(|rule| rule.allow != allow || !allow) {
-        let kinds: &[char] = match rule.kind {
-            Kind::All => &['b', 'c'],
-            Kind::Block => &['b'],
-            Kind::Character => &['c'],
-        };
         let number = |value: Option<i32>| value.map_or("*".into(), |value| value.to_string());
-        let letters: String = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]
-            .iter()
-            .filter(|(bit, _)| rule.access & bit != 0)
-            .map(|(_, c)| c)
-            .collect();
-        for kind in kinds {
+        let letters = rule.letters();
+        for kind in rule.kinds() {
             let line = format!("{kind} {}:{} {letters}", number(rule.major), number(rule.minor));
             let path = file(rule.allow);
             let slot = &mut open[usize::from(rule.allow)];
@@ -321,6 +363,47 @@ mod tests {
         }
         let all = program(&with_defaults(&[rule(true, "a", None, None, "rwm")]).expect("rules"));
         assert_eq!(run(&all, 1, 7, 8, 0), 1);
+    }
+
+    #[test]
+    fn systemd_is_told_what_is_allowed() {
+        let entries = |rules: &[DeviceRule]| {
+            let allowed = Allowed::of(rules).expect("rules");
+            allowed.map(|allowed| {
+                allowed.entries().into_iter().map(|(a, b)| format!("{a} {b}")).collect::<Vec<_>>()
+            })
+        };
+        let defaults = [
+            "char-* m",
+            "block-* m",
+            "/dev/char/1:3 rwm",
+            "/dev/char/1:8 rwm",
+            "/dev/char/1:7 rwm",
+            "/dev/char/5:0 rwm",
+            "/dev/char/1:5 rwm",
+            "/dev/char/1:9 rwm",
+            "char-136 rwm",
+            "/dev/char/5:2 rwm",
+            "/dev/char/10:200 rwm",
+        ];
+        let denied = rule(false, "a", None, None, "rwm");
+        assert_eq!(entries(&[]).expect("some"), defaults);
+        let mut more = vec!["/dev/char/10:229 rw", "block-8 r", "block-* r", "char-* r"];
+        more.extend(defaults);
+        let found = entries(&[
+            rule(true, "c", Some(9), Some(9), "rwm"),
+            denied.clone(),
+            rule(true, "c", Some(10), Some(229), "rw"),
+            rule(true, "b", Some(8), None, "r"),
+            rule(false, "b", Some(8), Some(1), "r"),
+            rule(true, "a", None, Some(3), "r"),
+        ]);
+        assert_eq!(found.expect("some"), more);
+        assert_eq!(entries(&[denied.clone(), rule(true, "a", None, None, "rwm")]), None);
+        assert_eq!(
+            entries(&[rule(true, "a", None, None, "rwm"), rule(false, "b", Some(8), None, "r")]),
+            None
+        );
     }
 
     #[test]

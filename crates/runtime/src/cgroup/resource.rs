@@ -43,8 +43,58 @@ impl Cgroup {
         Ok((Files { at, directory }, version))
     }
 
+    /// Limits of an update with what belongs to them as it is now: quota and period are one value, and swap is
+    /// counted together with the limit of memory.
+    pub(crate) fn completed(&self, limits: &Resources) -> Resources {
+        let mut limits = limits.clone();
+        let cpu = &mut limits.cpu;
+        let (quota, period) =
+            (cpu.quota.filter(|quota| *quota != 0), cpu.period.filter(|period| *period != 0));
+        if quota.is_some() != period.is_some()
+            && let Some((quota_now, period_now)) = self.quota_now()
+        {
+            cpu.quota = quota.or(Some(quota_now));
+            cpu.period = period.or(Some(period_now));
+        }
+        let memory = &mut limits.memory;
+        let asks = |value: Option<i64>| value.is_some_and(|value| value != 0);
+        if asks(memory.swap)
+            && !asks(memory.limit)
+            && let Some((directory, Version::V2)) = self.controller("memory")
+            && let Ok(text) = std::fs::read_to_string(directory.join("memory.max"))
+        {
+            memory.limit = match text.trim() {
+                "max" => Some(-1),
+                number => number.parse().ok(),
+            };
+        }
+        limits
+    }
+
+    /// Quota (negative without) and period.
+    fn quota_now(&self) -> Option<(i64, u64)> {
+        let (directory, version) = self.controller("cpu")?;
+        let read = |file: &str| std::fs::read_to_string(directory.join(file)).ok();
+        if version == Version::V1 {
+            let quota = read("cpu.cfs_quota_us")?.trim().parse().ok()?;
+            return Some((quota, read("cpu.cfs_period_us")?.trim().parse().ok()?));
+        }
+        let text = read("cpu.max")?;
+        let (quota, period) = text.trim().split_once(' ')?;
+        Some((if quota == "max" { -1 } else { quota.parse().ok()? }, period.parse().ok()?))
+    }
+
     /// Applies limits; `update` leaves devices alone when none are named.
     pub(crate) fn limit(&self, limits: &Resources, update: bool) -> Result<()> {
+        self.limit_amounts(limits, update)?;
+        if !update || !limits.devices.is_empty() {
+            self.limit_devices(limits)?;
+        }
+        Ok(())
+    }
+
+    /// Applies limits other than those of devices.
+    pub(crate) fn limit_amounts(&self, limits: &Resources, update: bool) -> Result<()> {
         if limits.memory != Memory::default() {
             self.memory(&limits.memory)?;
         }
@@ -63,13 +113,11 @@ impl Cgroup {
         for (file, value) in &limits.unified {
             self.unified_file(file, value)?;
         }
-        if !update || !limits.devices.is_empty() {
-            self.devices(limits)?;
-        }
         Ok(())
     }
 
-    fn devices(&self, limits: &Resources) -> Result<()> {
+    /// Applies which devices may be used.
+    pub(crate) fn limit_devices(&self, limits: &Resources) -> Result<()> {
         let rules = device::with_defaults(&limits.devices)?;
         match self.controller("devices") {
             Some((path, Version::V1)) => device::write_rules(path, &rules),
@@ -95,11 +143,11 @@ impl Cgroup {
     fn memory(&self, memory: &Memory) -> Result<()> {
         let (files, version) = self.files("memory", "memory")?;
         if version == Version::V2 {
-            let limit = memory.limit.map(or_max);
-            if let Some(swap) = memory.swap {
-                files.set("memory.swap.max", "swap", swap_alone(swap, memory.limit)?)?;
-            }
-            files.maybe("memory.max", "limit", limit)?;
+            let (limit, swap) = memory_values(memory)?;
+            // A kernel without swap has no limit of it either.
+            let swap = swap.filter(|swap| *swap >= 0 || files.directory.join("memory.swap.max").exists());
+            files.maybe("memory.swap.max", "swap", swap.map(or_max))?;
+            files.maybe("memory.max", "limit", limit.map(or_max))?;
             return files.maybe("memory.low", "reservation", memory.reservation.map(or_max));
         }
         legacy_memory(&files, memory)?;
@@ -163,14 +211,14 @@ impl Cgroup {
                 if files.directory.join("io.bfq.weight").exists() {
                     files.set("io.bfq.weight", "weight", weight)?;
                 } else {
-                    files.set("io.weight", "weight", format!("default {}", io_weight(weight)))?;
+                    files.set("io.weight", "weight", format!("default {}", weight_of_io(weight)))?;
                 }
             }
             for device in &limits.weight_device {
                 let Some(weight) = device.weight else { continue };
                 let bfq = files.directory.join("io.bfq.weight").exists();
                 let (file, weight) =
-                    if bfq { ("io.bfq.weight", weight.into()) } else { ("io.weight", io_weight(weight)) };
+                    if bfq { ("io.bfq.weight", weight.into()) } else { ("io.weight", weight_of_io(weight)) };
                 files.set(file, "weightDevice", format!("{}:{} {weight}", device.major, device.minor))?;
             }
             for (list, key) in throttles(limits).into_iter().zip(["rbps", "wbps", "riops", "wiops"]) {
@@ -262,25 +310,32 @@ fn legacy_memory(files: &Files<'_>, memory: &Memory) -> Result<()> {
     files.maybe(BOTH, "swap", swap)
 }
 
-/// v2 counts swap alone, the spec both together.
-fn swap_alone(both: i64, limit: Option<i64>) -> Result<String> {
+/// Limits of memory and of swap alone, as v2 counts (the spec counts both together); negative is unlimited, and 0
+/// asks for nothing, as engines write it.
+pub(crate) fn memory_values(memory: &Memory) -> Result<(Option<i64>, Option<i64>)> {
     let wrong = |why: &str| Error::Config { at: "linux.resources.memory.swap".into(), why: why.into() };
-    match limit {
-        _ if both <= 0 => Ok(or_max(if both == 0 { -1 } else { both })),
-        Some(limit) if limit >= 0 && both >= limit => Ok((both - limit).to_string()),
-        Some(limit) if limit >= 0 => Err(wrong("is smaller than the memory limit")),
-        _ => Err(wrong("needs a memory limit: it counts memory and swap together")),
-    }
+    let limit = memory.limit.filter(|limit| *limit != 0);
+    let swap = match (limit, memory.swap.filter(|swap| *swap != 0)) {
+        // As v1 has it: unlimited memory is unlimited swap.
+        (Some(limit), None) if limit < 0 => Some(-1),
+        (_, None) => None,
+        (_, Some(both)) if both < 0 => Some(-1),
+        (None, Some(_)) => return Err(wrong("needs a memory limit: it counts memory and swap together")),
+        (Some(limit), both) if limit < 0 => both,
+        (Some(limit), Some(both)) if both >= limit => Some(both - limit),
+        (Some(_), Some(_)) => return Err(wrong("is smaller than the memory limit")),
+    };
+    Ok((limit, swap))
 }
 
 /// 10 … 1000 to 1 … 10000, as the other runtimes do.
-fn io_weight(weight: u16) -> u64 {
+pub(crate) fn weight_of_io(weight: u16) -> u64 {
     1 + (u64::from(weight).saturating_sub(10)) * 9999 / 990
 }
 
 /// 2 … 262144 to 1 … 10000 so that the default of the one, 1024, is that of the other, 100: the curve through
 /// these three points that runc (1.3.2) and crun (1.23) have agreed upon.
-fn weight_of_shares(shares: u64) -> u64 {
+pub(crate) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,
@@ -318,10 +373,43 @@ mod tests {
     }
 
     #[test]
+    fn an_update_keeps_what_belongs_to_it() {
+        let place = tempfile::tempdir().expect("a directory");
+        let cgroup: Cgroup = serde_json::from_value(serde_json::json!({"": place.path()})).expect("a cgroup");
+        let completed = |json: &str| {
+            let limits = cgroup.completed(&serde_json::from_str(json).expect("resources"));
+            (limits.cpu.quota, limits.cpu.period, limits.memory.limit)
+        };
+        // Nothing to be known: as it was asked.
+        assert_eq!(completed(r#"{"cpu": {"quota": 7}, "memory": {"swap": 7}}"#), (Some(7), None, None));
+        let write = |file: &str, text: &str| std::fs::write(place.path().join(file), text).expect("written");
+        write("cpu.max", "max 200000\n");
+        write("memory.max", "max\n");
+        assert_eq!(completed(r#"{"cpu": {"quota": 7}}"#), (Some(7), Some(200_000), None));
+        assert_eq!(completed(r#"{"cpu": {"period": 7}}"#), (Some(-1), Some(7), None));
+        assert_eq!(completed(r#"{"memory": {"swap": 7}}"#), (None, None, Some(-1)));
+        write("cpu.max", "50000 100000\n");
+        write("memory.max", "4096\n");
+        assert_eq!(completed(r#"{"cpu": {"period": 7}}"#), (Some(50_000), Some(7), None));
+        assert_eq!(completed(r#"{"memory": {"swap": 7}}"#), (None, None, Some(4096)));
+        assert_eq!(completed(r#"{"memory": {"swap": 7, "limit": 5}}"#), (None, None, Some(5)));
+        assert_eq!(completed("{}"), (None, None, None));
+    }
+
+    #[test]
     fn swap_is_counted_alone() {
-        assert_eq!(swap_alone(300, Some(100)).ok(), Some("200".into()));
-        assert_eq!(swap_alone(-1, None).ok(), Some("max".into()));
-        assert!(swap_alone(50, Some(100)).is_err());
-        assert!(swap_alone(50, None).is_err());
+        let values = |limit, swap| memory_values(&Memory { limit, swap, ..Memory::default() }).ok();
+        for (limit, swap, found) in [
+            (Some(100), Some(300), Some((Some(100), Some(200)))),
+            (None, Some(-1), Some((None, Some(-1)))),
+            (Some(0), Some(0), Some((None, None))),
+            (Some(-1), None, Some((Some(-1), Some(-1)))),
+            (Some(-1), Some(70), Some((Some(-1), Some(70)))),
+            (Some(100), Some(100), Some((Some(100), Some(0)))),
+            (Some(100), Some(50), None),
+            (None, Some(50), None),
+        ] {
+            assert_eq!(values(limit, swap), found, "{limit:?} {swap:?}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use nabe_runtime::{Container, Error, Status};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::report::print;
+use super::report::{Log, print};
 use super::{Failure, Global, arguments};
 
 /// Send a signal to a container.
@@ -20,6 +20,9 @@ pub struct KillArgs {
     /// To all of its processes
     #[arg(short, long)]
     all: bool,
+    /// ID is a regular expression: to every container whose id it matches
+    #[arg(short, long)]
+    regex: bool,
     /// The container's id
     #[arg(value_name = "ID")]
     id: String,
@@ -34,6 +37,9 @@ pub struct DeleteArgs {
     /// End it first when it runs; not to be there is no error
     #[arg(short, long)]
     force: bool,
+    /// ID is a regular expression: every container whose id it matches
+    #[arg(short, long)]
+    regex: bool,
     /// The container's id
     #[arg(value_name = "ID")]
     id: String,
@@ -158,7 +164,7 @@ impl Shown {
             rootfs: state.config.rootfs.clone(),
             created: state.created.clone(),
             annotations: container.annotations().clone(),
-            owner: owner(state.nabe.owner),
+            owner: owner(container.owner()),
         }
     }
 
@@ -192,12 +198,39 @@ pub(super) fn state(id: &str, global: &Global) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn kill(args: &KillArgs, global: &Global) -> Result<ExitCode, Failure> {
+/// Does something to every container whose id a pattern matches anywhere, as crun has it. What fails with one is told,
+/// and does not keep it from the others.
+fn each(
+    pattern: &str,
+    global: &Global,
+    log: &Log,
+    act: impl Fn(&Container) -> Result<(), Error>,
+) -> Result<ExitCode, Failure> {
+    let pattern = regex::Regex::new(pattern)
+        .map_err(|error| Failure::Usage(format!("no regular expression: {error}")))?;
+    let containers = Container::list(&global.root())?;
+    let mut code = ExitCode::SUCCESS;
+    for container in containers.iter().filter(|container| pattern.is_match(&container.state().id)) {
+        if let Err(error) = act(container) {
+            log.notes(&[error.line()]);
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
+}
+
+pub(super) fn kill(args: &KillArgs, global: &Global, log: &Log) -> Result<ExitCode, Failure> {
+    if args.regex {
+        return each(&args.id, global, log, |container| container.kill(args.signal, args.all));
+    }
     global.load(&args.id)?.kill(args.signal, args.all)?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn delete(args: &DeleteArgs, global: &Global) -> Result<ExitCode, Failure> {
+pub(super) fn delete(args: &DeleteArgs, global: &Global, log: &Log) -> Result<ExitCode, Failure> {
+    if args.regex {
+        return each(&args.id, global, log, |container| container.delete(args.force));
+    }
     let removed = match Container::load(&global.root(), &args.id) {
         Ok(container) => container.delete(args.force),
         // Killed before it wrote a state: there is nothing but the directory.

@@ -13,6 +13,9 @@ pub struct Args {
     /// Directory in which it is written
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
+    /// Another name for it, from the directory when relative
+    #[arg(short, long, value_name = "FILE", default_value = "config.json", hide_default_value = true)]
+    file: PathBuf,
     /// For an ordinary user
     #[arg(long)]
     rootless: bool,
@@ -21,7 +24,7 @@ pub struct Args {
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     use std::io::Write as _;
-    let path = args.bundle.join("config.json");
+    let path = args.bundle.join(&args.file);
     let mut text = serde_json::to_vec_pretty(&config(args.rootless)).unwrap_or_default();
     text.push(b'\n');
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
