@@ -24,6 +24,12 @@ pub(crate) fn run(root: &Path) -> Outcome {
     if !cargo().args(lints).args(["--", "--deny", "warnings"]).status()?.success() {
         broken.push("clippy");
     }
+    // Whoever needs neither Lua nor YARA builds it so.
+    step("cargo check --no-default-features");
+    let small = ["check", "--package", "nabe", "--no-default-features", "--locked", "--quiet"];
+    if !cargo().args(small).status()?.success() {
+        broken.push("no-default-features");
+    }
     step("tidy");
     if !tidy::check(root).unwrap_or_else(|error| {
         eprintln!("xtask: error: {error}");

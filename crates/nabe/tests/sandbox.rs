@@ -345,6 +345,30 @@ fn the_fake_network_answers() {
     assert!(notes.contains("fake network: tcp 198.51.100.23:4444 connected"), "{notes}");
 }
 
+/// Every port of every address, but for the specimen's own loopback.
+#[test]
+fn the_fake_network_answers_on_every_port() {
+    let test = "sandbox::ports";
+    let Some(bench) = Bench::new(test) else { return };
+    if !has(test, &["bash", "nft"].map(Need::Program)) {
+        return;
+    }
+    let script = bench.folder.path().join("ports.sh");
+    let text = "#!/bin/bash\n\
+                for port in 1 443 12345 65535; do\n\
+                  exec 3<>/dev/tcp/9.9.9.9/$port && echo hello >&3 && echo reached $port; exec 3>&-\n\
+                done\n\
+                (exec 3<>/dev/tcp/127.0.0.1/4444) 2>/dev/null || echo own\n";
+    std::fs::write(&script, text).unwrap();
+    let run = nabe(["sandbox", "--json", "--network", "fake", script.to_str().unwrap()]);
+    let notes = run.json()["notes"].to_string();
+    for port in [1, 443, 12345, 65535] {
+        assert!(notes.contains(&format!("fake network: tcp 9.9.9.9:{port} connected")), "{port}: {notes}");
+        assert!(notes.contains(&format!("tcp 9.9.9.9:{port} closed, 6 bytes received")), "{port}: {notes}");
+    }
+    assert!(!notes.contains("127.0.0.1") && !notes.contains("TCP ports answer"), "{notes}");
+}
+
 /// Whom a specimen wants to reach is told whatever came of it.
 #[test]
 fn attempts_are_told_with_their_ends() {
@@ -362,11 +386,14 @@ fn attempts_are_told_with_their_ends() {
     }
     let (_, report) = bench.run(&["--network", "fake"], &["asks"]);
     let told = attempts(&report);
+    // Without nft, 54 ports answer.
+    let seventh = ["connect 198.51.100.23:7 ECONNREFUSED", "connect 198.51.100.23:7 SUCCESS"]
+        [usize::from(program("nft").is_some())];
     for expected in [
         "dns c2.evil.test SUCCESS",
         "connect 198.51.100.23:443 SUCCESS",
         "connect 198.51.100.23:80 SUCCESS",
-        "connect 198.51.100.23:7 ECONNREFUSED",
+        seventh,
     ] {
         assert!(told.iter().any(|line| line == expected), "{expected}: {told:?}");
     }

@@ -3,22 +3,23 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::cli::run::guest;
 use crate::error::{CliError, Result};
 
 /// The address of every name: one that is nobody's (RFC 5737).
 const ADDRESS: [u8; 4] = [203, 0, 113, 10];
 
-/// Ports on which somebody answers.
+/// Ports on which somebody answers when the others cannot be led to one of them.
 const PORTS: &[u16] = &[
     21, 22, 23, 25, 53, 80, 81, 110, 143, 389, 443, 445, 465, 587, 993, 995, 1080, 1337, 1433, 2222, 3128,
     3306, 3333, 3389, 4242, 4443, 4444, 4445, 5000, 5432, 5555, 5985, 6379, 6666, 6667, 6697, 7777, 8000,
@@ -110,12 +111,22 @@ impl Desk {
         let six = own_every_address(10).is_ok();
         let names = UdpSocket::bind(("0.0.0.0", 53))?;
         names.set_nonblocking(true)?;
-        let mut doors = Vec::new();
-        for port in PORTS {
-            let door = TcpListener::bind((if six { "::" } else { "0.0.0.0" }, *port))?;
+        let any = if six { "::" } else { "0.0.0.0" };
+        let door = |port| {
+            let door = TcpListener::bind((any, port))?;
             door.set_nonblocking(true)?;
-            doors.push(door);
-        }
+            io::Result::Ok(door)
+        };
+        // One door, to which all others lead. Where that cannot be, some of them are opened.
+        let one = door(0)?;
+        let doors = match guest::load_rules(&redirect(one.local_addr()?.port())) {
+            Ok(()) => vec![one],
+            Err(error) => {
+                drop(one);
+                note(&log, format!("only {} TCP ports answer: {error}", PORTS.len()));
+                PORTS.iter().map(|port| door(*port)).collect::<io::Result<_>>()?
+            }
+        };
         Ok(Self { log, names, doors, open: Vec::new() })
     }
 
@@ -128,7 +139,7 @@ impl Desk {
         }
         for door in &self.doors {
             while let Ok((stream, _)) = door.accept() {
-                let to = stream.local_addr().map(|at| (at.ip().to_canonical(), at.port()));
+                let to = wanted(&stream).map(|at| (at.ip().to_canonical(), at.port()));
                 let to = to.map_or_else(|_| "?".to_owned(), |(ip, port)| format!("{ip}:{port}"));
                 note(&self.log, format!("tcp {to} connected"));
                 if self.open.len() < MAX_CONNECTIONS && stream.set_nonblocking(true).is_ok() {
@@ -139,6 +150,30 @@ impl Desk {
         let log = &self.log;
         self.open.retain_mut(|connection| connection.look(log));
     }
+}
+
+/// Rules that lead every connection to this port, but those of the loopback, which are between programs here.
+fn redirect(port: u16) -> String {
+    format!(
+        "table inet nabe_fake {{
+  chain output {{
+    type nat hook output priority -100; policy accept;
+    ip daddr 127.0.0.0/8 accept
+    ip6 daddr ::1 accept
+    meta l4proto tcp redirect to :{port}
+  }}
+}}
+"
+    )
+}
+
+/// Whom a connection was for before it was led here.
+fn wanted(stream: &TcpStream) -> io::Result<SocketAddr> {
+    let local = stream.local_addr()?;
+    if local.is_ipv6() && !local.ip().to_canonical().is_ipv4() {
+        return Ok(sockopt::ipv6_original_dst(stream).map_or(local, SocketAddr::V6));
+    }
+    Ok(sockopt::ip_original_dst(stream).map_or(local, SocketAddr::V4))
 }
 
 impl Connection {

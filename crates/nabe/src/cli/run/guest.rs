@@ -7,7 +7,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use super::network::{Lease, Network, nft};
+use super::network::{Lease, Network, has_nft, nft};
 use crate::error::{CliError, Result};
 
 /// The container's name in a network of its own.
@@ -88,6 +88,17 @@ pub(crate) fn name_servers() -> Vec<Ipv4Addr> {
         }
     }
     found
+}
+
+/// Gives nft(8) rules for the network namespace of this thread.
+///
+/// # Errors
+/// When it is not here, and when the kernel does not take them.
+pub(crate) fn load_rules(text: &str) -> std::io::Result<()> {
+    if !has_nft() {
+        return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "the program nft is not here"));
+    }
+    nft(text)
 }
 
 fn guard(name: &str) -> String {

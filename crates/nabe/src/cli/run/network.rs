@@ -162,7 +162,7 @@ impl Network {
         ports: &[Port],
         alive: impl Fn(&str) -> bool,
     ) -> Result<Lease> {
-        if rules::program("nft").is_none() {
+        if !has_nft() {
             return Err(CliError::failed("the bridge network needs the program nft, which is not here")
                 .hint("install nftables, or take --network none or --network host"));
         }
@@ -361,6 +361,11 @@ fn is_routed(routes: &str, [a, b, c]: [u8; 3]) -> bool {
             _ => false,
         }
     })
+}
+
+/// Whether there is nft(8).
+pub(super) fn has_nft() -> bool {
+    rules::program("nft").is_some()
 }
 
 /// Gives nft(8) a transaction.
