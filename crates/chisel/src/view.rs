@@ -289,6 +289,11 @@ pub trait View {
     fn is_sampled(&self) -> bool {
         false
     }
+    /// Whether switches of processors that its filter selects change what it shows. There are more of
+    /// them than of all other events: where not, they need not be collected.
+    fn shows_switches(&self) -> bool {
+        true
+    }
     /// Nanoseconds between calls of [`Self::tick`], on the clock of the events; read after
     /// [`Self::start`].
     fn interval_ns(&self) -> Option<u64> {
@@ -375,6 +380,13 @@ impl Runner {
     #[must_use]
     pub fn snaplen(&self) -> u32 {
         self.view.snaplen()
+    }
+
+    /// Whether switches of processors change what the view shows.
+    #[must_use]
+    pub fn shows_switches(&self) -> bool {
+        self.view.shows_switches()
+            && self.filter.as_ref().is_none_or(|filter| filter.events().contains(EventId::SCHEDSWITCH_6_E))
     }
 
     /// Whether the view wants samples of all threads (`procinfo`): it shows what only they tell, or

@@ -123,3 +123,36 @@ fn people_are_those_of_proc(told: &str, file: &str) {
     assert_eq!(told.iter().filter(|line| line.ends_with(" another")).count(), 2, "{told:?}");
     assert_eq!(told.iter().filter(|line| line.contains(" 65532 65532 ")).count(), 2, "{told:?}");
 }
+
+#[test]
+fn switches_and_faults_are_there_for_who_asks() {
+    const TEST: &str = "switches_and_faults_are_there_for_who_asks";
+    if !is_live(TEST) {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("run.scap");
+    let file = file.to_str().unwrap();
+    let kinds = |verb: &[&str]| {
+        // It sleeps, so it leaves its processor, and it touches pages.
+        nabe(verb.iter().copied().chain(["--", "sleep", "0.1"])).ok();
+        let count =
+            |filter| nabe(["replay", file, "--count", filter]).ok().text().trim().parse().unwrap_or(0);
+        let [switches, faults, naps]: [u64; 3] =
+            ["evt.type = switch", "evt.type = page_fault", "evt.type in (nanosleep, clock_nanosleep)"]
+                .map(count);
+        assert!(naps > 0, "{verb:?}");
+        (switches > 0, faults > 0)
+    };
+    // A file may be asked anything later, but for faults, which are made by everything.
+    assert_eq!(kinds(&["record", "-o", file]), (true, false));
+    assert_eq!(kinds(&["trace", "-q", "-w", file]), (true, false));
+    assert_eq!(kinds(&["record", "--page-faults", "-o", file]), (true, true));
+    // What is written beside a view is not what the view takes.
+    assert_eq!(kinds(&["trace", "--view", "topprocs_net", "-w", file]), (true, false));
+    assert_eq!(kinds(&["record", "-o", file, "evt.type in (nanosleep, clock_nanosleep)"]), (false, false));
+    let whole = nabe(["sysdig", "-M", "1", "-w", file]).ok();
+    let count = nabe(["replay", file, "--count", "evt.type = page_fault"]).ok();
+    assert_eq!(count.text().trim(), "0", "{}", whole.stderr);
+    assert_ne!(nabe(["replay", file, "--count", "evt.type = switch"]).ok().text().trim(), "0");
+}

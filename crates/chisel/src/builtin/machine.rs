@@ -216,6 +216,10 @@ impl View for List {
     fn name(&self) -> &str {
         self.name
     }
+    fn shows_switches(&self) -> bool {
+        // Any other event will do as well.
+        false
+    }
     fn event(&mut self, _: &Event<'_>, _: &mut Output) -> Result<Flow, ViewError> {
         self.seen = true;
         Ok(Flow::Stop)
@@ -252,6 +256,10 @@ pub(super) fn containers(name: &'static str, setup: &Setup) -> Result<Box<dyn Vi
 impl View for Containers {
     fn name(&self) -> &str {
         "lscontainers"
+    }
+    fn shows_switches(&self) -> bool {
+        // Any other event will do as well.
+        false
     }
     fn event(&mut self, _: &Event<'_>, _: &mut Output) -> Result<Flow, ViewError> {
         Ok(Flow::Stop)

@@ -254,7 +254,7 @@ impl View for Shellshock {
         "shellshock_detect"
     }
     fn filter(&self) -> String {
-        "proc.name=bash or proc.name=sh and evt.type=execve".to_owned()
+        "(proc.name=bash or proc.name=sh) and evt.type=execve".to_owned()
     }
     fn start(&mut self, out: &mut Output) -> Result<(), ViewError> {
         out.put("TIME                  PROCNAME              PID     FUNCTION\n");

@@ -206,7 +206,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if args.how.snaplen.is_none() {
             interest.snaplen = interest.snaplen.max(view.snaplen());
         }
-        view.narrow(&mut interest);
+        view.narrow(&mut interest, args.write.is_none());
         pipeline.add(view);
     } else {
         args.show.add_output(&mut pipeline, format)?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nabe_chisel::{Event, Flow, Output, Piece, Runner, Setup, Table};
 use nabe_event::source::EventInterest;
+use nabe_event::table::EventId;
 use nabe_filter::Program;
 use nabe_scap::Compression;
 use nabe_state::stream::{Seen, Stream, Style};
@@ -104,9 +105,16 @@ impl Shown {
         self.runner.snaplen()
     }
 
-    /// Narrows what is collected to what the view takes, and asks for the samples that it shows.
-    pub(in crate::cli) fn narrow(&self, interest: &mut EventInterest) {
+    /// Asks for the samples that the view shows, and narrows what is collected to what it takes, unless
+    /// others want the rest (`alone`).
+    pub(in crate::cli) fn narrow(&self, interest: &mut EventInterest, alone: bool) {
         interest.samples = self.runner.is_sampled();
+        if !alone {
+            return;
+        }
+        if !self.runner.shows_switches() {
+            interest.events.remove(EventId::SCHEDSWITCH_6_E);
+        }
         if let Some(filter) = self.runner.filter() {
             let events = core::mem::take(&mut interest.events);
             interest.events = events.intersection(&filter.event_interest().events);
