@@ -5,7 +5,7 @@
 
 use core::cell::Cell;
 
-use nabe_event::{Fields, Missing};
+use nabe_event::{Fields, Missing, Type};
 
 use crate::ir::{Absent, Loop, Math, Operand, Over, Pred, Quantifier, Set, Slot, TextTest};
 
@@ -125,7 +125,13 @@ impl Pred {
                 _ => None,
             },
             Self::Bits { value, bits, all, absent, .. } => bits_test(&value.eval(env), *bits, *all, *absent),
-            Self::HasKey(sides, absent) => has_key(&sides[0].eval(env), &sides[1].eval(env), *absent),
+            Self::HasKey(sides, absent) => {
+                let (map, key) = (sides[0].eval(env), sides[1].eval(env));
+                match part(&sides[0], &map, &key, env) {
+                    Some(part) => part.present(),
+                    None => has_key(&map, &key, *absent),
+                }
+            }
             Self::Has(value) => value.eval(env).present(),
             _ => None,
         }
@@ -242,7 +248,10 @@ impl Operand {
                 let args: Vec<V<'e>> = args.iter().map(|arg| arg.eval(env)).collect();
                 call::call(*func, &args)
             }
-            Self::Index(sides) => index(sides[0].eval(env), &sides[1].eval(env)),
+            Self::Index(sides) => {
+                let (of, key) = (sides[0].eval(env), sides[1].eval(env));
+                part(&sides[0], &of, &key, env).unwrap_or_else(|| index(of, &key))
+            }
             Self::List(items) => V::List(Seq::Made(items.iter().map(|item| item.eval(env)).collect())),
             Self::Map(entries) => {
                 let entries = entries.iter().map(|(key, value)| (key.eval(env), value.eval(env)));
@@ -254,6 +263,16 @@ impl Operand {
         };
         env.steps.charge(value)
     }
+}
+
+/// Events tell maps as the text that people read; whoever told it knows the parts by their keys.
+fn part<'e>(of: &'e Operand, told: &V<'_>, key: &V<'_>, env: &'e Env<'e>) -> Option<V<'e>> {
+    let (Operand::Field(field), V::Text(_)) = (of, told) else { return None };
+    let V::Text(key) = key else { return None };
+    if field.arg.is_some() || field.id.field().ty != Type::Map {
+        return None;
+    }
+    Some(env.subject(field.slot)?.get(field.id, Some(key)).into())
 }
 
 fn index<'e>(of: V<'e>, key: &V<'_>) -> V<'e> {

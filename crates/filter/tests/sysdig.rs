@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use nabe_event::Missing;
 use nabe_event::field::{container as c, descriptor as d, event as e, file as f, process as p, thread as t};
+use nabe_event::{FieldId, Fields, Missing, Value};
 use nabe_filter::sample::Sample;
 use nabe_filter::sysdig::{self, Ast, Definitions};
 use nabe_filter::{Lang, Program};
@@ -55,6 +55,51 @@ fn around_a_time_is_within_so_many_milliseconds() {
         let source = format!("evt.around[1000] {test}");
         let program = Program::compile_of_events(&source, Lang::Sysdig).unwrap();
         assert_eq!(program.matches(&event), is_met, "{source}");
+    }
+}
+
+/// What an event tells of an environment and of labels: a text as a whole, and parts by name.
+struct Told;
+
+impl Fields for Told {
+    fn get(&self, field: FieldId, arg: Option<&[u8]>) -> Value<'_> {
+        match (field, arg) {
+            (p::ENV, None) => Value::Text(b"LANG=C PATH=/bin"),
+            (p::ENV, Some(b"LANG")) => Value::Text(b"C"),
+            (c::LABELS, None) => Value::Text(b"app:web"),
+            (c::LABELS, Some(b"app")) => Value::Text(b"web"),
+            _ => Value::Missing(Missing::Unset),
+        }
+    }
+    fn related(&self, _: FieldId, _: &mut dyn FnMut(&dyn Fields) -> bool) -> Option<usize> {
+        None
+    }
+}
+
+#[test]
+fn maps_that_events_tell_as_texts_have_their_parts() {
+    for (filter, expected) in [
+        ("proc.env contains 'PATH=/bin'", true),
+        ("proc.env startswith LANG", true),
+        ("proc.env contains TERM", false),
+        ("proc.env exists", true),
+        ("proc.env[LANG] = C", true),
+        ("proc.env[LANG] exists", true),
+        ("proc.env[TERM] exists", false),
+        ("container.labels contains app:web", true),
+    ] {
+        let program = Program::compile_of_events(filter, Lang::Sysdig).unwrap();
+        assert_eq!(program.matches(&Told), expected, "{filter}");
+    }
+    for (filter, expected) in [
+        (r#"process.env["LANG"] == "C""#, true),
+        (r#"process.env["TERM"] == "C""#, false),
+        (r#""LANG" in process.env"#, true),
+        (r#""TERM" in process.env"#, false),
+        (r#"container.labels["app"] == "web""#, true),
+    ] {
+        let program = Program::compile_of_events(filter, Lang::Cel).unwrap();
+        assert_eq!(program.matches(&Told), expected, "{filter}");
     }
 }
 

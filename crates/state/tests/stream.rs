@@ -326,6 +326,16 @@ fn absolute_paths_are_those_of_calls_relative_to_a_directory() {
 }
 
 #[test]
+fn arguments_are_a_list() {
+    let mut stream = machine();
+    let exec = made(EventId::SYSCALL_EXECVE_19_X, 10).number("res", 0).text("exe", "ls").text("comm", "ls");
+    exec.bytes("args", b"-l\0/x\0").then(&mut stream, &[]);
+    let said = open(10, 3, "/a").then(&mut stream, &[p::ARGS, t::ARGS]);
+    assert_eq!(said[1], "-l /x");
+    assert!(said[0].contains("\"ls\"") && said[0].contains("\"/x\""), "{}", said[0]);
+}
+
+#[test]
 fn a_duplicate_keeps_its_name() {
     let mut stream = machine();
     assert_eq!(open(10, 3, "/a").then(&mut stream, &[d::NAME_CHANGED]), ["true"]);

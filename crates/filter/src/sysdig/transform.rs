@@ -73,6 +73,8 @@ pub(crate) fn apply(transform: Transform, args: &[V<'_>]) -> Option<V<'static>> 
         (Transform::Getopt, [V::List(list), V::Text(options), V::Text(wanted)]) => {
             getopt(list, options, Some(*wanted.first()?))
         }
+        // Events tell them as texts.
+        (Transform::Environment | Transform::Labels, [V::Text(text)]) => Some(V::text(text.to_vec())),
         (Transform::Environment, [V::Map(map)]) => Some(entries(map, b"=", b" ")),
         (Transform::Labels, [V::Map(map)]) => Some(entries(map, b":", b", ")),
         (Transform::Glob | Transform::Iglob, [V::Text(text), V::Text(pattern)]) => {

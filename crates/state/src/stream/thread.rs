@@ -5,6 +5,8 @@ use std::sync::Arc;
 use nabe_event::convert::Enter;
 use nabe_event::raw::Event;
 use nabe_event::table::EventId;
+use nabe_event::value::List;
+use nabe_event::{Missing, Value};
 
 use super::descriptors::Descriptors;
 
@@ -333,6 +335,19 @@ pub(crate) fn subsystem(entry: &[u8]) -> (&[u8], &[u8]) {
         name => name,
     };
     (name, rest)
+}
+
+/// Its arguments, the program's name first.
+impl List for Thread {
+    fn len(&self) -> usize {
+        1 + self.arguments().count()
+    }
+    fn get(&self, index: usize) -> Value<'_> {
+        match index.checked_sub(1) {
+            None => Value::Text(&self.exe),
+            Some(at) => self.arguments().nth(at).map_or(Value::Missing(Missing::Unset), Value::Text),
+        }
+    }
 }
 
 /// Bytes of a list of arguments, variables or cgroups that are kept: more than any writer of captures

@@ -61,6 +61,7 @@ impl<'s> Seen<'s> {
             t::EXE => Value::Text(&thread.exe),
             p::CWD => Value::Text(self.main(thread).map_or(&thread.cwd, |main| &main.cwd)),
             p::CMDLINE => self.command(Some(thread)),
+            p::ARGS => Value::List(thread),
             t::ARGS => self.arguments(thread, arg),
             p::ENV => self.environment(thread, arg),
             t::EXELINE => self.made(|out| {
