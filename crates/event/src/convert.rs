@@ -337,7 +337,12 @@ fn append_value(param: &Param, id: EventId, params: &Params<'_>, position: u8, o
     }
     let negative = ty.is_signed() && value.last().is_some_and(|byte| *byte >= 0x80);
     let fill = if negative { 0xff } else { 0 };
-    out.extend(value.iter().copied().chain(core::iter::repeat(fill)).take(width));
+    let mut whole = [fill; 8];
+    for (place, byte) in whole.iter_mut().zip(value) {
+        *place = *byte;
+    }
+    // No number is wider.
+    out.extend_from_slice(whole.get(..width).unwrap_or(&whole));
 }
 
 /// The first container events had four parameters; now they are a document.

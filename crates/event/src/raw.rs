@@ -49,6 +49,13 @@ impl<'a> Event<'a> {
     #[must_use]
     #[inline]
     pub fn signed(&self, position: usize) -> Option<i64> {
+        match self.params.first_word() {
+            Some(word) if position == 0 => Some(word),
+            _ => self.signed_anywhere(position),
+        }
+    }
+
+    fn signed_anywhere(&self, position: usize) -> Option<i64> {
         let bytes = self.param(position)?;
         if let Ok(whole) = bytes.try_into() {
             return Some(i64::from_le_bytes(whole));
@@ -100,6 +107,16 @@ pub struct Params<'a> {
     large: bool,
 }
 
+/// The sum of the first `count` (at most 4) of the 16-bit numbers in a word.
+#[inline]
+fn four(word: u64, count: usize) -> u64 {
+    const EVEN: u64 = 0x0000_ffff_0000_ffff;
+    // Without any, nothing is left of it.
+    let word = u32::try_from(count).ok().and_then(|count| word.checked_shl(64 - 16 * count)).unwrap_or(0);
+    let pairs = (word & EVEN) + (word >> 16 & EVEN);
+    (pairs & u64::from(u32::MAX)) + (pairs >> 32)
+}
+
 impl<'a> Params<'a> {
     /// No parameters.
     pub const NONE: Self = Self { lengths: &[], data: &[], large: false };
@@ -122,6 +139,33 @@ impl<'a> Params<'a> {
         };
         let data = data.get(..usize::try_from(sum).ok()?)?;
         Some(Self { lengths, data, large })
+    }
+
+    /// The parameters that `bytes` begin with: `count` lengths of 16 bits, then the values. `None` when
+    /// there are fewer bytes than that; what there is beyond them is left out.
+    #[must_use]
+    // As `new`.
+    #[inline(always)]
+    pub fn packed(count: usize, bytes: &'a [u8]) -> Option<Self> {
+        let (lengths, data) = bytes.split_at_checked(count.checked_mul(2)?)?;
+        let sum = match bytes.first_chunk() {
+            // All lengths at once.
+            Some(word) if count <= 4 => four(u64::from_le_bytes(*word), count),
+            // 64 bits: as many lengths as memory holds cannot overflow it.
+            _ => lengths.as_chunks().0.iter().map(|length| u64::from(u16::from_le_bytes(*length))).sum(),
+        };
+        let data = data.get(..usize::try_from(sum).ok()?)?;
+        Some(Self { lengths, data, large: false })
+    }
+
+    /// The first value as a whole number, when it has 64 bits.
+    #[must_use]
+    #[inline]
+    pub fn first_word(&self) -> Option<i64> {
+        match (self.lengths, self.data.first_chunk()) {
+            ([8, 0, ..], Some(word)) if !self.large => Some(i64::from_le_bytes(*word)),
+            _ => None,
+        }
     }
 
     /// Bytes of one length.
@@ -161,8 +205,22 @@ impl<'a> Params<'a> {
         if position >= self.len() {
             return None;
         }
-        let start: usize = (0..position).map(|before| self.length(before)).sum();
+        let start = match self.lengths.first_chunk() {
+            Some(word) if position <= 4 && !self.large => four(u64::from_le_bytes(*word), position),
+            _ => self.sum(position),
+        };
+        let start = usize::try_from(start).ok()?;
         self.data.get(start..start + self.length(position))
+    }
+
+    /// The sum of the first `count` lengths.
+    fn sum(&self, count: usize) -> u64 {
+        let lengths = self.lengths.get(..count * self.width()).unwrap_or_default();
+        if self.large {
+            lengths.as_chunks().0.iter().map(|length| u64::from(u32::from_le_bytes(*length))).sum()
+        } else {
+            lengths.as_chunks().0.iter().map(|length| u64::from(u16::from_le_bytes(*length))).sum()
+        }
     }
 
     /// All of them in order.
@@ -240,6 +298,44 @@ mod tests {
         let event = event(EventId::CONTAINER_JSON_2_E, &[3, 0, 0, 0], b"{}\0");
         assert!(event.params.is_large());
         assert_eq!((event.params.len(), event.text(0)), (1, Some(&b"{}"[..])));
+    }
+
+    #[test]
+    fn values_stand_behind_each_other() {
+        for count in 0..12usize {
+            let lengths: Vec<u8> = (0..count).flat_map(|at| [at as u8 % 5, at as u8 % 2]).collect();
+            let data: Vec<u8> = (0..count * 300).map(|at| (at % 251) as u8).collect();
+            let bytes = [&lengths[..], &data].concat();
+            let params = Params::packed(count, &bytes).unwrap();
+            let got: Vec<&[u8]> = (0..count).filter_map(|at| params.get(at)).collect();
+            assert_eq!((got.len(), got.concat()), (count, params.data().to_vec()));
+            assert_eq!(got, params.iter().collect::<Vec<_>>());
+            assert_eq!(params.get(count), None);
+        }
+    }
+
+    #[test]
+    fn packed_parameters_are_those_in_two_pieces() {
+        let id = EventId::SYSCALL_CLOSE_X;
+        let bytes: Vec<u8> = (0..64u8).map(|at| if at % 2 == 0 { at / 2 % 7 } else { 0 }).collect();
+        for have in 0..bytes.len() {
+            let bytes = &bytes[..have];
+            for count in 0..=33 {
+                let pieces = bytes.split_at_checked(2 * count);
+                let whole = pieces.and_then(|(lengths, data)| Params::new(id, lengths, data));
+                assert_eq!(Params::packed(count, bytes), whole, "{count} of {have}");
+            }
+        }
+        // Lengths that do not fit into 16 bits together.
+        let long = [&[0xff; 8][..], &vec![0; 4 * 0xffff]].concat();
+        for count in 0..=4 {
+            assert_eq!(Params::packed(count, &long).map(|params| params.data().len()), Some(count * 0xffff));
+        }
+        assert_eq!(Params::packed(4, &long[..long.len() - 1]), None);
+        assert_eq!(Params::packed(usize::MAX, &long), None);
+        let word = |bytes| Params::packed(1, bytes).and_then(|params| params.first_word());
+        assert_eq!(word(&[8, 0, 255, 255, 255, 255, 255, 255, 255, 255]), Some(-1));
+        assert_eq!((word(&[4, 0, 1, 1, 1, 1]), word(&[8, 0, 1])), (None, None));
     }
 
     #[test]

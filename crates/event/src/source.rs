@@ -4,6 +4,7 @@
 use core::ops::ControlFlow;
 
 use crate::item::Item;
+use crate::raw::Event;
 use crate::table::EventId;
 
 /// A stream of items: a section, the state of the machine, then events.
@@ -35,8 +36,29 @@ pub trait Source {
         Ok(true)
     }
 
+    /// Hands the next items to `taker`, as [`Self::each`] does. A source that makes events one by one
+    /// hands them on by [`Taker::event`] where it makes them.
+    ///
+    /// # Errors
+    /// As [`Self::batch`].
+    fn give(&mut self, taker: &mut impl Taker) -> Result<bool, Self::Error> {
+        self.each(|item| taker.item(item))
+    }
+
     /// What has been seen, delivered and lost so far.
     fn account(&self) -> Account;
+}
+
+/// Who takes the items of a source.
+pub trait Taker {
+    /// Takes an item; breaks when it wants no more.
+    fn item(&mut self, item: &Item<'_>) -> ControlFlow<()>;
+
+    /// Takes an event, as [`Self::item`] would. To be inlined where that pays: an event that is handed
+    /// on in memory costs as much as reading it.
+    fn event(&mut self, event: &Event<'_>) -> ControlFlow<()> {
+        self.item(&Item::Event(*event))
+    }
 }
 
 /// What a source did with what it saw: `seen = delivered + filtered + lost`.

@@ -54,6 +54,22 @@ impl EventId {
         EVENTS.get(usize::from(self.0)).unwrap_or(&UNKNOWN)
     }
 
+    /// Whether its number is one whose parameters' lengths have 32 bits.
+    #[must_use]
+    #[inline]
+    pub fn is_large(self) -> bool {
+        static LARGE: [bool; EventId::COUNT as usize] = {
+            let mut large = [false; EventId::COUNT as usize];
+            let mut at = 0;
+            while at < large.len() {
+                large[at] = EVENTS[at].flags.has(Flags::LARGE_PAYLOAD);
+                at += 1;
+            }
+            large
+        };
+        LARGE.get(usize::from(self.0)).copied().unwrap_or(false)
+    }
+
     /// Its name, such as `openat`: the same for enter and exit and for all versions.
     #[must_use]
     pub fn name(self) -> &'static str {

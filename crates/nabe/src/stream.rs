@@ -28,9 +28,9 @@ mod zone;
 use std::ops::ControlFlow;
 
 use nabe_event::raw::{Event, flag};
-use nabe_event::source::EventSet;
+use nabe_event::source::{EventSet, Taker};
 use nabe_event::table::EventId;
-use nabe_event::{Item, Source};
+use nabe_event::{FieldId, Item, Source};
 use nabe_filter::Program;
 use nabe_state::stream::{Losses, Seen, Services, Stream, Style, Taken, Verdicts};
 
@@ -59,6 +59,12 @@ pub trait Sink {
     /// [`Sink::passed`] only, unless another sink has to look at it. Asked again after each batch.
     fn looks_at(&self) -> EventSet {
         EventSet::all()
+    }
+
+    /// The fields of events that it reads, when it reads nothing else of the state; `None` for all there
+    /// is to know.
+    fn reads(&self) -> Option<Vec<FieldId>> {
+        None
     }
 
     /// An event that nobody has to look at; `shown` when people see it.
@@ -101,6 +107,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn looks_at(&self) -> EventSet {
         (**self).looks_at()
+    }
+    fn reads(&self) -> Option<Vec<FieldId>> {
+        (**self).reads()
     }
     fn passed(&mut self, event: &Event<'_>, shown: bool) -> Result<()> {
         (**self).passed(event, shown)
@@ -180,6 +189,8 @@ pub struct Pipeline<'a> {
     excludes_users: bool,
     sinks: Vec<Box<dyn Sink + 'a>>,
     wants: Wants,
+    /// Whether only what the filter selects concerns anybody.
+    only_selected: bool,
     /// Events that a sink has to look at.
     looked_at: EventSet,
     limit: Option<u64>,
@@ -203,15 +214,17 @@ impl<'a> Pipeline<'a> {
         // A field that counts how often it is read has to be read as often as ever.
         let of_image = Some(program.image_part())
             .filter(|part| !part.selects_all() && !program.fields().contains(&nabe_event::field::event::CNT));
+        let all = program.selects_all();
         Self {
             stream,
-            all: program.selects_all(),
+            all,
             possible: program.events().clone(),
             program,
             hidden: false,
             excludes_users: false,
             sinks: Vec::new(),
             wants: Wants::Selected,
+            only_selected: !all,
             looked_at: EventSet::none(),
             limit: None,
             waits_for: None,
@@ -254,6 +267,22 @@ impl<'a> Pipeline<'a> {
         self.wants = self.wants.max(sink.wants());
         self.sinks.push(Box::new(sink));
         self.ask_sinks();
+        self.ask_who();
+        self.ask_fields();
+    }
+
+    /// The state follows what the filter and the sinks read.
+    fn ask_fields(&mut self) {
+        let read: Option<Vec<_>> = self.sinks.iter().map(|sink| sink.reads()).collect();
+        match read {
+            Some(read) => self.stream.reads(&[read.concat(), self.program.fields()].concat()),
+            None => self.stream.reads_all(),
+        }
+    }
+
+    /// Whether only those events concern anybody that the filter selects.
+    fn ask_who(&mut self) {
+        self.only_selected = !self.all && self.wants != Wants::All && self.waits_for.is_none();
     }
 
     fn ask_sinks(&mut self) {
@@ -268,6 +297,7 @@ impl<'a> Pipeline<'a> {
 
     /// A batch has ended.
     fn idle(&mut self) -> Result<Step> {
+        self.tell_offset(self.passed.span_ns.1);
         for sink in &mut self.sinks {
             sink.idle(self.live, &self.stream)?;
         }
@@ -276,33 +306,59 @@ impl<'a> Pipeline<'a> {
         Ok(if done { Step::Enough } else { Step::More })
     }
 
-    /// Takes an item through whose event is as it happened.
+    /// Brings the offset of local time up to date.
     #[inline]
+    fn tell_offset(&mut self, ts_ns: u64) {
+        if self.passed.events > 0 && !self.zone.covers(ts_ns) {
+            self.stream.style.utc_offset_s = self.zone.at(ts_ns);
+        }
+    }
+
+    /// Takes an item through whose event is as it happened.
     fn known(&mut self, item: &Item<'_>) -> Result<bool> {
         let Item::Event(event) = item else {
             if self.excludes_users && matches!(item, Item::User(_) | Item::Group(_)) {
                 return Ok(true);
             }
+            self.tell_offset(self.passed.span_ns.1);
             self.stream.item(item);
             for sink in &mut self.sinks {
                 sink.item(item, &self.stream)?;
             }
             return Ok(true);
         };
+        if self.is_passed_by(event) { Ok(true) } else { self.look(event) }
+    }
+
+    /// Takes an event in that is as it happened; returns whether it concerns nobody.
+    // Inlined where events are made, as `Stream::take`.
+    #[inline(always)]
+    fn is_passed_by(&mut self, event: &Event<'_>) -> bool {
         let taken = self.stream.take(event);
+        self.only_selected && !self.may_select(event, &taken)
+    }
+
+    /// Counts an event of the source.
+    #[inline(always)]
+    fn count(&mut self, event: &Event<'_>) {
+        if self.passed.events == 0 {
+            self.passed.span_ns.0 = event.ts_ns;
+        }
+        self.passed.events += 1;
+        self.passed.span_ns.1 = event.ts_ns;
+    }
+
+    /// Shows an event that has been taken in to whom it concerns.
+    #[inline(never)]
+    fn look(&mut self, event: &Event<'_>) -> Result<bool> {
+        let taken = self.stream.taken();
         if !taken.is_shown() && !self.hidden && !self.looks_at_hidden() {
             return Ok(true);
         }
         if self.all && !self.looked_at.contains(event.id) && !self.looks_closely() {
             return self.pass(event, taken.is_shown());
         }
-        if !self.all
-            && self.wants != Wants::All
-            && self.waits_for.is_none()
-            && !self.may_select(event, &taken)
-        {
-            return Ok(true);
-        }
+        self.tell_offset(event.ts_ns);
         let seen = self.stream.seen(event);
         let mut shown = seen.is_shown() || (self.hidden && !seen.is_prologue());
         let mut begun = true;
@@ -311,6 +367,7 @@ impl<'a> Pipeline<'a> {
             shown &= begun;
             if begun {
                 self.waits_for = None;
+                self.only_selected = !self.all && self.wants != Wants::All;
             }
         }
         // Of what is not shown only these ask whether it is selected.
@@ -363,20 +420,50 @@ impl<'a> Pipeline<'a> {
     }
 }
 
+/// A pipeline that a source hands its items to, and how it goes.
+struct Driven<'p, 'a> {
+    pipeline: &'p mut Pipeline<'a>,
+    result: Result<bool>,
+}
+
+impl Driven<'_, '_> {
+    /// Goes on, or keeps why not: only what ends the run is moved, a result is large.
+    #[inline(always)]
+    fn went(&mut self, result: Result<bool>) -> ControlFlow<()> {
+        if matches!(result, Ok(true)) {
+            return ControlFlow::Continue(());
+        }
+        self.result = result;
+        ControlFlow::Break(())
+    }
+}
+
+impl Taker for Driven<'_, '_> {
+    fn item(&mut self, item: &Item<'_>) -> ControlFlow<()> {
+        let result = self.pipeline.item(item);
+        self.went(result)
+    }
+
+    // As quick as a source can be: an event is looked at where it is made.
+    #[inline(always)]
+    fn event(&mut self, event: &Event<'_>) -> ControlFlow<()> {
+        if event.flags & flag::SYNTHESISED != 0 || is_generic(event.id) {
+            return self.item(&Item::Event(*event));
+        }
+        self.pipeline.count(event);
+        if self.pipeline.is_passed_by(event) {
+            return ControlFlow::Continue(());
+        }
+        let result = self.pipeline.look(event);
+        self.went(result)
+    }
+}
+
 impl Road for Pipeline<'_> {
     fn step<S: Source>(&mut self, source: &mut S, about: impl FnOnce(&S::Error) -> CliError) -> Result<Step> {
-        let mut result = Ok(true);
-        // As quick as a source can be: items are looked at where they were made.
-        let more = source.each(|item| {
-            // Only what ends the loop is moved out of it: a result is large.
-            match self.item(item) {
-                Ok(true) => ControlFlow::Continue(()),
-                other => {
-                    result = other;
-                    ControlFlow::Break(())
-                }
-            }
-        });
+        let mut taker = Driven { pipeline: self, result: Ok(true) };
+        let more = source.give(&mut taker);
+        let result = taker.result;
         match (more, result?) {
             (Err(error), _) => Err(about(&error)),
             (Ok(_), false) => Ok(Step::Enough),
@@ -385,37 +472,28 @@ impl Road for Pipeline<'_> {
         }
     }
 
-    #[inline]
     fn item(&mut self, item: &Item<'_>) -> Result<bool> {
-        if let Item::Event(event) = item {
-            if event.flags & flag::SYNTHESISED != 0 {
-                return Ok(true);
-            }
-            if !self.zone.covers(event.ts_ns) {
-                self.stream.style.utc_offset_s = self.zone.at(event.ts_ns);
-            }
-            if self.passed.events == 0 {
-                self.passed.span_ns.0 = event.ts_ns;
-            }
-            self.passed.events += 1;
-            self.passed.span_ns.1 = event.ts_ns;
+        let Item::Event(event) = item else { return self.known(item) };
+        if event.flags & flag::SYNTHESISED != 0 {
+            return Ok(true);
         }
-        match item {
-            Item::Event(event) if matches!(event.id, EventId::GENERIC_E | EventId::GENERIC_X) => {
-                let mut codes = core::mem::take(&mut self.codes);
-                let result = self.known(&Item::Event(codes.restored(event)));
-                self.codes = codes;
-                result
-            }
-            item => self.known(item),
+        self.count(event);
+        if is_generic(event.id) {
+            let mut codes = core::mem::take(&mut self.codes);
+            let result = self.known(&Item::Event(codes.restored(event)));
+            self.codes = codes;
+            return result;
         }
+        self.known(item)
     }
 
     fn wait_for_exec(&mut self, tid: i64) {
         self.waits_for = Some(tid);
+        self.ask_who();
     }
 
     fn finish(&mut self) -> Result<()> {
+        self.tell_offset(self.passed.span_ns.1);
         let mut result = Ok(());
         for sink in &mut self.sinks {
             let finished = sink.finish(&self.stream);
@@ -432,6 +510,10 @@ impl Road for Pipeline<'_> {
         }
         result
     }
+}
+
+const fn is_generic(id: EventId) -> bool {
+    matches!(id, EventId::GENERIC_E | EventId::GENERIC_X)
 }
 
 /// Whether a program has been executed.

@@ -279,17 +279,15 @@ pub(crate) fn usual(bytes: &[u8]) -> Option<(Event<'_>, usize)> {
         return None;
     }
     let total = head.u32()? as usize;
-    let (cpu, ts_ns, tid) = (head.u16()?, head.u64()?, head.i64()?);
-    let (len, number, count) = (head.u32()? as usize, head.u16()?, head.u32()? as usize);
     let (framed, closing) = bytes.get(..total)?.split_last_chunk()?;
     if u32::from_le_bytes(*closing) as usize != total {
         return None;
     }
-    let id = EventId::new(number)?;
-    let width = if id.row().flags.has(nabe_event::table::Flags::LARGE_PAYLOAD) { 4 } else { 2 };
-    let values = framed.get(HEAD..len.checked_add(10)?)?;
-    let (lengths, data) = values.split_at_checked(count.checked_mul(width)?)?;
-    Some((Event { id, cpu, flags: 0, ts_ns, tid, params: Params::new(id, lengths, data)? }, total))
+    let (cpu, ts_ns, tid) = (head.u16()?, head.u64()?, head.i64()?);
+    let (len, number, count) = (head.u32()? as usize, head.u16()?, head.u32()? as usize);
+    let id = EventId::new(number).filter(|id| !id.is_large())?;
+    let params = Params::packed(count, framed.get(HEAD..len.checked_add(10)?)?)?;
+    Some((Event { id, cpu, flags: 0, ts_ns, tid, params }, total))
 }
 
 /// Whether the block of an event that [`usual`] found is, byte by byte, the one that the writer makes of

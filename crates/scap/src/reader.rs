@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use nabe_event::source::{Account, Cause, Lost};
+use nabe_event::source::{Account, Cause, Lost, Taker};
 
 use crate::block::{self, Kind};
 use crate::compression::{Compression, Input};
@@ -118,9 +118,17 @@ impl nabe_event::Source for Reader {
         Self::batch(self)
     }
 
+    #[inline]
     fn each(&mut self, take: impl FnMut(&crate::Item<'_>) -> ControlFlow<()>) -> Result<bool, Error> {
         let Some(mut batch) = Self::batch(self)? else { return Ok(false) };
         batch.each(take);
+        Ok(true)
+    }
+
+    #[inline]
+    fn give(&mut self, taker: &mut impl Taker) -> Result<bool, Error> {
+        let Some(mut batch) = Self::batch(self)? else { return Ok(false) };
+        batch.give(taker);
         Ok(true)
     }
 

@@ -16,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use nabe_event::FieldId;
 use nabe_event::convert;
 use nabe_event::table::EventId;
 
@@ -135,6 +136,11 @@ pub struct Stream {
     /// Stands for whoever tells of containers.
     pub(crate) teller: Thread,
     pub(crate) losses: Losses,
+    /// What each event changes.
+    acts: &'static [transition::Act],
+    /// The next event finds something left to do: none was before it, or the one before it ended or
+    /// renamed something.
+    is_unsettled: bool,
     /// What the event before this one ended, but still showed.
     has_ending: bool,
     ending_fd: Option<(i64, i64)>,
@@ -197,6 +203,8 @@ impl Stream {
             switches: Vec::new(),
             teller: Thread { pid: -1, vtid: -2, vpid: -2, ..Thread::new(-1) },
             losses: Losses::default(),
+            acts: transition::Act::all(),
+            is_unsettled: true,
             has_ending: false,
             ending_fd: None,
             ending_thread: None,
@@ -225,6 +233,7 @@ impl Stream {
     pub fn section(&mut self) {
         *self = Self {
             style: self.style,
+            acts: self.acts,
             address_names: core::mem::take(&mut self.address_names),
             services: self.services.take(),
             reads: AtomicU64::new(*self.reads.get_mut()),
@@ -313,6 +322,18 @@ impl Stream {
         self.keep_of(tid, number, Arc::new(descriptor));
     }
 
+    /// Says which fields of events are read from here on, and that nothing else of the state is. What
+    /// none of them shows is not kept up to date: what threads have used, that is.
+    pub fn reads(&mut self, fields: &[FieldId]) {
+        let used = fields.iter().any(|field| seen::shows_usage(*field));
+        self.acts = if used { transition::Act::all() } else { transition::Act::all_without_usage() };
+    }
+
+    /// Says that everything is read, as it is at first.
+    pub fn reads_all(&mut self) {
+        self.acts = transition::Act::all();
+    }
+
     /// Events so far.
     #[must_use]
     pub fn events(&self) -> u64 {
@@ -353,13 +374,13 @@ impl Stream {
 
     /// The event that is being taken in ends this descriptor, but still shows it.
     pub(crate) const fn end_descriptor(&mut self, tid: i64, fd: i64) {
-        self.has_ending = true;
+        (self.has_ending, self.is_unsettled) = (true, true);
         self.ending_fd = Some((tid, fd));
     }
 
     /// The event that is being taken in ends this thread, but still shows it.
     pub(crate) const fn end_thread(&mut self, tid: i64) {
-        self.has_ending = true;
+        (self.has_ending, self.is_unsettled) = (true, true);
         self.ending_thread = Some(tid);
     }
 
@@ -409,6 +430,7 @@ impl Stream {
     /// A descriptor that is about to change: its name may be another one from here on.
     pub(crate) fn descriptor_mut(&mut self, tid: i64, fd: i64) -> Option<&mut Descriptor> {
         self.generations += 1;
+        self.is_unsettled = true;
         let generation = self.generations;
         self.renamed = self.descriptor(tid, fd).map(|found| found.name.clone());
         let found = Arc::make_mut(self.owner_mut(tid)?.descriptors.get_mut(fd)?);
@@ -436,8 +458,11 @@ impl Stream {
             return self.known.name(&[], raw);
         }
         if dirfd == AT_FDCWD {
-            let base = self.main(tid).map(|main| main.cwd.clone());
-            return self.known.name(base.as_deref().unwrap_or_default(), raw);
+            let base = self.threads.get(&tid).map(|thread| match self.threads.get(&thread.pid) {
+                Some(main) => &*main.cwd,
+                None => &*thread.cwd,
+            });
+            return self.known.name(base.unwrap_or_default(), raw);
         }
         let base = self.base(tid, dirfd, raw);
         self.known.name(&base, raw)

@@ -132,3 +132,67 @@ fn an_image_says_the_same_for_as_long_as_it_is() {
     }
     assert!(images > 200 && events > 2 * images, "{images} images of {events} events");
 }
+
+/// Fields that show what threads have used.
+const USED: &[FieldId] = &[
+    t::VMSIZE,
+    t::VMRSS,
+    t::VMSWAP,
+    t::PFMAJOR,
+    t::PFMINOR,
+    t::THREAD_VMSIZE,
+    t::THREAD_VMRSS,
+    t::THREAD_VMSIZE_B,
+    t::THREAD_VMRSS_B,
+    t::EXECTIME,
+    t::TOTEXECTIME,
+    t::CPU,
+    t::CPU_USER,
+    t::CPU_SYSTEM,
+];
+
+#[test]
+fn what_is_read_is_the_same_when_nothing_else_is() {
+    let Some(data) = shared::data("what_is_read_is_the_same_when_nothing_else_is") else { return };
+    // A count of its own reads.
+    let others: Vec<FieldId> = nabe_event::field::all()
+        .map(|field| field.id)
+        .filter(|field| !USED.contains(field) && *field != e::CNT)
+        .collect();
+    assert!(others.len() > 200, "{}", others.len());
+    let (mut values, mut left_out) = (0usize, 0usize);
+    for (nth, capture) in shared::captures(&data).into_iter().enumerate() {
+        let used = USED[nth % USED.len()];
+        let [mut full, mut without, mut with] = [(); 3].map(|()| Stream::new());
+        without.reads(&others);
+        with.reads(&[used]);
+        let step = (capture.events / 300) | 1;
+        each(Reader::open(&capture.path).expect("a capture"), |item| {
+            let (full, without) = (full.item(item), without.item(item));
+            let (Some(full), Some(without), Some(with)) = (full, without, with.item(item)) else { return };
+            let value = |seen: &dyn Fields, field| shown(&seen.get(field, None));
+            assert_eq!(value(&full, used), value(&with, used), "{} {}", capture.name, full.number());
+            assert_eq!(
+                (full.is_shown(), full.image(), full.descriptor_generation()),
+                (without.is_shown(), without.image(), without.descriptor_generation()),
+                "{} {}",
+                capture.name,
+                full.number()
+            );
+            if full.number() % step != 0 {
+                return;
+            }
+            for field in &others {
+                for arg in [None, Some(&b"1"[..])] {
+                    let [one, two] = [&full, &without].map(|seen| shown(&seen.get(*field, arg)));
+                    let name = field.field().name;
+                    assert_eq!(one, two, "{} {} {name} {arg:?}", capture.name, full.number());
+                    values += 1;
+                }
+            }
+            left_out += usize::from(USED.iter().any(|field| value(&full, *field) != value(&without, *field)));
+        });
+        assert_eq!(full.thread_count(), without.thread_count(), "{}", capture.name);
+    }
+    assert!(values > 1_000_000 && left_out > 100, "{values} {left_out}");
+}

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use nabe_event::FieldId;
 use nabe_state::stream::{Seen, Stream};
 use nabe_ui::print::event::EventFormat;
 
@@ -62,6 +63,10 @@ impl Lines {
 }
 
 impl Sink for Lines {
+    fn reads(&self) -> Option<Vec<FieldId>> {
+        Some(self.format.fields().collect())
+    }
+
     #[inline]
     fn seen(&mut self, seen: &Seen<'_>) -> Result<()> {
         let printed = if self.json {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use nabe_event::FieldId;
 use nabe_event::raw::Event;
 use nabe_event::source::EventSet;
 use nabe_state::stream::{Seen, Stream};
@@ -16,6 +17,10 @@ use crate::output;
 pub struct Count(u64);
 
 impl Sink for Count {
+    fn reads(&self) -> Option<Vec<FieldId>> {
+        Some(Vec::new())
+    }
+
     fn looks_at(&self) -> EventSet {
         EventSet::none()
     }

@@ -3,6 +3,7 @@
 use core::ops::ControlFlow;
 
 use nabe_event::raw::Event;
+use nabe_event::source::Taker;
 
 use super::{Stats, check_section};
 use crate::block::{self, EventLayout, Kind};
@@ -108,19 +109,48 @@ impl<'a> Batch<'a> {
     /// Calls `take` with each item until it breaks. Quicker than the iterator: an event stays where
     /// it was put together, while `next` moves it through an `Option`, and what was just written in
     /// words and is read in larger pieces stalls the processor.
-    #[inline]
-    pub fn each(&mut self, mut take: impl FnMut(&Item<'a>) -> ControlFlow<()>) {
+    pub fn each(&mut self, take: impl FnMut(&Item<'_>) -> ControlFlow<()>) {
+        struct Each<F>(F);
+        impl<F: FnMut(&Item<'_>) -> ControlFlow<()>> Taker for Each<F> {
+            fn item(&mut self, item: &Item<'_>) -> ControlFlow<()> {
+                self.0(item)
+            }
+        }
+        self.give(&mut Each(take));
+    }
+
+    /// Hands `taker` each item until it breaks. The quickest: what it does with an event is inlined
+    /// where the event is read, so that the event is never in memory.
+    #[inline(always)]
+    pub fn give(&mut self, taker: &mut impl Taker) {
         loop {
-            while let Some(event) = self.usual_event() {
-                if take(&Item::Event(event)).is_break() {
-                    return;
-                }
+            if self.usual_events(taker).is_break() {
+                return;
             }
             match self.any() {
-                Some(item) if take(&item).is_continue() => {}
+                Some(item) if taker.item(&item).is_continue() => {}
                 _ => return,
             }
         }
+    }
+
+    /// The usual events that come next, counted when they have been taken.
+    #[inline(always)]
+    fn usual_events(&mut self, taker: &mut impl Taker) -> ControlFlow<()> {
+        if !matches!(self.place, Place::Block) {
+            return ControlFlow::Continue(());
+        }
+        let (mut used, mut events, mut flow) = (*self.used, 0, ControlFlow::Continue(()));
+        while flow.is_continue()
+            && let Some((event, len)) = self.bytes.get(used..).and_then(decode::usual)
+        {
+            used += len;
+            events += 1;
+            flow = taker.event(&event);
+        }
+        *self.used = used;
+        self.count(USUAL, events);
+        flow
     }
 
     /// The events that come next, in the bytes that hold them: as many as `pass` wants and as stand
@@ -139,21 +169,17 @@ impl<'a> Batch<'a> {
             *self.used += len;
             events += 1;
         }
-        self.stats.events += events;
-        if let Some(count) = self.stats.event_blocks.get_mut(layout_index(USUAL)) {
-            *count += events;
-        }
+        self.count(USUAL, events);
         Run { bytes: self.bytes.get(start..*self.used).unwrap_or_default(), events }
     }
 
-    #[inline]
+    #[inline(always)]
     fn usual_event(&mut self) -> Option<Event<'a>> {
         if !matches!(self.place, Place::Block) {
             return None;
         }
         let (event, len) = decode::usual(self.bytes.get(*self.used..)?)?;
-        self.count(USUAL);
-        self.stats.events += 1;
+        self.count(USUAL, 1);
         *self.used += len;
         Some(event)
     }
@@ -223,28 +249,34 @@ impl<'a> Batch<'a> {
                 if !closed && !whole() {
                     return self.lose();
                 }
-                self.count(layout);
-                self.stats.events += 1;
+                self.count(layout, 1);
                 Step::Item(Item::Event(event), len)
             }
             _ if !closed => self.lose(),
             Occurrence::Unknown => {
-                self.count(layout);
+                self.count_block(layout, 1);
                 self.stats.unknown_events += 1;
                 Step::Used(len)
             }
             Occurrence::Broken => {
-                self.count(layout);
+                self.count_block(layout, 1);
                 self.stats.broken_events += 1;
                 Step::Used(len)
             }
         }
     }
 
+    /// Counts events that are handed out.
     #[inline]
-    fn count(&mut self, layout: EventLayout) {
+    fn count(&mut self, layout: EventLayout, events: u64) {
+        self.stats.events += events;
+        self.count_block(layout, events);
+    }
+
+    #[inline]
+    fn count_block(&mut self, layout: EventLayout, blocks: u64) {
         if let Some(count) = self.stats.event_blocks.get_mut(layout_index(layout)) {
-            *count += 1;
+            *count += blocks;
         }
     }
 

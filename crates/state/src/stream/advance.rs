@@ -98,10 +98,36 @@ impl Verdicts {
     }
 }
 
+impl Thread {
+    /// Notes which system call it is in and how long that took; returns whether the event is an exit
+    /// event whose enter event was seen.
+    #[inline(always)]
+    fn enter_or_exit(&mut self, event: &Event<'_>, act: &Act) -> bool {
+        self.last_ns = event.ts_ns;
+        if act.is_enter {
+            self.enter = Some(event.id);
+            self.enter_ns = event.ts_ns;
+            self.latency_ns = 0;
+            self.last_fd = transition::fd_of(event, act.fd_at);
+            return false;
+        }
+        if self.enter_ns != 0 {
+            self.latency_ns = event.ts_ns.saturating_sub(self.enter_ns);
+        }
+        let has_enter = self.enter == Some(event.id.other_side());
+        self.enter = None;
+        if !has_enter {
+            self.last_fd = transition::fd_of(event, act.fd_at);
+        }
+        has_enter
+    }
+}
+
 impl Stream {
     /// Takes an event in, of any age of the schema, and says what can be said without looking
     /// further. [`Self::seen`] gives the rest, until the next event is taken in.
-    #[inline]
+    // Inlined where events are made: half of what one costs would be handing it on.
+    #[inline(always)]
     pub fn take(&mut self, event: &Event<'_>) -> Taken {
         if event.flags & flag::SYNTHESISED != 0 {
             // What it tells is told again by the event that it was made of.
@@ -109,6 +135,23 @@ impl Stream {
             return Taken::NOTHING;
         }
         let act = self.begin(event);
+        if act.is_plain
+            && event.tid >= 0
+            && let Some(slot) = self.threads.find(event.tid)
+            && let Some(thread) = self.threads.at_mut(slot)
+            && thread.lineage == self.lineage
+        {
+            // Nearly always.
+            thread.enter_or_exit(event, act);
+            let taken = Taken::new(Some(slot), thread.image, self.shows(event, act));
+            self.current = taken;
+            return taken;
+        }
+        self.take_in(event, act)
+    }
+
+    #[inline(never)]
+    fn take_in(&mut self, event: &Event<'_>, act: &Act) -> Taken {
         if act.is_apart {
             return self.apart(event, act);
         }
@@ -132,11 +175,11 @@ impl Stream {
         }
         let fd = self.enter_or_exit(shown, act).fd;
         if let Some(event) = current
-            && let Some(transition) = Act::of(event.id).transition
+            && let Some(transition) = Act::at(self.acts, event.id).transition
         {
             let lone = fd < 0 && event.id != shown.id;
             let fd = if lone { transition::fd_of(event, Act::of(event.id).fd_at) } else { fd };
-            transition(self, &Step { event, fd });
+            transition(self, &Step::new(event, fd));
         }
         let slot = self.threads.find(shown.tid);
         self.end(shown, act, slot)
@@ -157,6 +200,13 @@ impl Stream {
         self.seen(event)
     }
 
+    /// What [`Self::take`] said of the event that was taken in last.
+    #[must_use]
+    #[inline]
+    pub const fn taken(&self) -> Taken {
+        self.current
+    }
+
     /// The event that was taken in last, with what is known about it.
     #[inline]
     pub fn seen<'s>(&'s self, event: &Event<'s>) -> Seen<'s> {
@@ -165,31 +215,39 @@ impl Stream {
 
     #[inline]
     fn begin(&mut self, event: &Event<'_>) -> &'static Act {
+        let act = Act::at(self.acts, event.id);
+        self.number += 1;
+        if self.is_unsettled {
+            self.settle(event, act);
+        }
+        self.last_ns = event.ts_ns;
+        act
+    }
+
+    /// Does what the event before this one left to do, and what only the first events ask for.
+    #[inline(never)]
+    fn settle(&mut self, event: &Event<'_>, act: &Act) {
         if self.has_ending {
             self.end_what_ended();
         }
-        self.number += 1;
-        let act = Act::of(event.id);
         // What tells of containers and accounts may have been made at another time than what it stands
         // before.
         if self.first_ns == 0 && !act.is_prologue {
             self.first_ns = event.ts_ns;
         }
-        self.last_ns = event.ts_ns;
-        if self.renamed.is_some() {
-            self.renamed = None;
-        }
+        self.renamed = None;
         self.prologue &= act.is_prologue;
-        act
+        self.is_unsettled = self.prologue || self.first_ns == 0;
     }
 
     /// What is no act of a thread, but may have happened to one; a sample (`procinfo`) is about it.
     fn apart(&mut self, event: &Event<'_>, act: &Act) -> Taken {
         let slot = self.threads.find(event.tid);
-        if event.id == EventId::SCHEDSWITCH_1_E {
+        if act.is_usage && event.id == EventId::SCHEDSWITCH_1_E {
             self.switched(event);
         }
-        if event.id == EventId::PROCINFO_E
+        if act.is_usage
+            && event.id == EventId::PROCINFO_E
             && let Some(thread) = slot.and_then(|slot| self.threads.at_mut(slot))
         {
             thread.sample(event);
@@ -231,26 +289,11 @@ impl Stream {
             return Place::NONE;
         };
         let Some(thread) = self.threads.at_mut(slot) else { return Place::NONE };
-        thread.last_ns = event.ts_ns;
-        if act.is_enter {
-            thread.enter = Some(event.id);
-            thread.enter_ns = event.ts_ns;
-            thread.latency_ns = 0;
-            thread.last_fd = transition::fd_of(event, act.fd_at);
-            if act.is_kept {
-                let before = thread.kept.room_bytes();
-                thread.kept.keep(event);
-                self.waiting_bytes += thread.kept.room_bytes() - before;
-            }
-            return Place { slot: Some(slot), fd: thread.last_fd, has_enter: false };
-        }
-        if thread.enter_ns != 0 {
-            thread.latency_ns = event.ts_ns.saturating_sub(thread.enter_ns);
-        }
-        let has_enter = thread.enter == Some(event.id.other_side());
-        thread.enter = None;
-        if !has_enter {
-            thread.last_fd = transition::fd_of(event, act.fd_at);
+        let has_enter = thread.enter_or_exit(event, act);
+        if act.is_kept {
+            let before = thread.kept.room_bytes();
+            thread.kept.keep(event);
+            self.waiting_bytes += thread.kept.room_bytes() - before;
         }
         Place { slot: Some(slot), fd: thread.last_fd, has_enter }
     }
@@ -270,14 +313,14 @@ impl Stream {
     fn change(&mut self, event: &Event<'_>, act: &Act, transition: Transition, place: &Place) {
         let fd = place.fd;
         if !act.converted {
-            return transition(self, &Step { event, fd });
+            return transition(self, &Step::new(event, fd));
         }
         let thread = place.slot.filter(|_| place.has_enter).and_then(|slot| self.threads.at_mut(slot));
         let enter = thread.map(|thread| core::mem::take(&mut thread.kept));
         let params = enter.as_ref().and_then(|enter| enter.params(event.id.other_side()));
         let mut made = core::mem::take(&mut self.made);
         if let Some(current) = convert::current(event, params, &mut made) {
-            transition(self, &Step { event: &current, fd });
+            transition(self, &Step::new(&current, fd));
         }
         self.made = made;
         if let Some(enter) = enter {

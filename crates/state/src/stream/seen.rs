@@ -21,6 +21,8 @@ mod list;
 mod metadata;
 mod process;
 
+pub(crate) use process::shows_usage;
+
 /// An event, its thread, its descriptor and its container.
 pub struct Seen<'s> {
     pub(crate) stream: &'s Stream,

@@ -15,7 +15,7 @@ pub(crate) struct Threads {
     free: Vec<u32>,
     index: Numbered<u32>,
     /// Number and slot, at the number's low bits.
-    recent: Box<[(i64, u32)]>,
+    recent: Box<[(i64, u32); RECENT]>,
 }
 
 impl Default for Threads {
@@ -24,7 +24,7 @@ impl Default for Threads {
             slots: Vec::new(),
             free: Vec::new(),
             index: Numbered::default(),
-            recent: vec![(0, NONE); RECENT].into(),
+            recent: Box::new([(0, NONE); RECENT]),
         }
     }
 }

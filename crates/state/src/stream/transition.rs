@@ -28,22 +28,36 @@ pub(crate) struct Step<'a> {
     pub(crate) event: &'a Event<'a>,
     /// The descriptor that it works on; -1 for none.
     pub(crate) fd: i64,
+    /// Where its parameters are.
+    positions: &'static Positions,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    #[inline]
+    pub(crate) fn new(event: &'a Event<'a>, fd: i64) -> Self {
+        Self { event, fd, positions: Key::positions(event.id) }
+    }
+
+    /// Where the event has the parameter.
+    #[inline]
+    fn position(&self, key: Key) -> Option<usize> {
+        let at = *self.positions.get(key as usize)?;
+        (at != NOWHERE).then_some(usize::from(at))
+    }
+
     /// The parameter as a number.
     pub(crate) fn number(&self, key: Key) -> Option<i64> {
-        self.event.signed(key.of(self.event.id)?)
+        self.event.signed(self.position(key)?)
     }
 
     /// The parameter as it is.
     pub(crate) fn bytes(&self, key: Key) -> Option<&[u8]> {
-        self.event.param(key.of(self.event.id)?)
+        self.event.param(self.position(key)?)
     }
 
     /// The parameter as text.
     pub(crate) fn text(&self, key: Key) -> Option<&[u8]> {
-        self.event.text(key.of(self.event.id)?)
+        self.event.text(self.position(key)?)
     }
 
     /// The result, when there is one and it is no error.
@@ -151,11 +165,14 @@ keys! {
 /// No position.
 const NOWHERE: u8 = u8::MAX;
 
+/// Where the parameters of an event are, by key.
+type Positions = [u8; KEYS.len()];
+
 impl Key {
-    /// Where an event has the parameter.
+    /// Where an event has its parameters.
     #[inline]
-    pub(crate) fn of(self, id: EventId) -> Option<usize> {
-        static POSITIONS: LazyLock<Box<[[u8; KEYS.len()]]>> = LazyLock::new(|| {
+    fn positions(id: EventId) -> &'static Positions {
+        static POSITIONS: LazyLock<Box<[Positions]>> = LazyLock::new(|| {
             let position = |id: EventId, name: &str| {
                 id.row().param(name).and_then(|(at, _)| u8::try_from(at).ok()).unwrap_or(NOWHERE)
             };
@@ -163,7 +180,12 @@ impl Key {
                 .map(|id| core::array::from_fn(|key| position(id, KEYS.get(key).unwrap_or(&""))))
                 .collect()
         });
-        let at = *POSITIONS.get(usize::from(id.number()))?.get(self as usize)?;
+        POSITIONS.get(usize::from(id.number())).unwrap_or(&[NOWHERE; KEYS.len()])
+    }
+
+    /// Where an event has the parameter.
+    pub(crate) fn of(self, id: EventId) -> Option<usize> {
+        let at = *Self::positions(id).get(self as usize)?;
         (at != NOWHERE).then_some(usize::from(at))
     }
 }
@@ -267,8 +289,11 @@ transitions! {
 }
 
 /// What is to be done with an event.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Act {
+    /// Whether it is a side of a system call that changes nothing and leaves nothing for another
+    /// event: most are.
+    pub(crate) is_plain: bool,
     /// What it changes.
     pub(crate) transition: Option<Transition>,
     /// Whether events of its name change anything, so that whoever converts wants both sides.
@@ -280,6 +305,8 @@ pub(crate) struct Act {
     /// Whether it is a side of a system call.
     pub(crate) is_syscall: bool,
     pub(crate) is_enter: bool,
+    /// Whether it tells what its thread has used, and changes nothing else.
+    pub(crate) is_usage: bool,
     /// Whether it is no act of its thread.
     pub(crate) is_apart: bool,
     /// Whether it tells of a container.
@@ -294,7 +321,22 @@ pub(crate) struct Act {
     pub(crate) is_birth: bool,
 }
 
+/// Whether an event tells what its thread has used, of memory or of processors, and no more.
+fn is_usage(id: EventId) -> bool {
+    matches!(id.name(), "switch" | "brk" | "mmap" | "mmap2" | "munmap" | "procinfo")
+}
+
 impl Act {
+    /// The same where nobody asks what threads have used.
+    fn without_usage(&self) -> Self {
+        let act = *self;
+        if !act.is_usage {
+            return act;
+        }
+        let is_plain = act.is_syscall && !act.is_kept && !act.is_apart && !act.is_container;
+        Self { is_plain, transition: None, is_usage: false, ..act }
+    }
+
     fn new(id: EventId) -> Self {
         let row = id.row();
         let (is_syscall, is_enter) = (id.is_syscall(), id.is_enter());
@@ -317,18 +359,22 @@ impl Act {
         };
         let is_container =
             matches!(id, EventId::CONTAINER_E | EventId::CONTAINER_JSON_E | EventId::CONTAINER_JSON_2_E);
+        let is_apart = row.flags.has(Flags::SKIPPARSERESET) && !is_container;
+        let is_kept = two_sided
+            && is_enter
+            && converted.is_some()
+            && convert::is_asked_for(id)
+            && !has_all(id.other_side());
         Self {
+            is_plain: is_syscall && transition.is_none() && !is_kept && !is_apart && !is_container,
             transition,
             is_wanted: converted.or_else(|| find(AS_IT_IS, id)).is_some(),
             converted: converted.is_some() && !has_all(id),
-            is_kept: two_sided
-                && is_enter
-                && converted.is_some()
-                && convert::is_asked_for(id)
-                && !has_all(id.other_side()),
+            is_kept,
+            is_usage: is_usage(id),
             is_syscall,
             is_enter,
-            is_apart: row.flags.has(Flags::SKIPPARSERESET) && !is_container,
+            is_apart,
             is_container,
             is_prologue: is_container || super::tells_accounts(id),
             is_shown: !row.category.has(Category::INTERNAL),
@@ -337,12 +383,45 @@ impl Act {
         }
     }
 
-    /// That of an event.
-    #[inline]
-    pub(crate) fn of(id: EventId) -> &'static Self {
+    /// Those of all events, by number.
+    pub(crate) fn all() -> &'static [Self] {
         static ACTS: LazyLock<Box<[Act]>> = LazyLock::new(|| EventId::all().map(Act::new).collect());
-        static NONE: LazyLock<Act> = LazyLock::new(|| Act::new(EventId::GENERIC_X));
-        ACTS.get(usize::from(id.number())).unwrap_or_else(|| &NONE)
+        &ACTS
+    }
+
+    /// The same where nobody asks what threads have used.
+    pub(crate) fn all_without_usage() -> &'static [Self] {
+        static ACTS: LazyLock<Box<[Act]>> =
+            LazyLock::new(|| Act::all().iter().map(Act::without_usage).collect());
+        &ACTS
+    }
+
+    /// That of an event.
+    pub(crate) fn of(id: EventId) -> &'static Self {
+        Self::at(Self::all(), id)
+    }
+
+    /// The same where all are at hand.
+    #[inline]
+    pub(crate) fn at(all: &'static [Self], id: EventId) -> &'static Self {
+        /// Of what is not there.
+        static NONE: Act = Act {
+            is_plain: false,
+            transition: None,
+            is_wanted: false,
+            converted: false,
+            is_kept: false,
+            is_syscall: false,
+            is_enter: false,
+            is_usage: false,
+            is_apart: true,
+            is_container: false,
+            is_prologue: false,
+            is_shown: false,
+            fd_at: NOWHERE,
+            is_birth: false,
+        };
+        all.get(usize::from(id.number())).unwrap_or(&NONE)
     }
 }
 
@@ -352,8 +431,17 @@ pub(crate) fn fd_of(event: &Event<'_>, at: u8) -> i64 {
     if at == NOWHERE {
         return -1;
     }
+    let fd = match event.params.first_word() {
+        Some(fd) if at == 0 => Some(fd),
+        _ => narrow_fd(event, at),
+    };
     // mmap's "none" came as 32 bits.
-    event.signed(usize::from(at)).filter(|fd| *fd != i64::from(u32::MAX)).unwrap_or(-1)
+    fd.filter(|fd| *fd != i64::from(u32::MAX)).unwrap_or(-1)
+}
+
+#[inline(never)]
+fn narrow_fd(event: &Event<'_>, at: u8) -> Option<i64> {
+    event.signed(usize::from(at))
 }
 
 /// Keeps a new descriptor of the event's thread and makes it the event's.

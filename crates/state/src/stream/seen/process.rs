@@ -13,6 +13,27 @@ use crate::stream::thread::{list, subsystem};
 /// Ancestors that are followed before a circle is suspected.
 const MAX_ANCESTORS: usize = 256;
 
+/// Whether the field shows what a thread has used of memory and of processors.
+pub(crate) fn shows_usage(field: FieldId) -> bool {
+    matches!(
+        field,
+        t::VMSIZE
+            | t::VMRSS
+            | t::VMSWAP
+            | t::PFMAJOR
+            | t::PFMINOR
+            | t::THREAD_VMSIZE
+            | t::THREAD_VMRSS
+            | t::THREAD_VMSIZE_B
+            | t::THREAD_VMRSS_B
+            | t::EXECTIME
+            | t::TOTEXECTIME
+            | t::CPU
+            | t::CPU_USER
+            | t::CPU_SYSTEM
+    )
+}
+
 impl<'s> Seen<'s> {
     /// The thread's process, its parent, and so on.
     pub(super) fn ancestors(&self, thread: &'s Thread) -> impl Iterator<Item = &'s Thread> {
