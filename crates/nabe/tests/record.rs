@@ -107,6 +107,23 @@ fn what_is_copied_is_what_would_be_written() {
             );
             let same = std::fs::read(&copied).unwrap() == std::fs::read(&written).unwrap();
             assert!(same, "{} {original} {options:?}", capture.name);
+            if options.contains(&"-E") {
+                continue;
+            }
+            let record = |more: &[&str], to: &Path| {
+                let words = ["record", "-r", original, "-o", text(to)];
+                nabe(words.iter().chain(options).chain(more).copied().collect::<Vec<_>>())
+            };
+            // A limit is looked at with every event.
+            let (fast, slow) = (record(&[], &copied), record(&["-n", "1000000000"], &written));
+            assert_eq!(
+                (fast.status, &fast.stderr),
+                (slow.status, &slow.stderr),
+                "{} {options:?}",
+                capture.name
+            );
+            let same = std::fs::read(&copied).unwrap() == std::fs::read(&written).unwrap();
+            assert!(same, "record {} {original} {options:?}", capture.name);
         }
     }
     // Two captures in one file.

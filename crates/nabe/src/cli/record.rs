@@ -18,6 +18,7 @@ use crate::error::{CliError, Result};
 use crate::stream::command::Traced;
 use crate::stream::container::Containers;
 use crate::stream::lookback::Lookback;
+use crate::stream::record::copy::{self, Copy};
 use crate::stream::record::name::Names;
 use crate::stream::record::redact::{Redactor, Rule};
 use crate::stream::record::{Limits, Options, Recorder, Scope};
@@ -201,6 +202,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut source =
         Origin { args, stop: &stop, interest: &interest, containers: &containers, strangers: &strangers };
     let options = args.how.options(&args.output, program.selects_all());
+    let as_it_is = trigger.is_none() && args.limit.is_none() && program.selects_all();
+    if as_it_is
+        && args.read.iter().all(|file| file.is_file())
+        && !args.read.is_empty()
+        && copy::is_plain(&options)
+    {
+        let mut copy = Copy::new(options, &stop)?;
+        let result = super::replay::rewrite(&args.read, false, &mut copy, &stop);
+        tell(args, copy.written(), result.is_ok());
+        return result.map(|()| ExitCode::SUCCESS);
+    }
     let recorder = match trigger {
         None => Recorder::new(options, Some(stop.clone()))?,
         Some(_) => Recorder::asleep(options, Some(stop.clone())),
@@ -240,17 +252,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             source.take(&mut lookback, command.as_mut())
         }
     };
-    let (files, events, bytes) = recorder.borrow().written();
-    if args.output != Path::new("-") || result.is_ok() {
-        eprintln!(
-            "nabe: {events} events in {files} file{}, {bytes} bytes",
-            if files == 1 { "" } else { "s" }
-        );
-    }
+    tell(args, recorder.borrow().written(), result.is_ok());
     result?;
     let Some(mut command) = command else { return Ok(ExitCode::SUCCESS) };
     command.wait()?;
     Ok(command.code())
+}
+
+/// Says how much was written.
+fn tell(args: &Args, (files, events, bytes): (u64, u64, u64), done: bool) {
+    if args.output != Path::new("-") || done {
+        let s = if files == 1 { "" } else { "s" };
+        eprintln!("nabe: {events} events in {files} file{s}, {bytes} bytes");
+    }
 }
 
 /// Where events come from.

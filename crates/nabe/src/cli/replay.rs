@@ -78,7 +78,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let options = args.how.options(path, all);
         if copy::is_plain(&options) {
             stop.listen_rotate()?;
-            return rewrite(args, &files, Copy::new(options, &stop)?, &stop).map(|()| ExitCode::SUCCESS);
+            let mut copy = Copy::new(options, &stop)?;
+            return rewrite(&files, args.progress, &mut copy, &stop).map(|()| ExitCode::SUCCESS);
         }
     }
     if args.show.view.is_some() {
@@ -101,10 +102,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes all files as they are, behind each other.
-fn rewrite(args: &Args, files: &[PathBuf], mut copy: Copy<'_>, stop: &Stop) -> Result<()> {
+/// Writes all files as they are, behind each other; `progress` shows how much is read.
+pub(super) fn rewrite(files: &[PathBuf], progress: bool, copy: &mut Copy<'_>, stop: &Stop) -> Result<()> {
     let result = files.iter().try_fold((), |(), path| {
-        let mut capture = Capture::open(path, args.progress, true)?;
+        let mut capture = Capture::open(path, progress, true)?;
         while !stop.is_asked() && copy.step(&mut capture.reader, path, |error| unreadable(path, error))? {
             capture.progress.at(capture.reader.taken_bytes());
         }
@@ -112,6 +113,7 @@ fn rewrite(args: &Args, files: &[PathBuf], mut copy: Copy<'_>, stop: &Stop) -> R
         capture.tell();
         Ok(())
     });
+    // What was written until something failed is completed all the same.
     result.and(copy.finish())
 }
 

@@ -112,8 +112,13 @@ impl<'a> Copy<'a> {
     }
 
     /// Completes the file.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(&mut self) -> Result<()> {
         self.recorder.close()
+    }
+
+    /// Files, events and bytes that were written.
+    pub fn written(&self) -> (u64, u64, u64) {
+        self.recorder.written()
     }
 }
 
