@@ -37,6 +37,7 @@ pub use identity::{Identity, fuzz_cgroup_path, identify, identify_any, nesting, 
 pub use metadata::{Metadata, Note, Pod};
 pub use resolver::{Resolution, Resolver, Wanted};
 pub use status::{EngineStatus, Liveness, engines};
+pub use supervisor::state_root;
 pub use watch::Watcher;
 
 /// What the state of one of nabe's own containers says, read at once from its file, or from the journal of those

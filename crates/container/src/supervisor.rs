@@ -1,7 +1,8 @@
 //! The process that an engine leaves beside each container: containerd's shim
 //! (its working directory is the bundle, its arguments name namespace and id)
 //! and conmon (its arguments name the bundle and the container). They lead to an
-//! engine's files wherever those are, with the daemon dead and unconfigured.
+//! engine's files wherever those are, with the daemon dead and unconfigured. A
+//! plain runtime that waits for its container names its states' directory so.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +16,9 @@ use crate::{Config, Engine, Metadata};
 
 /// Ancestors looked at: the container's own processes may stand between.
 const MAX_STEPS: usize = 16;
+/// Plain runtimes, by the names of their programs.
+const RUNTIMES: [(&[u8], Engine); 4] =
+    [(b"runc", Engine::Runc), (b"crun", Engine::Crun), (b"youki", Engine::Youki), (b"nabe", Engine::Nabe)];
 /// Processes of one container that are looked at: the first may have ended.
 const MAX_PIDS: usize = 4;
 
@@ -33,6 +37,7 @@ pub(crate) fn read(config: &Config, items: &[(usize, Item)], found: &mut Vec<(us
         match above {
             Some(Supervisor::Shim(shim)) => found.extend(shim.describe(item).map(|m| (*at, m))),
             Some(Supervisor::Conmon(conmon)) => found.push((*at, conmon.describe(item.engine))),
+            Some(Supervisor::Runtime(of)) => found.push((*at, *of)),
             None => {}
         }
     }
@@ -41,6 +46,7 @@ pub(crate) fn read(config: &Config, items: &[(usize, Item)], found: &mut Vec<(us
 enum Supervisor {
     Shim(Shim),
     Conmon(Conmon),
+    Runtime(Box<Metadata>),
 }
 
 /// The nearest ancestor that watches over the item's container.
@@ -63,6 +69,12 @@ fn supervisor(proc: &Path, pid: u32, item: &Item, dead_ends: &mut HashSet<u32>) 
             // Not this item's, but it may be another's: no dead end.
             return None;
         }
+        if RUNTIMES.iter().any(|(name, _)| *name == comm)
+            && trusted(&directory, item)
+            && let Some(found) = from_runtime(proc, &directory, item)
+        {
+            return Some(Supervisor::Runtime(Box::new(found)));
+        }
         passed.push(pid);
         if parent <= 1 {
             break;
@@ -71,6 +83,50 @@ fn supervisor(proc: &Path, pid: u32, item: &Item, dead_ends: &mut HashSet<u32>) 
     }
     dead_ends.extend(passed);
     None
+}
+
+/// What the states say in the root that a runtime's arguments name.
+fn from_runtime(proc: &Path, directory: &Path, item: &Item) -> Option<Metadata> {
+    let cmdline = file::read(&directory.join("cmdline")).ok()?;
+    let mut arguments = cmdline.strip_suffix(b"\0").unwrap_or(&cmdline).split(|byte| *byte == 0);
+    let (engine, root) = state_root(arguments.next()?, arguments)?;
+    let root = Path::new(std::str::from_utf8(root).ok()?);
+    let cwd = std::fs::read_link(directory.join("cwd"));
+    let root = if root.is_absolute() { root.to_owned() } else { cwd.ok()?.join(root) };
+    let root = below(&mount_root(proc, directory), &root);
+    let mut found = Vec::new();
+    if oci::is_safe(&root) {
+        oci::read(engine, &root, None, &[(0, item.clone())], &mut found);
+    }
+    found.pop().map(|(_, metadata)| metadata)
+}
+
+/// The directory of states that the arguments of a plain runtime name (`--root`), and whose it is; what stands
+/// behind the verb is for somebody else. `None` for any other program, and where none is named.
+pub fn state_root<'a>(
+    program: &[u8],
+    mut arguments: impl Iterator<Item = &'a [u8]>,
+) -> Option<(Engine, &'a [u8])> {
+    /// Other options of runtimes that take a value.
+    const OPTIONS: [&[u8]; 6] =
+        [b"--log", b"--log-format", b"--criu", b"--rootless", b"--cgroup-manager", b"--config"];
+    let name = program.rsplit(|byte| *byte == b'/').next()?;
+    let &(_, engine) = RUNTIMES.iter().find(|(known, _)| *known == name)?;
+    let root = loop {
+        let argument = arguments.next()?;
+        if argument == b"--root" || (argument == b"-r" && engine == Engine::Youki) {
+            break arguments.next()?;
+        }
+        if let Some(root) = argument.strip_prefix(b"--root=") {
+            break root;
+        }
+        if OPTIONS.contains(&argument) {
+            arguments.next();
+        } else if !argument.starts_with(b"-") || argument == b"--" {
+            return None;
+        }
+    };
+    (!root.is_empty()).then_some((engine, root))
 }
 
 /// Anyone may call a process conmon, and a container's root may do so to give
@@ -226,5 +282,33 @@ impl Conmon {
         found.init_pid = found.init_pid.or(self.init_pid);
         found.bundle = Some(self.bundle);
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runtimes_say_where_their_states_are() {
+        let of = |program: &str, arguments: &'static str| {
+            let root = state_root(program.as_bytes(), arguments.split(' ').map(str::as_bytes));
+            root.map(|(engine, root)| (engine, std::str::from_utf8(root).expect("text")))
+        };
+        assert_eq!(of("runc", "--root /x/y create web"), Some((Engine::Runc, "/x/y")));
+        assert_eq!(of("/usr/sbin/crun", "--log f --debug --root=/x run web"), Some((Engine::Crun, "/x")));
+        assert_eq!(of("youki", "-r states run web"), Some((Engine::Youki, "states")));
+        // What is no option of the runtime's says nothing, nor do other programs.
+        for (program, arguments) in [
+            ("runc", "exec web tool --root /x"),
+            ("runc", "--root"),
+            ("runc", "--root= run web"),
+            ("nabe", "detect -r x"),
+            ("nabe", "-r x"),
+            ("nabe", "pull --root x"),
+            ("rsync", "--root /x"),
+        ] {
+            assert_eq!(of(program, arguments), None, "{program} {arguments}");
+        }
     }
 }

@@ -514,3 +514,33 @@ fn settings() {
         assert!(error.starts_with(expect), "{error}");
     }
 }
+
+/// `runc --root ELSEWHERE run web` waits for its container: its arguments say where the state is.
+#[test]
+fn a_runtime_that_waits_names_its_states() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIP a_runtime_that_waits_names_its_states: only root's word counts");
+        return;
+    }
+    let host = Host::new();
+    let states = host.path("elsewhere/states");
+    let state = r#"{"init_process_pid":100,"cgroup_paths":{"pids":"/sys/fs/cgroup/pids/mine/web"}}"#;
+    host.write("/elsewhere/states/web/state.json", state)
+        .write("/proc/100/stat", "100 (sleep) S 99 1 1")
+        .write("/proc/99/stat", "99 (runc) S 1 1 1")
+        .write("/proc/99/cgroup", "0::/session\n")
+        .write("/proc/99/cmdline", format!("runc\0--root\0{}\0run\0web\0", states.display()));
+    let find = |path: &str| {
+        let paths = [path.as_bytes()];
+        let wanted = [Wanted { cgroup_paths: &paths, pids: &[100], identity: identify_any(&paths) }];
+        Resolver::new(host.config()).resolve(&wanted).found.pop().flatten()
+    };
+    let found = find("/mine/web/inner").expect("found");
+    assert_eq!((found.engine, text(&found.name)), (Engine::Runc, "web"));
+    assert_eq!(found.cgroups, ["/mine/web"]);
+    assert_eq!(find("/mine/other"), None, "not this one's");
+    // A directory that others can write says nothing.
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(&states, std::fs::Permissions::from_mode(0o777)).expect("its mode");
+    assert_eq!(find("/mine/web/inner"), None);
+}

@@ -252,10 +252,11 @@ impl Lookout<'_> {
             Kind::Docker if is_hex64(name.as_bytes()) && !self.docker(path, name, *owner) => {
                 self.watch(inside(Kind::DockerOne(name.to_owned())));
             }
-            Kind::DockerOne(id) if name == "config.v2.json" => {
-                if path.parent().is_some_and(|containers| self.docker(containers, id, *owner)) {
-                    self.leave(wd);
-                }
+            Kind::DockerOne(id)
+                if name == "config.v2.json"
+                    && path.parent().is_some_and(|containers| self.docker(containers, id, *owner)) =>
+            {
+                self.leave(wd);
             }
             Kind::Tasks if name != MOBY => {
                 self.watch(inside(Kind::Namespace));

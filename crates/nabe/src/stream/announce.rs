@@ -153,39 +153,11 @@ fn number(bytes: Option<&[u8]>) -> Option<u32> {
 
 /// The engine and the directory of states that a program's arguments name, when it is a plain runtime.
 fn runtime_root<'a>(param: &impl Fn(&str) -> Option<&'a [u8]>) -> Option<(Engine, PathBuf)> {
-    let name = Path::new(std::ffi::OsStr::from_bytes(trimmed(param("exe")?))).file_name()?;
-    let engine = match name.as_bytes() {
-        b"runc" => Engine::Runc,
-        b"crun" => Engine::Crun,
-        b"youki" => Engine::Youki,
-        b"nabe" => Engine::Nabe,
-        _ => return None,
-    };
-    let root = root_argument(engine, trimmed(param("args")?).split(|byte| *byte == 0))?;
-    let path = Path::new(std::ffi::OsStr::from_bytes(root));
-    let path = Path::new(std::ffi::OsStr::from_bytes(trimmed(param("cwd")?))).join(path);
-    path.is_absolute().then_some((engine, path))
-}
-
-/// The value of `--root` before the verb: what stands behind that is for somebody else.
-fn root_argument<'a>(engine: Engine, mut arguments: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
-    /// Other options of runtimes that take a value.
-    const OPTIONS: [&[u8]; 6] =
-        [b"--log", b"--log-format", b"--criu", b"--rootless", b"--cgroup-manager", b"--config"];
-    while let Some(argument) = arguments.next() {
-        if argument == b"--root" || (argument == b"-r" && engine == Engine::Youki) {
-            return arguments.next().filter(|root| !root.is_empty());
-        }
-        if let Some(root) = argument.strip_prefix(b"--root=") {
-            return Some(root).filter(|root| !root.is_empty());
-        }
-        if OPTIONS.contains(&argument) {
-            arguments.next();
-        } else if !argument.starts_with(b"-") || argument == b"--" {
-            return None;
-        }
-    }
-    None
+    let path = |text| Path::new(std::ffi::OsStr::from_bytes(text));
+    let arguments = trimmed(param("args")?).split(|byte| *byte == 0);
+    let (engine, root) = nabe_container::state_root(trimmed(param("exe")?), arguments)?;
+    let root = path(trimmed(param("cwd")?)).join(path(root));
+    root.is_absolute().then_some((engine, root))
 }
 
 fn trimmed(text: &[u8]) -> &[u8] {
@@ -256,12 +228,7 @@ mod tests {
         assert_eq!(of("runc\0", "--root\0/x/y\0create\0web\0"), some(Engine::Runc, "/x/y"));
         assert_eq!(of("/usr/sbin/crun\0", "--log\0f\0--root=/x\0run\0web\0"), some(Engine::Crun, "/x"));
         assert_eq!(of("nabe", "--root\0states\0run\0web"), some(Engine::Nabe, "/work/states"));
-        // What is no option of the runtime's says nothing, nor do other programs.
         assert_eq!(of("runc", "exec\0web\0tool\0--root\0/x"), None);
-        assert_eq!(of("nabe", "detect\0-r\0x"), None);
-        assert_eq!(of("nabe", "pull\0--root\0x"), None);
-        assert_eq!(of("runc", "--root"), None);
-        assert_eq!(of("runc", "--root="), None);
         assert_eq!(of("rsync", "--root\0/x"), None);
     }
 }

@@ -30,7 +30,7 @@ const MOST: usize = 16_384;
 /// What the thread that asks engines is told.
 pub(super) enum Message {
     /// Somebody wants to know of a container.
-    Ask(Question),
+    Ask(Box<Question>),
     /// A plain runtime keeps states there, too.
     Root(Engine, PathBuf),
 }
@@ -187,7 +187,7 @@ impl Watch {
             told: self.book.borrow_mut().told.remove(&*thread.container),
         };
         // Nobody answers once the program ends.
-        let _ = self.messages.send(Message::Ask(question));
+        let _ = self.messages.send(Message::Ask(Box::new(question)));
     }
 
     fn look_at(&self, seen: &Seen<'_>) {

@@ -66,7 +66,7 @@ pub(super) fn run(config: Config, asked: &Receiver<Message>, answers: &Sender<An
         for message in first.into_iter().chain(asked.try_iter()) {
             match message {
                 Message::Root(engine, path) => resolver.add_root(engine, path),
-                Message::Ask(question) => open.push(Open::new(question)),
+                Message::Ask(question) => open.push(Open::new(*question)),
             }
         }
         ask(&mut resolver, &mut open);
@@ -213,7 +213,7 @@ mod tests {
                 number,
                 told: None,
             };
-            assert!(messages.send(Message::Ask(question)).is_ok());
+            assert!(messages.send(Message::Ask(Box::new(question))).is_ok());
         }
         std::thread::spawn(move || run(config, &asked, &answer));
         let mut named = BTreeSet::new();
