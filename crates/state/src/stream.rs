@@ -319,7 +319,11 @@ impl Stream {
 
     /// A descriptor that was open when the stream began.
     pub fn add_descriptor(&mut self, tid: i64, number: i64, descriptor: Descriptor) {
-        self.keep_of(tid, number, Arc::new(descriptor));
+        // A process that was born or that ended while the picture was taken may have descriptors in it and no
+        // thread. Its events tell of it: nothing is lost.
+        if self.threads.contains_key(&tid) {
+            self.keep_of(tid, number, Arc::new(descriptor));
+        }
     }
 
     /// Says which fields of events are read from here on, and that nothing else of the state is. What

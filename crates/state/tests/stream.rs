@@ -4,7 +4,7 @@ use nabe_event::field::{descriptor as d, event as e, file as f, process as p, th
 use nabe_event::raw::{Event, Params};
 use nabe_event::table::EventId;
 use nabe_event::{FieldId, Fields, Value};
-use nabe_state::stream::{Account, Stream, Thread};
+use nabe_state::stream::{Account, Descriptor, Losses, Stream, Thread};
 
 /// An event under construction: values by parameter name, absent ones empty.
 struct Made {
@@ -507,6 +507,18 @@ fn descriptors_come_with_messages() {
         .then(&mut stream, &[]);
     let read = made(EventId::SYSCALL_READ_X, 10).number("res", 0).number("fd", 7);
     assert_eq!(read.then(&mut stream, &[d::NAME, d::TYPECHAR]), ["", "o"]);
+}
+
+/// A process that was born or that ended while the first picture was taken: there is room enough.
+#[test]
+fn descriptors_without_a_thread_are_no_loss() {
+    let mut stream = machine();
+    stream.add_descriptor(4711, 3, Descriptor::default());
+    assert_eq!(stream.losses(), Losses::default());
+    assert!(stream.thread(4711).is_none());
+    open(4711, 3, "/a").then(&mut stream, &[]);
+    let read = made(EventId::SYSCALL_READ_X, 4711).number("res", 0).number("fd", 3);
+    assert_eq!(read.then(&mut stream, &[d::NAME]), ["/a"]);
 }
 
 #[test]
