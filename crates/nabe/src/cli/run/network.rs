@@ -275,8 +275,10 @@ impl Network {
     fn write_all(&self) -> io::Result<()> {
         let leases = self.leases()?;
         let name = &self.name;
-        if let Some(root) = self.directory.parent() {
-            names::write(&root.join("containers"), &leases)?;
+        let root = self.directory.parent().unwrap_or(Path::new("/"));
+        // A full disk must not keep rules from being what they should be.
+        if let Err(error) = names::write(&root.join("containers"), &leases) {
+            eprintln!("nabe: note: containers of the bridge have old names in /etc/hosts: {error}");
         }
         if leases.is_empty() {
             Netlink::open()?.remove(name)?;
