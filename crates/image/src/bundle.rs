@@ -282,7 +282,9 @@ fn staged(target: &Path, make: impl FnOnce(&Path) -> Result<LeftOut>) -> Result<
     }
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
-    hidden.push(format!(".nabe-{}", std::process::id()));
+    hidden.push(".nabe-");
+    sweep(target, &hidden);
+    hidden.push(std::process::id().to_string());
     let staging = target.with_file_name(hidden);
     let result = make(&staging).and_then(|left_out| {
         fs::rename(&staging, target).map_err(Error::file("create", target))?;
@@ -294,9 +296,41 @@ fn staged(target: &Path, make: impl FnOnce(&Path) -> Result<LeftOut>) -> Result<
     result
 }
 
+/// Removes what processes that were killed left of the same target: `hidden` and the number of nobody.
+fn sweep(target: &Path, hidden: &std::ffi::OsStr) {
+    let beside = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for entry in fs::read_dir(beside).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.as_encoded_bytes().strip_prefix(hidden.as_encoded_bytes());
+        let pid = number.and_then(|number| std::str::from_utf8(number).ok()?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            // What cannot go harms nobody.
+            let _ = remove_path(&entry.path());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_killed_ones_left_goes_with_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        // No pid is that large (pid_max is 2^22 at most).
+        let (dead, ours) = (".x.nabe-4194999", format!(".x.nabe-{}", std::process::id()));
+        for name in [dead, &ours, ".x.nabe-4194999z", ".y.nabe-4194999"] {
+            fs::create_dir_all(at(name).join("rootfs/bin")).unwrap();
+        }
+        staged(&at("x"), |staging| {
+            assert_eq!(staging, at(&ours));
+            Ok(LeftOut::default())
+        })
+        .unwrap();
+        assert!(at("x").exists() && !at(dead).exists());
+        assert!(at(".x.nabe-4194999z").exists() && at(".y.nabe-4194999").exists());
+    }
 
     #[test]
     fn users_are_the_images_own() {
