@@ -5,13 +5,13 @@
 //! the locks that moving another process takes (kernel/cgroup/cgroup.c, `cgroup_procs_write_start`).
 
 mod device;
+mod door;
 mod resource;
 mod stats;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context as _, Error, Result};
 pub(crate) use device::Allowed;
+pub(crate) use door::Doors;
 pub(crate) use resource::{memory_values, weight_of_io, weight_of_shares};
 
 /// The key of the v2 hierarchy.
@@ -483,34 +484,6 @@ fn is_ours(path: &Path) -> bool {
         |path: Option<&Path>| path.and_then(|path| std::fs::metadata(path).ok()).map(|found| found.dev());
     let root = path.parent();
     path.file_name().is_some_and(|name| name == "nabe") && device(root) != device(root.and_then(Path::parent))
-}
-
-/// How a process enters its cgroups: by itself, through open descriptors, or moved by somebody else.
-#[derive(Default)]
-pub(crate) struct Doors<'a> {
-    /// For `CLONE_INTO_CGROUP`.
-    pub(crate) unified: Option<OwnedFd>,
-    /// Write `0` into each.
-    pub(crate) tasks: Vec<(PathBuf, File)>,
-    /// Asks somebody (systemd) to move a process of this pid; for one that cannot enter by itself.
-    pub(crate) mover: Option<Mover<'a>>,
-}
-
-/// Moves the process of a pid into its cgroups.
-pub(crate) type Mover<'a> = Box<dyn FnMut(i32) -> Result<()> + 'a>;
-
-impl Doors<'_> {
-    /// Enters the v1 hierarchies; the caller has one thread.
-    pub(crate) fn enter(&mut self) -> Result<()> {
-        for (path, tasks) in &mut self.tasks {
-            tasks.write_all(b"0").map_err(|source| Error::File {
-                what: "enter",
-                path: path.clone(),
-                source,
-            })?;
-        }
-        Ok(())
-    }
 }
 
 /// Device rules through both of their forms.

@@ -1,14 +1,16 @@
 //! Making a container: from a bundle to a first process that waits to be started.
 
+mod scope;
+
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::SocketFlags;
 
 use crate::capability::Wanted;
-use crate::cgroup::{self, Cgroup, CgroupDriver, Doors, Hierarchy};
+use crate::cgroup::{self, CgroupDriver, Doors, Hierarchy};
 use crate::channel::{Channel, Message};
 use crate::container::{Bundle, Container, Options};
 use crate::descriptor;
@@ -19,11 +21,11 @@ use crate::namespace::{self, Plan, Side};
 use crate::process::{self, Program, Setting};
 use crate::rootfs::Rootfs;
 use crate::seccomp;
-use crate::spec::{NamespaceKind, Process, Resources, Spec};
+use crate::spec::{NamespaceKind, Process, Spec};
 use crate::state::{self, Directory, Own, State, StateConfig, Status};
 use crate::sys::{self, MountAttributes};
-use crate::systemd::{self, Systemd, Unit};
 use crate::{check, hook, terminal};
+use scope::{Scope, asks_more_than_devices, limit, locate};
 
 /// A container that was made, and what comes with it.
 #[derive(Debug)]
@@ -34,12 +36,6 @@ pub struct Created {
     pub terminal: Option<OwnedFd>,
     /// What was left out, in sentences.
     pub warnings: Vec<String>,
-}
-
-/// The unit of systemd that a container is to be in.
-struct Scope {
-    systemd: Systemd,
-    unit: Unit,
 }
 
 /// Everything about a container in the making.
@@ -121,38 +117,6 @@ pub(crate) fn create(id: &str, bundle: &Bundle, options: &Options) -> Result<Cre
     maker.make(bundle, filter).inspect_err(|_| maker.undo())
 }
 
-/// Where its cgroups will be, and who makes them when we do not.
-fn locate(
-    spec: &Spec,
-    id: &str,
-    driver: CgroupDriver,
-    hierarchies: &[Hierarchy],
-    lenient: bool,
-) -> Result<(Cgroup, Option<Scope>)> {
-    let given = spec.linux.cgroups_path.as_str();
-    match driver {
-        CgroupDriver::Disabled => Ok((Cgroup::default(), None)),
-        CgroupDriver::Cgroupfs => {
-            // Below a directory that tells whose it is, unless the bundle or our rights say otherwise.
-            let path = if given.is_empty() && !lenient { format!("/nabe/{id}") } else { given.to_owned() };
-            Ok((Cgroup::locate(hierarchies, &path, id)?, None))
-        }
-        CgroupDriver::Systemd => {
-            let unit = Unit::of(given, id, lenient)?;
-            if lenient && !matches!(hierarchies, [only] if only.is_unified()) {
-                return Err(Error::Refused(
-                    "the systemd cgroup driver of an ordinary user needs cgroup v2 alone: use the cgroupfs \
-                     driver, without --systemd-cgroup"
-                        .into(),
-                ));
-            }
-            let mut systemd = Systemd::connect(lenient)?;
-            let cgroup = Cgroup::of_unit(hierarchies, &systemd.place(&unit)?, lenient);
-            Ok((cgroup, Some(Scope { systemd, unit })))
-        }
-    }
-}
-
 fn rootfs_of(bundle: &Bundle) -> Result<PathBuf> {
     let path = bundle.spec.root.as_ref().map(|root| bundle.path.join(&root.path)).unwrap_or_default();
     let fail =
@@ -173,26 +137,12 @@ pub(crate) fn in_user_namespace() -> bool {
     !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// A socket in the container's directory on which it waits to be started.
-fn start_socket(directory: &Directory) -> Result<OwnedFd> {
-    let what = || "make the start socket".to_owned();
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .step(what)?;
-    let place = sys::open_path(&directory.path, OFlags::DIRECTORY).step(what)?;
-    // Not by its own path, which may be longer than an address.
-    let name = format!("{}/start.sock", sys::proc_path(place.as_fd()).to_string_lossy());
-    rustix::net::bind(&socket, &SocketAddrUnix::new(name.as_str()).step(what)?).step(what)?;
-    rustix::net::listen(&socket, 1).step(what)?;
-    Ok(socket)
-}
-
 impl Maker<'_> {
     fn make(&mut self, bundle: &Bundle, filter: Option<seccomp::Filter>) -> Result<Created> {
         state::write_whole(&self.directory.config(), &bundle.text)?;
         // Before there is anything to clean up, so that whoever comes after a SIGKILL knows of it.
         self.directory.write(&self.state)?;
-        let listener = start_socket(&self.directory)?;
+        let listener = self.directory.listen()?;
         let sources = self.sources()?;
         let (ours, theirs) = Channel::pair().step(|| "make a socket pair".into())?;
         let mut scope = self.scope.take();
@@ -644,50 +594,5 @@ fn run_below_init(program: &Program, starter: &mut Option<Channel>, options: &Op
             descriptor::keep_only(0, [signals.as_raw_fd()]);
             process::reap(child, &signals, options.linger)
         }
-    }
-}
-
-fn asks_more_than_devices(limits: &Resources) -> bool {
-    Resources { devices: Vec::new(), ..limits.clone() } != Resources::default()
-}
-
-/// Applies the limits of a configuration.
-fn limit(cgroup: &Cgroup, limits: &Resources, lenient: bool) -> Result<()> {
-    if !lenient {
-        return cgroup.limit(limits, false);
-    }
-    let amounts = cgroup.limit_amounts(limits, false);
-    // What devices an ordinary user may use is decided already, and he may not load a program to that end.
-    cgroup.limit_devices(limits).ok();
-    amounts
-}
-
-impl Scope {
-    /// Has systemd make the unit around a process.
-    fn start(&mut self, pid: i32, spec: &Spec, state: &State) -> Result<()> {
-        let unified = state.cgroup_paths.only_unified();
-        self.systemd.start(&self.unit, &state.id, pid, unified, &spec.linux.resources, &spec.annotations)
-    }
-
-    /// Does what systemd leaves open: hierarchies and limits that it does not know.
-    fn complete(
-        &self,
-        pid: i32,
-        spec: &Spec,
-        state: &State,
-        hierarchies: &[Hierarchy],
-        lenient: bool,
-    ) -> Result<()> {
-        let (cgroup, limits) = (&state.cgroup_paths, &spec.linux.resources);
-        if !cgroup.directories().any(|path| cgroup::holds(path, pid)) {
-            let name = &self.unit.name;
-            let why = format!("process {pid} is not in the cgroup of {name}, where systemd was to put it");
-            return Err(Error::Refused(why));
-        }
-        cgroup.adopt(hierarchies, pid)?;
-        if !limits.hugepage_limits.is_empty() || !limits.rdma.is_empty() {
-            cgroup.hand_controllers_down(hierarchies)?;
-        }
-        limit(cgroup, &systemd::rounded(limits), lenient)
     }
 }

@@ -8,15 +8,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::OFlags;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::spec::{self, Spec};
+use crate::sys;
 use crate::systemd::{Systemd, Unit};
 
 /// Where a container is in its life.
@@ -167,6 +171,20 @@ impl Directory {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.path.join("start.sock")
+    }
+
+    /// A socket in the container's directory on which it waits to be started.
+    pub(crate) fn listen(&self) -> Result<OwnedFd> {
+        let what = || "make the start socket".to_owned();
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .step(what)?;
+        let place = sys::open_path(&self.path, OFlags::DIRECTORY).step(what)?;
+        // Not by its own path, which may be longer than an address.
+        let name = format!("{}/start.sock", sys::proc_path(place.as_fd()).to_string_lossy());
+        rustix::net::bind(&socket, &SocketAddrUnix::new(name.as_str()).step(what)?).step(what)?;
+        rustix::net::listen(&socket, 1).step(what)?;
+        Ok(socket)
     }
 
     /// Writes `state.json` at once or not at all.
