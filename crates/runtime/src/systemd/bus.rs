@@ -190,18 +190,17 @@ impl Bus {
 
     /// Says who we are without saying it: the other side asks the kernel. A number of ours would be wrong in a
     /// user namespace.
+    ///
+    /// All at once, as systemd's own clients do. A call that comes together with `BEGIN` stays in systemd's buffer
+    /// until more comes (sd-bus, `bus_socket_auth_verify_server`), and we would wait for each other.
     fn greet(&mut self) -> Result<(), Fault> {
         let deadline = Instant::now() + PATIENCE;
-        self.send(b"\0AUTH EXTERNAL\r\n")?;
-        let mut answer = self.line(deadline)?;
-        if answer == b"DATA" || answer.starts_with(b"DATA ") {
-            self.send(b"DATA\r\n")?;
-            answer = self.line(deadline)?;
+        self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        let asked = self.line(deadline)?;
+        if asked == b"DATA" && self.line(deadline)?.starts_with(b"OK") {
+            return Ok(());
         }
-        if !answer.starts_with(b"OK") {
-            return Err(Fault::Protocol("it does not let us in"));
-        }
-        self.send(b"BEGIN\r\n")
+        Err(Fault::Protocol("it does not let us in"))
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
@@ -491,15 +490,13 @@ pub(super) mod fake {
                 signals: VecDeque::new(),
             };
             let deadline = Instant::now() + PATIENCE;
+            for asked in [b"\0AUTH EXTERNAL".as_slice(), b"DATA", b"BEGIN"] {
+                assert_eq!(bus.line(deadline).expect("line"), asked);
+            }
             for answer in greeting {
-                let line = bus.line(deadline).expect("line");
-                assert!(line == b"\0AUTH EXTERNAL" || line == b"DATA", "{line:?}");
                 socket.write_all(format!("{answer}\r\n").as_bytes()).expect("written");
             }
             let mut called = Vec::new();
-            if bus.line(deadline).ok().as_deref() != Some(b"BEGIN") {
-                return called;
-            }
             // A call's serial is its number: it counts from 1.
             while let Ok(message) = bus.receive(deadline) {
                 let member = message.member.clone().unwrap_or_default();
@@ -625,7 +622,7 @@ mod tests {
         ] {
             let path = directory.path().join("talks nonsense");
             let script = move |_: &str, _: u32, _: &[u8]| Answer { messages: vec![garbage.clone()] };
-            let other = serve(&path, &["OK 1"], Box::new(script));
+            let other = serve(&path, &["DATA", "OK 1"], Box::new(script));
             let mut bus = Bus::open(&[Place::Private(path.clone())]).expect("open");
             bus.socket.shutdown(std::net::Shutdown::Write).ok();
             assert!(bus.property("Version").is_err());
