@@ -198,9 +198,6 @@ fn field_reason(name: &str, event: &str, want: &Value, got: &Value) -> Option<&'
             let (want, got) = (want.as_str()?, got.as_str()?);
             explain(want, got).filter(|why| !why.is_empty()).map(|_| "as in lines")?
         }
-        "evt.latency" if !["enter", "exit"].contains(&event) && event == "signaldeliver" => {
-            "a signal is no system call"
-        }
         "evt.category" if *want == "unknown" => "the descriptor's kind was not known",
         _ if event == "container" => "the thread of a container's event was not initialised",
         _ => return None,
