@@ -342,6 +342,12 @@ impl Image {
         self.names.first().cloned().unwrap_or_else(|| self.id.config.short())
     }
 
+    /// What to call it for somebody who asked for `text`: that name, where it is one of its own.
+    pub fn title_for(&self, text: &str) -> String {
+        let asked = text.parse().map(|reference: crate::Reference| reference.to_string());
+        asked.ok().filter(|asked| self.names.contains(asked)).unwrap_or_else(|| self.title())
+    }
+
     /// The store that it is in.
     pub fn store(&self) -> &Store {
         &self.store

@@ -398,6 +398,10 @@ fn names_move() {
     let images = store.images().unwrap();
     assert_eq!(images.len(), 2);
     assert_eq!(images[0].names, ["docker.io/library/a:1", "docker.io/library/a:also"]);
+    // Whoever asks hears the name that was asked for.
+    assert_eq!(images[0].title_for("a:also"), "docker.io/library/a:also");
+    assert_eq!(images[0].title_for("a:1"), "docker.io/library/a:1");
+    assert_eq!(images[0].title_for(&images[0].id.config.short()), "docker.io/library/a:1");
     assert_eq!((images[1].id, images[1].names.len()), (old.id, 0));
     assert_eq!(store.resolve(&old.id.config.short()).unwrap(), old.id);
     assert_eq!(store.prune(false).unwrap().images.len(), 1);

@@ -191,7 +191,8 @@ pub(super) fn spec(
     (root.path, root.readonly) = (rootfs.clone(), args.read_only);
     spec.hostname = wishes.hostname.clone().unwrap_or_else(|| place.id.chars().take(63).collect());
     spec.annotations.insert("org.nabe.name".into(), place.id.clone());
-    spec.annotations.insert("org.opencontainers.image.ref.name".into(), image.title());
+    let asked = args.words.first().map(|word| image.title_for(word)).unwrap_or_else(|| image.title());
+    spec.annotations.insert("org.opencontainers.image.ref.name".into(), asked);
     spec.annotations.extend(wishes.labels.iter().cloned());
     if let Some(seconds) = args.stop_timeout {
         spec.annotations.insert(STOP_TIMEOUT.into(), seconds.to_string());
