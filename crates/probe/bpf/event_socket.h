@@ -111,14 +111,25 @@ static __always_inline long user_unix_path(__u8 *to, struct address *a)
 	return n;
 }
 
-/* A path or, without the NUL that it begins with, an abstract name. */
-static __always_inline long unix_path(__u8 *to, const char *from)
+/*
+ * The path of a socket or, without the NUL that it begins with, its abstract name; with its NUL.
+ * What is behind the address is no part of it: whoever had that memory before has left it there.
+ */
+static __always_inline long unix_path(__u8 *to, struct unix_address *address)
 {
-	char first = 1;
+	char *from = (char *)address + bpf_core_field_offset(address->name) + 2;
+	/* sun_family comes first; a path counts its NUL, and an abstract name the one before it. */
+	__u64 len = (__s64)BPF_CORE_READ(address, len) - 2;
+	char first;
 	long n;
 
-	bpf_probe_read_kernel(&first, 1, from);
-	n = bpf_probe_read_kernel_str(to, UNIX_PATH, first ? from : from + 1);
+	/* A path that fills sun_path has its NUL behind it. */
+	if (len - 1 > UNIX_PATH || bpf_probe_read_kernel(&first, 1, from))
+		return 0;
+	KEEP(len);
+	if (len > UNIX_PATH)
+		len = UNIX_PATH;
+	n = bpf_probe_read_kernel_str(to, len, first ? from : from + 1);
 	return n > 0 ? n : 0;
 }
 
@@ -242,8 +253,7 @@ static __always_inline long tuple_unix(__u8 *to, struct sock *sk, bool out, stru
 	*(__u64 *)(to + 9) = out ? here : there;
 	if (out && !other && peer->family == AF_UNIX)
 		return 17 + user_unix_path(to + 17, peer);
-	/* sun_family comes first. */
-	return 17 + unix_path(to + 17, (char *)address + bpf_core_field_offset(address->name) + 2);
+	return 17 + unix_path(to + 17, address);
 }
 
 /* Both ends of a socket, beside the address that came with the call: see user_address(). */

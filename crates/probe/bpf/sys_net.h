@@ -197,6 +197,8 @@ int nabe_socket(__u64 *ctx)
 SEC("?tp_btf/sys_exit")
 int nabe_send(__u64 *ctx)
 {
+	__u32 len = 0;
+
 	CALL_BEGIN(ctx);
 	if (state_only(s) && stream(s, ARG0(regs))) {
 		count_filtered();
@@ -215,8 +217,10 @@ int nabe_send(__u64 *ctx)
 	case NR_recvfrom:
 		RESULT(SOCKET_RECVFROM_X);
 		put_user_bytes(&o, (void *)ARG1(regs), wanted_bytes(s, ret, 0));
+		if (ARG4(regs))
+			bpf_probe_read_user(&len, sizeof(len), (void *)ARG5(regs));
 		if (ret >= 0)
-			put_tuple(&o, s, ARG0(regs), INBOUND, ARG4(regs), ADDRESS_MAX);
+			put_tuple(&o, s, ARG0(regs), INBOUND, ARG4(regs), len);
 		else
 			NONE();
 		FD(0), A32(2);
@@ -373,7 +377,7 @@ int nabe_message(__u64 *ctx)
 		RESULT(SOCKET_RECVMSG_X), V32(ret > 0 ? ret : 0);
 		GATHER(m.iov, m.parts, wanted_bytes(s, ret, 0));
 		if (ret >= 0)
-			put_tuple(&o, s, ARG0(regs), INBOUND, m.name, ADDRESS_MAX);
+			put_tuple(&o, s, ARG0(regs), INBOUND, m.name, m.name_len);
 		else
 			NONE();
 		n = ret >= 0 && m.control ? least(m.control_len, 4096) : 0;
@@ -421,7 +425,7 @@ static __always_inline int one_message(struct event_scratch *s, struct pt_regs *
 	SETTLE(&o);
 	if (!put_gathered(&o, s, m.iov, m.parts, least(control.snaplen, n)))
 		return -1;
-	put_tuple(&o, s, ARG0(regs), sent, m.name, ADDRESS_MAX);
+	put_tuple(&o, s, ARG0(regs), sent, m.name, m.name_len);
 	if (!sent)
 		put_user_bytes(&o, (void *)m.control, m.control ? least(m.control_len, 4096) : 0);
 	put_head(o.buf, pending_ids(s), event, o.n, flags);

@@ -114,7 +114,7 @@ static __always_inline __u16 put_socket(struct out *o, struct sock *sk, __s32 fd
 		put_u64(o, opaque(sk));
 		to = o->buf + o->at;
 		if (address) {
-			long n = unix_path(to, (char *)address + bpf_core_field_offset(address->name) + 2);
+			long n = unix_path(to, address);
 
 			put_len(o, n);
 			o->at += n;

@@ -826,6 +826,90 @@ fn addresses_are_told_as_far_as_they_are_given() {
     assert_eq!(told, [expected, vec![vec![], vec![]]].concat());
 }
 
+/// Makes sockets with this abstract name, of which the kernel tells it from its own copy.
+fn use_abstract_name(name: &[u8]) {
+    let mut address = [0_u8; 110];
+    address[0] = 1;
+    address[3..3 + name.len()].copy_from_slice(name);
+    let given = [pointer(&address), 3 + name.len() as i64];
+    let (byte, pair) = ([7_u8], [0_i32; 2]);
+    let part = [pointer(&byte), 1];
+    for kind in [1, 2] {
+        let bound = call(libc::SYS_socket, &[1, kind, 0]);
+        call(libc::SYS_bind, &[bound, given[0], given[1]]);
+        call(libc::SYS_listen, &[bound, 1]);
+        let client = call(libc::SYS_socket, &[1, kind, 0]);
+        call(libc::SYS_connect, &[client, given[0], given[1]]);
+        let accepted = call(libc::SYS_accept, &[bound, 0, 0]);
+        call(libc::SYS_sendto, &[client, pointer(&byte), 1, 0, 0, 0]);
+        let receiver = if kind == 1 { accepted } else { bound };
+        call(libc::SYS_recvfrom, &[receiver, pointer(&byte), 1, 0, 0, 0]);
+        call(libc::SYS_socketpair, &[1, 1, 0, pointer(&pair)]);
+        let control = [16 + 4, 1 | 1 << 32, bound];
+        let header = [0, 0, pointer(&part), 1, pointer(&control), 24, 0];
+        call(libc::SYS_sendmsg, &[pair[0].into(), pointer(&header), 0]);
+        let room = [0_i64; 8];
+        let header = [0, 0, pointer(&part), 1, pointer(&room), 64, 0];
+        call(libc::SYS_recvmsg, &[pair[1].into(), pointer(&header), 0]);
+        let passed = room[2] & 0x7fff_ffff;
+        for fd in [bound, client, accepted, passed, pair[0].into(), pair[1].into()] {
+            call(libc::SYS_close, &[fd]);
+        }
+    }
+}
+
+#[test]
+fn abstract_names_end_where_their_addresses_end() {
+    if !works("abstract_names_end_where_their_addresses_end") {
+        return;
+    }
+    const ROUNDS: usize = 16;
+    // Lengths that fill the kernel's room for an address, and that leave something behind it.
+    let letters = format!("{:03}", std::process::id() % 1000).into_bytes();
+    let names = [3, 9, 60, 107].map(|len| letters.iter().copied().cycle().take(len).collect::<Vec<u8>>());
+    let calls = ["bind", "connect", "accept", "sendto", "recvfrom"];
+    let (seen, account, _) = run(&[&calls[..], &["recvmsg"], &TOLD].concat(), || {
+        let mut path = [b'p'; 110];
+        path[..12].copy_from_slice(b"\x01\0/nowhere/p");
+        for _ in 0..ROUNDS {
+            for name in &names {
+                // A longer path has had the kernel's memory before.
+                let longer = call(libc::SYS_socket, &[1, 1, 0]);
+                for len in [16, 64, 110] {
+                    call(libc::SYS_bind, &[longer, pointer(&path), len]);
+                }
+                call(libc::SYS_close, &[longer]);
+                use_abstract_name(name);
+            }
+        }
+    });
+    assert_eq!(account.lost(), 0);
+    // Where the name is told, what stands before it, and how often it is told of each name: a
+    // stream's and a datagram socket's, and what only a stream can do.
+    let told = [
+        (EventId::SOCKET_BIND_X, 1, 1, 2),
+        (EventId::SOCKET_CONNECT_X, 1, 17, 2),
+        (EventId::SOCKET_CONNECT_X, 3, 1, 2),
+        (EventId::SOCKET_ACCEPT_5_X, 1, 17, 1),
+        (EventId::SOCKET_SENDTO_X, 4, 17, 2),
+        (EventId::SOCKET_RECVFROM_X, 2, 17, 2),
+        (EventId::ITER_TASK_FILE_SOCKET_UNIX_E, 4, 0, 2),
+    ];
+    for (event, parameter, before, times) in told {
+        // Paths that nobody could bind to, and datagram sockets that accept nothing.
+        let failed = |one: &&Seen| event != EventId::ITER_TASK_FILE_SOCKET_UNIX_E && one.number(0) < 0;
+        let of_kind = seen.iter().filter(|one| one.id == event && !failed(one));
+        let ends: Vec<String> = of_kind
+            .map(|one| one.params[parameter].get(before..).unwrap_or_default().escape_ascii().to_string())
+            .collect();
+        let each = names.iter().flat_map(|name| {
+            std::iter::repeat_n([name, &b"\0"[..]].concat().escape_ascii().to_string(), times)
+        });
+        let expected: Vec<String> = std::iter::repeat_n(each, ROUNDS).flatten().collect();
+        assert_eq!(ends, expected, "{event:?}");
+    }
+}
+
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn calls_by_the_32_bit_table_are_not_taken_for_others() {
