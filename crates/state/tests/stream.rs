@@ -213,16 +213,18 @@ fn directories_are_followed() {
     assert_eq!(said, ["/var/log/z"]);
 }
 
+/// Both ends of a connection over IPv4.
+fn tuple(from: [u8; 4], port: u16, to: [u8; 4], peer: u16) -> Vec<u8> {
+    let mut bytes = vec![2];
+    for (address, port) in [(from, port), (to, peer)] {
+        bytes.extend(address);
+        bytes.extend(port.to_le_bytes());
+    }
+    bytes
+}
+
 #[test]
 fn connections_have_two_ends() {
-    let tuple = |from: [u8; 4], port: u16, to: [u8; 4], peer: u16| {
-        let mut bytes = vec![2];
-        for (address, port) in [(from, port), (to, peer)] {
-            bytes.extend(address);
-            bytes.extend(port.to_le_bytes());
-        }
-        bytes
-    };
     let mut stream = machine();
     stream.add_address([10, 0, 0, 1].into());
     let socket = made(EventId::SOCKET_SOCKET_X, 10)
@@ -248,6 +250,66 @@ fn connections_have_two_ends() {
         .bytes("tuple", &tuple([9, 9, 9, 9], 5000, [10, 0, 0, 1], 8080));
     let said = accept.then(&mut stream, &[d::NAME, d::IS_SERVER, f::SRC_PORT, e::RES]);
     assert_eq!(said, ["9.9.9.9:5000->10.0.0.1:8080", "true", "8080", "SUCCESS"]);
+}
+
+/// A datagram socket of process 10.
+fn datagrams(stream: &mut Stream, fd: i64) {
+    let socket = made(EventId::SOCKET_SOCKET_X, 10).number("fd", fd).number("domain", 2).number("type", 2);
+    socket.number("proto", 0).then(stream, &[]);
+}
+
+/// The name of a datagram socket after a call on it, from one port of 127.0.0.1 to another.
+fn datagram(stream: &mut Stream, call: EventId, fd: i64, from: u16, to: u16) -> String {
+    const HOST: [u8; 4] = [127, 0, 0, 1];
+    let done = made(call, 10).number("res", 0).number("fd", fd);
+    done.bytes("tuple", &tuple(HOST, from, HOST, to)).then(stream, &[d::NAME]).remove(0)
+}
+
+#[test]
+fn a_server_that_connects_its_datagrams_to_a_client_remains_the_server() {
+    let mut stream = machine();
+    datagrams(&mut stream, 3);
+    let bind = made(EventId::SOCKET_BIND_X, 10).number("res", 0).number("fd", 3);
+    let bind = bind.bytes("addr", &[&[2, 127, 0, 0, 1][..], &53_u16.to_le_bytes()].concat());
+    assert_eq!(bind.then(&mut stream, &[d::NAME]), ["127.0.0.1:53"]);
+    let connected = datagram(&mut stream, EventId::SOCKET_CONNECT_X, 3, 53, 4000);
+    assert_eq!(connected, "127.0.0.1:4000->127.0.0.1:53");
+    // To the next one; and the client's own socket, in the same process, to another server.
+    let connected = datagram(&mut stream, EventId::SOCKET_CONNECT_X, 3, 53, 4001);
+    assert_eq!(connected, "127.0.0.1:4001->127.0.0.1:53");
+    datagrams(&mut stream, 4);
+    for server in [53, 54] {
+        let connected = datagram(&mut stream, EventId::SOCKET_CONNECT_X, 4, 4001, server);
+        assert_eq!(connected, format!("127.0.0.1:4001->127.0.0.1:{server}"));
+    }
+}
+
+#[test]
+fn who_receives_a_datagram_first_is_the_server() {
+    let mut stream = machine();
+    // Bound to a port that the kernel chose: nothing tells it before.
+    datagrams(&mut stream, 3);
+    let received = datagram(&mut stream, EventId::SOCKET_RECVFROM_X, 3, 4000, 53);
+    assert_eq!(received, "127.0.0.1:4000->127.0.0.1:53");
+    let answered = datagram(&mut stream, EventId::SOCKET_SENDTO_X, 3, 53, 4000);
+    assert_eq!(answered, "127.0.0.1:4000->127.0.0.1:53");
+    let received = datagram(&mut stream, EventId::SOCKET_RECVFROM_X, 3, 4001, 53);
+    assert_eq!(received, "127.0.0.1:4001->127.0.0.1:53");
+    // The first one again.
+    let answered = datagram(&mut stream, EventId::SOCKET_SENDTO_X, 3, 53, 4000);
+    assert_eq!(answered, "127.0.0.1:4000->127.0.0.1:53");
+    datagrams(&mut stream, 4);
+    let asked = datagram(&mut stream, EventId::SOCKET_SENDTO_X, 4, 4001, 53);
+    assert_eq!(asked, "127.0.0.1:4001->127.0.0.1:53");
+    let told = datagram(&mut stream, EventId::SOCKET_RECVFROM_X, 4, 53, 4001);
+    assert_eq!(told, "127.0.0.1:4001->127.0.0.1:53");
+    // Who receives without asking from whom is not told: it may be anybody.
+    const ANY: [u8; 4] = [0; 4];
+    for (fd, own, name) in [(3, 53, "0.0.0.0:0->127.0.0.1:53"), (4, 4001, "0.0.0.0:4001->127.0.0.1:53")] {
+        let received = made(EventId::SOCKET_RECVFROM_X, 10).number("res", 0).number("fd", fd);
+        let received = received.bytes("tuple", &tuple(ANY, 0, ANY, own));
+        assert_eq!(received.then(&mut stream, &[d::NAME]), [name]);
+    }
 }
 
 #[test]

@@ -273,27 +273,24 @@ impl Descriptor {
         self.name = name.into_bytes().into();
     }
 
-    /// Takes over the ends of a connection; returns whether anything changed. A known destination
-    /// stays: a datagram socket keeps its first peer.
-    pub fn update_ends(&mut self, kind: Kind, source: SocketAddr, destination: SocketAddr) -> bool {
-        let (known_source, mut known) = (self.source(), self.destination());
-        let same = known_source == source && known == destination;
-        let swapped = known_source == destination && known == source;
-        if self.kind == kind && (same || swapped) {
-            return false;
+    /// Whether it is a connection between these two, whichever way round.
+    pub(crate) fn is_between(&self, kind: Kind, one: SocketAddr, other: SocketAddr) -> bool {
+        let known = (self.source(), self.destination());
+        self.kind == kind && (known == (one, other) || known == (other, one))
+    }
+
+    /// Becomes a connection from a client to a server. What is not told of the server (address and
+    /// port are zeros) stays as it is known; a client that is not told may be another one.
+    pub(crate) fn complete_ends(&mut self, kind: Kind, client: SocketAddr, mut server: SocketAddr) {
+        let known = self.destination();
+        if server.ip().is_unspecified() && server.is_ipv4() == known.is_ipv4() {
+            server.set_ip(known.ip());
+        }
+        if server.port() == 0 {
+            server.set_port(known.port());
         }
         self.kind = kind;
-        let mut changed = known_source != source;
-        if known.ip().is_unspecified() && known.ip() != destination.ip() {
-            known.set_ip(destination.ip());
-            changed = true;
-        }
-        if known.port() == 0 && destination.port() != 0 {
-            known.set_port(destination.port());
-            changed = true;
-        }
-        self.set_ends(source, known);
-        changed
+        self.set_ends(client, server);
     }
 
     /// Exchanges the ends.

@@ -75,11 +75,14 @@ pub(crate) fn connect(stream: &mut Stream, step: &Step<'_>) {
     descriptor.connected = true;
     match tuple(bytes) {
         Some((kind, source, destination)) => {
-            let changed = descriptor.update_ends(kind, source, destination);
-            if changed && descriptor.role == Role::Server && descriptor.transport == Transport::Udp {
-                descriptor.swap_ends();
+            if !descriptor.is_between(kind, source, destination) {
+                descriptor.kind = kind;
+                descriptor.set_ends(source, destination);
+                // A server that speaks with one client only.
+                if descriptor.role == Role::Server && descriptor.transport == Transport::Udp {
+                    descriptor.swap_ends();
+                }
             }
-            descriptor.kind = kind;
             descriptor.name_connection();
         }
         None => name_unix(descriptor, bytes),
@@ -158,17 +161,12 @@ fn is_named(descriptor: &Descriptor) -> bool {
     !descriptor.name.is_empty() && descriptor.protocol() == Transport::Tcp
 }
 
-/// A datagram tells the ends of a socket that has no connection. The sender of the bytes stands
-/// first in the tuple; a connection is named from client to server.
-fn transfer(stream: &mut Stream, step: &Step<'_>, to: Role) {
+/// A datagram tells the ends of a socket that has no connection, each one anew. The sender of the bytes
+/// stands first in the tuple; a connection is named from client to server, and `role` is whose part it
+/// is to begin with such a call.
+fn transfer(stream: &mut Stream, step: &Step<'_>, role: Role) {
     let Some(_) = step.success() else { return };
     let Some(bytes) = step.bytes(Key::Tuple) else { return };
-    let has_role = stream
-        .descriptor(step.event.tid, step.fd)
-        .is_none_or(|found| found.role != Role::None || is_named(found));
-    let is_bound = !has_role
-        && tuple(bytes)
-            .is_some_and(|(_, _, destination)| stream.is_bound(step.event.tid, destination.port()));
     let Some(descriptor) = stream.descriptor_mut(step.event.tid, step.fd) else { return };
     if descriptor.kind.is_connection() {
         descriptor.connected = true;
@@ -184,17 +182,19 @@ fn transfer(stream: &mut Stream, step: &Step<'_>, to: Role) {
         }
         return;
     };
-    if !descriptor.update_ends(kind, source, destination) {
+    if descriptor.is_between(kind, source, destination) {
         return;
     }
     if descriptor.transport == Transport::Unknown {
         descriptor.transport = Transport::Udp;
     }
     if descriptor.role == Role::None {
-        descriptor.role = if is_bound { Role::Server } else { Role::Client };
+        descriptor.role = role;
     }
-    if descriptor.role != to {
-        descriptor.swap_ends();
+    if descriptor.role == role {
+        descriptor.complete_ends(kind, source, destination);
+    } else {
+        descriptor.complete_ends(kind, destination, source);
     }
     descriptor.name_connection();
 }
