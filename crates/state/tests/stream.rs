@@ -388,6 +388,20 @@ fn absolute_paths_are_those_of_calls_relative_to_a_directory() {
 }
 
 #[test]
+fn a_directory_that_nobody_knows_is_called_so() {
+    let mut stream = machine();
+    let asked = |stream: &mut Stream, path: &str| {
+        let opened = made(EventId::SYSCALL_OPENAT_2_X, 10).number("fd", -9).number("dirfd", 77);
+        opened.text("name", path).then(stream, &[e::ABSPATH, d::NAME])
+    };
+    // As sysdig has both.
+    assert_eq!(asked(&mut stream, "rel"), ["<UNKNOWN>/rel", "<UNKNOWN>rel"]);
+    assert_eq!(asked(&mut stream, "./a/../rel"), ["<UNKNOWN>/rel", "rel"]);
+    assert_eq!(asked(&mut stream, "../x"), ["x", "x"]);
+    assert_eq!(asked(&mut stream, "/whole"), ["/whole", "/whole"]);
+}
+
+#[test]
 fn arguments_are_a_list() {
     let mut stream = machine();
     let exec = made(EventId::SYSCALL_EXECVE_19_X, 10).number("res", 0).text("exe", "ls").text("comm", "ls");

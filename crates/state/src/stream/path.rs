@@ -45,13 +45,14 @@ fn rewind(out: &mut Vec<u8>) {
     if out.is_empty() {
         return;
     }
+    let is_absolute = out.first() == Some(&b'/');
     // The slash behind it, then up to the one before it.
     out.pop();
     while out.last().is_some_and(|last| *last != b'/') {
         out.pop();
     }
-    // Nothing is above the root.
-    if out.is_empty() {
+    // Nothing is above the root; what is above a directory that is not known is not known either.
+    if out.is_empty() && is_absolute {
         out.push(b'/');
     }
 }

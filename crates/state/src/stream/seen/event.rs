@@ -352,7 +352,12 @@ impl Seen<'_> {
     fn whole_path(&self, at: usize, raw: &[u8]) -> Value<'_> {
         let dirfd = self.event.id.row().params.get(at).and_then(|param| param.dirfd);
         let dirfd = dirfd.and_then(|at| self.event.signed(usize::from(at))).unwrap_or(AT_FDCWD);
-        self.keep(path::join(&self.stream.base(self.event.tid, dirfd, raw), raw))
+        let mut base = self.stream.base(self.event.tid, dirfd, raw);
+        // The directory that nobody knows: sysdig ends it here, but not in the names of descriptors.
+        if base.last().is_some_and(|last| *last != b'/') {
+            base.push(b'/');
+        }
+        self.keep(path::join(&base, raw))
     }
 
     /// Whether it ends a call that makes its thread wait.
