@@ -48,6 +48,65 @@ fn captures_are_rewritten_as_they_were() {
     }
 }
 
+#[test]
+fn what_cannot_be_read_leaves_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    std::fs::write(at("empty"), "").unwrap();
+    std::fs::write(at("other"), "root:x:0:0:no capture at all\n").unwrap();
+    for name in ["missing", "empty", "other"] {
+        let (read, output) = (at(name), at("output"));
+        let run = |arguments: &[&str]| {
+            let run = nabe(arguments);
+            assert_eq!((run.status, run.lines().len()), (Some(1), 0), "{arguments:?}: {}", run.stderr);
+            assert!(
+                run.stderr.contains(&format!("cannot read the capture {}", text(&read))),
+                "{}",
+                run.stderr
+            );
+            assert!(!run.stderr.contains("events in"), "{}", run.stderr);
+        };
+        let every: [&[&str]; 4] = [
+            &["record", "-r", text(&read), "-o", text(&output)],
+            &["record", "-r", text(&read), "-o", text(&output), "evt.type = open"],
+            &["replay", text(&read), "-q", "-w", text(&output)],
+            &["replay", text(&read), "-w", text(&output), "evt.type = open"],
+        ];
+        for arguments in every {
+            run(arguments);
+            let left: Vec<_> =
+                scratch.path().read_dir().unwrap().map(|found| found.unwrap().file_name()).collect();
+            assert_eq!(left.len(), 2, "{arguments:?}: {left:?}");
+        }
+        // What was there before is as it was.
+        std::fs::write(&output, "precious").unwrap();
+        every.iter().for_each(|arguments| run(arguments));
+        assert_eq!(std::fs::read(&output).unwrap(), b"precious", "{name}");
+        std::fs::remove_file(&output).unwrap();
+    }
+}
+
+#[test]
+fn what_is_read_is_not_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (capture, link) = (scratch.path().join("one.scap"), scratch.path().join("two.scap"));
+    let mut writer = Writer::new(Vec::new(), Compression::None).unwrap();
+    writer.flush().unwrap();
+    let bytes = writer.finish().unwrap().0;
+    std::fs::write(&capture, &bytes).unwrap();
+    std::fs::hard_link(&capture, &link).unwrap();
+    for output in [&capture, &link] {
+        for run in [
+            nabe(["record", "-r", text(&capture), "-o", text(output)]),
+            nabe(["replay", text(&capture), "-w", text(output)]),
+        ] {
+            assert_eq!(run.status, Some(2), "{}", run.stderr);
+            assert!(run.stderr.contains("is read: it cannot be written, too"), "{}", run.stderr);
+        }
+        assert_eq!(std::fs::read(&capture).unwrap(), bytes);
+    }
+}
+
 /// A capture with whatever may keep its events from being copied as they are.
 fn odd_capture(from: &Path, to: &Path) {
     let mut bytes = std::fs::read(from).unwrap();

@@ -11,7 +11,7 @@ use nabe_scap::Compression;
 use nabe_state::stream::{Seen, Stream, Style};
 
 use super::language::Language;
-use super::replay::Capture;
+use super::replay::Captures;
 use super::trace::Of;
 use crate::config;
 use crate::error::{CliError, Result};
@@ -199,8 +199,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let strangers = Strangers::default();
     // A trigger may be pulled by threads that are not recorded.
     let judge = if trigger.is_none() && args.read.is_empty() { strangers.judge(&program) } else { None };
-    let mut source =
-        Origin { args, stop: &stop, interest: &interest, containers: &containers, strangers: &strangers };
+    let captures = Captures::open(&args.read, Some(&args.output), false, true)?;
     let options = args.how.options(&args.output, program.selects_all());
     let as_it_is = trigger.is_none() && args.limit.is_none() && program.selects_all();
     if as_it_is
@@ -209,13 +208,21 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         && copy::is_plain(&options)
     {
         let mut copy = Copy::new(options, &stop)?;
-        let result = super::replay::rewrite(&args.read, false, &mut copy, &stop);
+        let result = super::replay::rewrite(captures, &mut copy, &stop);
         tell(args, copy.written(), result.is_ok());
         return result.map(|()| ExitCode::SUCCESS);
     }
     let recorder = match trigger {
         None => Recorder::new(options, Some(stop.clone()))?,
         Some(_) => Recorder::asleep(options, Some(stop.clone())),
+    };
+    let mut source = Origin {
+        args,
+        captures,
+        stop: &stop,
+        interest: &interest,
+        containers: &containers,
+        strangers: &strangers,
     };
     let recorder = Rc::new(RefCell::new(recorder));
     let mut pipeline = Pipeline::new(program, Style::default());
@@ -270,6 +277,7 @@ fn tell(args: &Args, (files, events, bytes): (u64, u64, u64), done: bool) {
 /// Where events come from.
 struct Origin<'a> {
     args: &'a Args,
+    captures: Captures<'a>,
     stop: &'a Stop,
     interest: &'a EventInterest,
     containers: &'a Containers,
@@ -279,7 +287,7 @@ struct Origin<'a> {
 impl Origin<'_> {
     /// Takes all there is down `road`.
     fn take(&mut self, road: &mut impl Road, command: Option<&mut Traced>) -> Result<()> {
-        let Self { args, stop, .. } = self;
+        let Self { args, captures, stop, .. } = self;
         if args.read.is_empty() {
             let how = live::Run {
                 interest: self.interest,
@@ -295,11 +303,11 @@ impl Origin<'_> {
             return Ok(());
         }
         let mut result = Ok(Step::More);
-        for path in &args.read {
+        for capture in captures {
             if !matches!(result, Ok(Step::More | Step::Ended)) || stop.is_asked() {
                 break;
             }
-            result = Capture::open(path, false, true).and_then(|mut capture| capture.read(road, stop));
+            result = capture.and_then(|mut capture| capture.read(road, stop));
         }
         // What was written until something failed is completed all the same.
         let finished = road.finish();

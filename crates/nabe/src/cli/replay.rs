@@ -1,5 +1,6 @@
 //! `nabe replay`: events of captures, filtered and printed.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -70,6 +71,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let all = program.selects_all();
     let mut pipeline = args.show.pipeline(program)?;
     let stop = Stop::listen()?;
+    let quiet = args.show.quiet || args.show.count;
+    let captures = Captures::open(&files, args.write.as_deref(), args.progress, quiet)?;
     if let Some(path) = &args.write
         && all
         && args.show.is_silent()
@@ -79,7 +82,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if copy::is_plain(&options) {
             stop.listen_rotate()?;
             let mut copy = Copy::new(options, &stop)?;
-            return rewrite(&files, args.progress, &mut copy, &stop).map(|()| ExitCode::SUCCESS);
+            return rewrite(captures, &mut copy, &stop).map(|()| ExitCode::SUCCESS);
         }
     }
     if args.show.view.is_some() {
@@ -98,14 +101,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         stop.listen_rotate()?;
         pipeline.add(Recorder::new(args.how.options(path, all), Some(stop.clone()))?);
     }
-    read(args, &files, &mut pipeline, &stop)?;
+    read(args, captures, &mut pipeline, &stop)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes all files as they are, behind each other; `progress` shows how much is read.
-pub(super) fn rewrite(files: &[PathBuf], progress: bool, copy: &mut Copy<'_>, stop: &Stop) -> Result<()> {
-    let result = files.iter().try_fold((), |(), path| {
-        let mut capture = Capture::open(path, progress, true)?;
+/// Writes all files as they are, behind each other.
+pub(super) fn rewrite(mut captures: Captures<'_>, copy: &mut Copy<'_>, stop: &Stop) -> Result<()> {
+    let result = captures.try_fold((), |(), capture| {
+        let mut capture = capture?;
+        let path = capture.path;
         while !stop.is_asked() && copy.step(&mut capture.reader, path, |error| unreadable(path, error))? {
             capture.progress.at(capture.reader.taken_bytes());
         }
@@ -118,15 +122,14 @@ pub(super) fn rewrite(files: &[PathBuf], progress: bool, copy: &mut Copy<'_>, st
 }
 
 /// Takes all files through.
-fn read(args: &Args, files: &[PathBuf], pipeline: &mut Pipeline<'_>, stop: &Stop) -> Result<()> {
+fn read(args: &Args, mut captures: Captures<'_>, pipeline: &mut Pipeline<'_>, stop: &Stop) -> Result<()> {
     let started = Instant::now();
     let mut all = nabe_event::source::Account::default();
-    let quiet = args.show.quiet || args.show.count;
-    let result = files.iter().try_fold(Step::Ended, |step, path| {
+    let result = captures.try_fold(Step::Ended, |step, capture| {
         if step == Step::Enough {
             return Ok(step);
         }
-        let mut capture = Capture::open(path, args.progress, quiet)?;
+        let mut capture = capture?;
         let step = capture.read(pipeline, stop)?;
         let account = nabe_event::Source::account(&capture.reader);
         all.seen += account.seen;
@@ -138,6 +141,56 @@ fn read(args: &Args, files: &[PathBuf], pipeline: &mut Pipeline<'_>, stop: &Stop
         tell_numbers(pipeline, &all, started.elapsed());
     }
     result.and(finished)
+}
+
+/// Captures that are read behind each other. The first is opened at once, so that one that cannot be
+/// read is told before what is written because of it takes a file's place.
+pub(super) struct Captures<'a> {
+    first: Option<Capture<'a>>,
+    rest: std::slice::Iter<'a, PathBuf>,
+    progress: bool,
+    quiet: bool,
+}
+
+impl<'a> Captures<'a> {
+    /// Opens the first of `files`; `output` is what will be written, and must be none of them.
+    pub(super) fn open(
+        files: &'a [PathBuf],
+        output: Option<&Path>,
+        progress: bool,
+        quiet: bool,
+    ) -> Result<Self> {
+        if let Some(output) = output
+            && files.iter().any(|file| is_same(file, output))
+        {
+            let name = output.display().to_string();
+            let name = output::plain(name.as_bytes());
+            return Err(CliError::usage(format_args!("{name} is read: it cannot be written, too")));
+        }
+        let mut rest = files.iter();
+        let first = rest.next().map(|path| Capture::open(path, progress, quiet)).transpose()?;
+        Ok(Self { first, rest, progress, quiet })
+    }
+}
+
+impl<'a> Iterator for Captures<'a> {
+    type Item = Result<Capture<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.first.take() {
+            Some(first) => Some(Ok(first)),
+            None => self.rest.next().map(|path| Capture::open(path, self.progress, self.quiet)),
+        }
+    }
+}
+
+/// Whether two names lead to one and the same regular file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        Some((found.dev(), found.ino()))
+    };
+    place(one).is_some_and(|one| place(other) == Some(one))
 }
 
 /// A capture that is being read.
