@@ -2,7 +2,7 @@
 //!
 //! Engines are asked while the stream goes on, so what a short container did would be over before its name is
 //! known. But they write down each container before its program runs, and [`Watcher`] reads that as it is written:
-//! where a process is born or executes a program in such a container, the name goes before that event. nabe's own
+//! where a process is born, executes a program or is first told of in such a container, the name goes before that. nabe's own
 //! runtime also leaves the state of a container that has ended for a while, so its image is known however late
 //! its first event is read.
 //!
@@ -41,6 +41,8 @@ pub struct Announcer {
     looked: HashMap<Box<[u8]>, u64>,
     /// What was told last of nabe's own containers, by name: names are given again.
     own: HashMap<String, Metadata>,
+    /// When the last event was.
+    now_ns: u64,
 }
 
 /// A source whose containers are told of.
@@ -56,7 +58,7 @@ impl Announcer {
         book: Rc<RefCell<Book>>,
         messages: Sender<Message>,
     ) -> Self {
-        Self { config, watcher, book, messages, looked: HashMap::new(), own: HashMap::new() }
+        Self { config, watcher, book, messages, looked: HashMap::new(), own: HashMap::new(), now_ns: 0 }
     }
 
     /// `source`, with an event before the first of each container.
@@ -64,8 +66,21 @@ impl Announcer {
         Announced { source, announcer: self }
     }
 
-    /// What there is to be told before this event.
-    fn look(&mut self, event: &Event<'_>) -> Option<String> {
+    /// What there is to be told before this, and when.
+    fn look(&mut self, item: &Item<'_>) -> Option<(String, u64)> {
+        let document = match item {
+            Item::Event(event) => {
+                self.now_ns = event.ts_ns;
+                self.look_at_event(event)
+            }
+            // A process whose birth was not shown, for one since its container was not known to be meant then.
+            Item::Thread(found) if self.now_ns != 0 => self.look_at(found.cgroups, None, self.now_ns),
+            _ => None,
+        };
+        document.map(|document| (document, self.now_ns))
+    }
+
+    fn look_at_event(&mut self, event: &Event<'_>) -> Option<String> {
         if !container::tells_cgroups(event.id) {
             return None;
         }
@@ -80,6 +95,11 @@ impl Announcer {
             .then(|| number(param("pgid")))
             .flatten()
             .filter(|pid| number(param("pid")) == Some(*pid));
+        self.look_at(cgroups, leader, event.ts_ns)
+    }
+
+    /// What is known of the container of these cgroups and was not told yet.
+    fn look_at(&mut self, cgroups: &[u8], leader: Option<u32>, ts_ns: u64) -> Option<String> {
         let generation = self.watcher.generation();
         match self.looked.get(cgroups) {
             Some(&SETTLED) if leader.is_none() || own_name(cgroups).is_none() => return None,
@@ -87,7 +107,7 @@ impl Announcer {
             _ => {}
         }
         let paths = container::paths(cgroups);
-        let found = self.find(&paths, cgroups, leader, event.ts_ns);
+        let found = self.find(&paths, cgroups, leader, ts_ns);
         let is_settled = found.is_some() || !may_be_container(&paths, identify_any(&paths).as_ref());
         if self.looked.len() >= MOST {
             self.looked.clear();
@@ -185,10 +205,8 @@ impl<S: Source> Source for Announced<'_, S> {
     fn each(&mut self, mut take: impl FnMut(&Item<'_>) -> ControlFlow<()>) -> Result<bool, S::Error> {
         let announcer = &mut *self.announcer;
         self.source.each(|item| {
-            if let Item::Event(event) = item
-                && let Some(document) = announcer.look(event)
-            {
-                let told = container::event(&document, event.ts_ns, |told| take(&Item::Event(*told)));
+            if let Some((document, ts_ns)) = announcer.look(item) {
+                let told = container::event(&document, ts_ns, |told| take(&Item::Event(*told)));
                 if told.is_break() {
                     return told;
                 }
