@@ -261,7 +261,10 @@ fn datagrams(stream: &mut Stream, fd: i64) {
 /// The name of a datagram socket after a call on it, from one port of 127.0.0.1 to another.
 fn datagram(stream: &mut Stream, call: EventId, fd: i64, from: u16, to: u16) -> String {
     const HOST: [u8; 4] = [127, 0, 0, 1];
-    let done = made(call, 10).number("res", 0).number("fd", fd);
+    let mut done = made(call, 10).number("res", 0).number("fd", fd);
+    if call == EventId::SOCKET_CONNECT_X {
+        done = done.bytes("addr", &[&[2, 127, 0, 0, 1][..], &to.to_le_bytes()].concat());
+    }
     done.bytes("tuple", &tuple(HOST, from, HOST, to)).then(stream, &[d::NAME]).remove(0)
 }
 
@@ -282,6 +285,10 @@ fn a_server_that_connects_its_datagrams_to_a_client_remains_the_server() {
         let connected = datagram(&mut stream, EventId::SOCKET_CONNECT_X, 4, 4001, server);
         assert_eq!(connected, format!("127.0.0.1:4001->127.0.0.1:{server}"));
     }
+    // Connected to nobody, as between two probes of a resolver's: the last server is still told.
+    let connect = made(EventId::SOCKET_CONNECT_X, 10).number("res", 0).number("fd", 4);
+    let connect = connect.bytes("tuple", &tuple([0; 4], 0, [0; 4], 0));
+    assert_eq!(connect.then(&mut stream, &[d::NAME]), ["0.0.0.0:0->127.0.0.1:54"]);
 }
 
 #[test]

@@ -281,22 +281,26 @@ impl Descriptor {
 
     /// Becomes a connection from a client to a server. What is not told of the server (address and
     /// port are zeros) stays as it is known; a client that is not told may be another one.
-    pub(crate) fn complete_ends(&mut self, kind: Kind, client: SocketAddr, mut server: SocketAddr) {
-        let known = self.destination();
-        if server.ip().is_unspecified() && server.is_ipv4() == known.is_ipv4() {
-            server.set_ip(known.ip());
-        }
-        if server.port() == 0 {
-            server.set_port(known.port());
-        }
+    pub(crate) fn complete_ends(&mut self, kind: Kind, client: SocketAddr, server: SocketAddr) {
         self.kind = kind;
-        self.set_ends(client, server);
+        self.set_ends(client, completed(server, self.destination()));
     }
 
     /// Exchanges the ends.
     pub fn swap_ends(&mut self) {
         self.set_ends(self.destination(), self.source());
     }
+}
+
+/// `told` with that of `known` in the place of zeros.
+pub(crate) fn completed(mut told: SocketAddr, known: SocketAddr) -> SocketAddr {
+    if told.ip().is_unspecified() && (told == NOWHERE || told.is_ipv4() == known.is_ipv4()) {
+        told.set_ip(known.ip());
+    }
+    if told.port() == 0 {
+        told.set_port(known.port());
+    }
+    told
 }
 
 /// `address:port`, without brackets, as sysdig writes it.

@@ -2,7 +2,9 @@
 
 use super::{Key, Step, keep};
 use crate::stream::Stream;
-use crate::stream::descriptor::{Descriptor, Kind, Role, Transport, single, tuple, unix_path, unmapped};
+use crate::stream::descriptor::{
+    Descriptor, Kind, Role, Transport, completed, single, tuple, unix_path, unmapped,
+};
 use crate::stream::render;
 
 const AF_UNIX: i64 = 1;
@@ -76,12 +78,18 @@ pub(crate) fn connect(stream: &mut Stream, step: &Step<'_>) {
     match tuple(bytes) {
         Some((kind, source, destination)) => {
             if !descriptor.is_between(kind, source, destination) {
-                descriptor.kind = kind;
-                descriptor.set_ends(source, destination);
                 // A server that speaks with one client only.
-                if descriptor.role == Role::Server && descriptor.transport == Transport::Udp {
-                    descriptor.swap_ends();
-                }
+                let serves = descriptor.role == Role::Server && descriptor.transport == Transport::Udp;
+                let names = step.bytes(Key::Addr).is_some_and(|address| !address.is_empty());
+                let (client, server) = if serves {
+                    (destination, source)
+                } else if names || !descriptor.kind.is_connection() {
+                    (source, destination)
+                } else {
+                    // An old event does not say to what: sysdig keeps the first one.
+                    (source, completed(descriptor.destination(), destination))
+                };
+                descriptor.complete_ends(kind, client, server);
             }
             descriptor.name_connection();
         }
