@@ -121,7 +121,8 @@ static __always_inline long unix_path(__u8 *to, struct unix_address *address)
 	/* sun_family comes first; a path counts its NUL, and an abstract name the one before it. */
 	__u64 len = (__s64)BPF_CORE_READ(address, len) - 2;
 	char first;
-	long n;
+	__u64 n;
+	long got;
 
 	/* A path that fills sun_path has its NUL behind it. */
 	if (len - 1 > UNIX_PATH || bpf_probe_read_kernel(&first, 1, from))
@@ -129,8 +130,11 @@ static __always_inline long unix_path(__u8 *to, struct unix_address *address)
 	KEEP(len);
 	if (len > UNIX_PATH)
 		len = UNIX_PATH;
-	n = bpf_probe_read_kernel_str(to, len, first ? from : from + 1);
-	return n > 0 ? n : 0;
+	got = bpf_probe_read_kernel_str(to, len, first ? from : from + 1);
+	n = got > 0 ? got : 0;
+	/* The verifier of 5.10 forgets on the way that it is no error. */
+	BOUND(n, 127);
+	return n;
 }
 
 /* struct sockaddr_in, as far as it says something. */
