@@ -41,8 +41,12 @@ pub struct Announcer {
     looked: HashMap<Box<[u8]>, u64>,
     /// What was told last of nabe's own containers, by name: names are given again.
     own: HashMap<String, Metadata>,
-    /// When the last event was.
+    /// When we began: the picture of the beginning is of about that moment.
+    begun_ns: u64,
+    /// When the last event was; 0 before the first.
     now_ns: u64,
+    /// What the picture of the beginning showed: told with the first event, since it has no time of its own.
+    first: Vec<String>,
 }
 
 /// A source whose containers are told of.
@@ -58,7 +62,17 @@ impl Announcer {
         book: Rc<RefCell<Book>>,
         messages: Sender<Message>,
     ) -> Self {
-        Self { config, watcher, book, messages, looked: HashMap::new(), own: HashMap::new(), now_ns: 0 }
+        Self {
+            config,
+            watcher,
+            book,
+            messages,
+            looked: HashMap::new(),
+            own: HashMap::new(),
+            begun_ns: container::now_ns(),
+            now_ns: 0,
+            first: Vec::new(),
+        }
     }
 
     /// `source`, with an event before the first of each container.
@@ -67,17 +81,23 @@ impl Announcer {
     }
 
     /// What there is to be told before this, and when.
-    fn look(&mut self, item: &Item<'_>) -> Option<(String, u64)> {
-        let document = match item {
+    fn look(&mut self, item: &Item<'_>) -> (Vec<String>, u64) {
+        let mut told = Vec::new();
+        match item {
             Item::Event(event) => {
                 self.now_ns = event.ts_ns;
-                self.look_at_event(event)
+                told = std::mem::take(&mut self.first);
+                told.extend(self.look_at_event(event));
             }
-            // A process whose birth was not shown, for one since its container was not known to be meant then.
-            Item::Thread(found) if self.now_ns != 0 => self.look_at(found.cgroups, None, self.now_ns),
-            _ => None,
-        };
-        document.map(|document| (document, self.now_ns))
+            Item::Thread(found) if self.now_ns == 0 => {
+                let document = self.look_at(found.cgroups, None, self.begun_ns);
+                self.first.extend(document);
+            }
+            // Whose birth was not shown, for one since its container was not known to be meant then.
+            Item::Thread(found) => told.extend(self.look_at(found.cgroups, None, self.now_ns)),
+            _ => {}
+        }
+        (told, self.now_ns)
     }
 
     fn look_at_event(&mut self, event: &Event<'_>) -> Option<String> {
@@ -205,7 +225,8 @@ impl<S: Source> Source for Announced<'_, S> {
     fn each(&mut self, mut take: impl FnMut(&Item<'_>) -> ControlFlow<()>) -> Result<bool, S::Error> {
         let announcer = &mut *self.announcer;
         self.source.each(|item| {
-            if let Some((document, ts_ns)) = announcer.look(item) {
+            let (documents, ts_ns) = announcer.look(item);
+            for document in documents {
                 let told = container::event(&document, ts_ns, |told| take(&Item::Event(*told)));
                 if told.is_break() {
                     return told;

@@ -128,12 +128,16 @@ impl Containers {
             if !current && !answer.short.is_empty() {
                 continue;
             }
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-            event(&answer.document, now, |event| road.item(&Item::Event(*event)).map(|_| ()))?;
+            event(&answer.document, now_ns(), |event| road.item(&Item::Event(*event)).map(|_| ()))?;
         }
         Ok(())
     }
+}
+
+/// Nanoseconds since the epoch.
+pub(super) fn now_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The distinct paths of a list `subsystem=path`.
