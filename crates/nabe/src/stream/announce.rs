@@ -260,13 +260,13 @@ mod tests {
             runtime_root(&|name| match name {
                 "exe" => Some(exe.as_bytes()),
                 "args" => Some(args.as_bytes()),
-                _ => Some(b"/work/\0"),
+                _ => Some(b"/srv/\0"),
             })
         };
         let some = |engine, path: &str| Some((engine, PathBuf::from(path)));
         assert_eq!(of("runc\0", "--root\0/x/y\0create\0web\0"), some(Engine::Runc, "/x/y"));
         assert_eq!(of("/usr/sbin/crun\0", "--log\0f\0--root=/x\0run\0web\0"), some(Engine::Crun, "/x"));
-        assert_eq!(of("nabe", "--root\0states\0run\0web"), some(Engine::Nabe, "/work/states"));
+        assert_eq!(of("nabe", "--root\0states\0run\0web"), some(Engine::Nabe, "/srv/states"));
         assert_eq!(of("runc", "exec\0web\0tool\0--root\0/x"), None);
         assert_eq!(of("rsync", "--root\0/x"), None);
     }
