@@ -119,7 +119,16 @@ fn an_engine_of_an_ordinary_user_finds_its_states() {
     Run::of(command("chown").arg("65534:65534").arg(&home)).ok();
     let nabe = |arguments: &[&str]| {
         let mut run = command("setpriv");
-        run.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "unshare", "-Urpmf", "./program"]);
+        run.args([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            "unshare",
+            "-Urpmf",
+            "./program",
+        ]);
         run.args(arguments).current_dir(&home).env("XDG_RUNTIME_DIR", &home).env_remove("USER");
         Run::of(&mut run)
     };
