@@ -3,6 +3,8 @@
 //! What can break memory safety from here: only [`clone3`], which is `unsafe` and asks for a process
 //! with one thread.
 
+mod signal;
+
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -11,6 +13,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use libc::{c_int, c_long, c_uint, c_ulong, c_void, pid_t};
+
+pub(crate) use signal::{
+    all_signals, default_signals, end_by_signals, ignore_broken_pipes, kill, next_signal, pidfd_signal,
+};
 
 /// The path as the kernel wants it.
 pub(crate) fn cstr(path: impl AsRef<std::ffi::OsStr>) -> io::Result<CString> {
@@ -300,25 +306,6 @@ pub(crate) fn knows_seccomp_flag(bit: libc::c_ulong) -> bool {
     check(result).is_err_and(|error| error.raw_os_error() == Some(libc::EFAULT))
 }
 
-/// What SIGPIPE did, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct BrokenPipes(libc::sighandler_t);
-
-/// Writing to who has gone is an error, and no signal, while the result lives.
-pub(crate) fn ignore_broken_pipes() -> BrokenPipes {
-    // SAFETY: no handler of ours is set, only the two dispositions that need none.
-    BrokenPipes(unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) })
-}
-
-impl Drop for BrokenPipes {
-    fn drop(&mut self) {
-        if self.0 != libc::SIG_ERR {
-            // SAFETY: what was there before comes back.
-            unsafe { libc::signal(libc::SIGPIPE, self.0) };
-        }
-    }
-}
-
 /// How many processors an affinity can speak of.
 pub(crate) const MAX_PROCESSORS: usize = 8192;
 
@@ -497,20 +484,6 @@ pub(crate) fn pidfd_open(pid: pid_t) -> io::Result<OwnedFd> {
     Ok(owned(fd))
 }
 
-/// pidfd_send_signal(2).
-pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
-    let (none, zero): (*const c_void, c_uint) = (std::ptr::null(), 0);
-    // SAFETY: no siginfo is passed.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, zero) })
-        .map(drop)
-}
-
-/// Sends a signal by pid.
-pub(crate) fn kill(pid: pid_t, signal: c_int) -> io::Result<()> {
-    // SAFETY: integers only.
-    check(unsafe { libc::kill(pid, signal) }.into()).map(drop)
-}
-
 /// Waits for a child; `-1` for any. `None` when `WNOHANG` found nothing. The status is wait(2)'s.
 pub(crate) fn wait(pid: pid_t, flags: c_int) -> io::Result<Option<(pid_t, c_int)>> {
     let mut status = 0;
@@ -532,57 +505,6 @@ pub(crate) fn exit_code(status: c_int) -> u8 {
     } else {
         u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(255)
     }
-}
-
-/// Every signal's disposition back to the default, and none blocked.
-pub(crate) fn default_signals() {
-    for signal in 1..=64 {
-        // SAFETY: the default disposition runs no code of ours; failures (9, 19, 32, 33) are harmless.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-    // SAFETY: an all-zero set is the empty one, and lives through the call.
-    unsafe {
-        let mut none: libc::sigset_t = zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-    }
-}
-
-extern "C" fn end_by(signal: libc::c_int) {
-    // SAFETY: _exit(2) is async-signal-safe and does not return.
-    unsafe { libc::_exit(128 + signal) }
-}
-
-/// Lets the usual signals end this process also where it is the first of a pid namespace, to which the kernel
-/// gives no default dispositions. An exec takes this back.
-pub(crate) fn end_by_signals() {
-    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2] {
-        // SAFETY: the handler only calls _exit(2).
-        unsafe { libc::signal(signal, end_by as extern "C" fn(libc::c_int) as libc::sighandler_t) };
-    }
-}
-
-/// Blocks every signal and gives a descriptor from which they are read.
-pub(crate) fn all_signals() -> io::Result<OwnedFd> {
-    // SAFETY: the set is filled before it is read and lives through the calls.
-    let fd = unsafe {
-        let mut set: libc::sigset_t = zeroed();
-        libc::sigfillset(&raw mut set);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
-        libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
-    };
-    check(fd.into()).map(owned)
-}
-
-/// The next signal of a descriptor of [`all_signals`].
-pub(crate) fn next_signal(fd: BorrowedFd<'_>) -> Option<c_int> {
-    // SAFETY: an all-zero structure is valid, and the kernel writes at most its size.
-    let (read, info) = unsafe {
-        let mut info: libc::signalfd_siginfo = zeroed();
-        let size = size_of::<libc::signalfd_siginfo>();
-        (libc::read(fd.as_raw_fd(), (&raw mut info).cast(), size), info)
-    };
-    (read > 0).then(|| c_int::try_from(info.ssi_signo).ok()).flatten()
 }
 
 /// Whether this process has one thread.
