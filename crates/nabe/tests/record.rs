@@ -12,7 +12,7 @@ use nabe_event::raw::{Event, Params};
 use nabe_event::table::EventId;
 use nabe_event::{Item, convert};
 use nabe_scap::{Compression, Reader, Writer};
-use support::{Run, nabe};
+use support::{NABE, Need, Run, command, directory, has, nabe};
 
 /// What sysdig makes of a capture; `None`, with a line that says so, when it is not installed.
 fn sysdig(test: &str, arguments: &[&str]) -> Option<Run> {
@@ -440,4 +440,28 @@ fn old_readers_see_descriptors_of_exit_only_events() {
     };
     let (all, helped, alone) = (want.lines().len(), common(&with), common(&without));
     assert!(helped * 100 > all * 95 && alone < helped, "{all}: {helped} with enter events, {alone} without");
+}
+
+/// Who may not record loses nothing by trying.
+#[test]
+fn what_is_there_stays_without_privileges() {
+    let test = "what_is_there_stays_without_privileges";
+    if !has(test, &[Need::Root, Need::Program("setpriv")]) {
+        return;
+    }
+    let folder = directory();
+    std::fs::copy(NABE, folder.path().join("program")).expect("a copy of the program");
+    std::fs::write(folder.path().join("kept.scap"), "kept").expect("a file");
+    Run::of(command("chown").args(["-R", "65534:65534"]).arg(folder.path())).ok();
+    for arguments in
+        [&["record", "-o", "kept.scap"][..], &["trace", "-q", "-w", "kept.scap"], &["record", "-o", "new"]]
+    {
+        let mut nabe = command("setpriv");
+        nabe.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "./program"]).args(arguments);
+        let run = Run::of(nabe.current_dir(folder.path()));
+        assert_eq!(run.status, Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains("bpf() is refused without"), "{}", run.stderr);
+    }
+    assert_eq!(std::fs::read(folder.path().join("kept.scap")).expect("the file"), b"kept");
+    assert!(!folder.path().join("new").exists());
 }

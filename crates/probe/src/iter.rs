@@ -140,7 +140,7 @@ fn last_lines(log: &str, count: usize) -> String {
 }
 
 /// Which of the capabilities that iterators need this process lacks.
-fn missing_capabilities() -> Option<String> {
+pub(crate) fn missing_capabilities() -> Option<String> {
     const SYS_ADMIN: u32 = 21;
     const PERFMON: u32 = 38;
     const BPF: u32 = 39;

@@ -261,6 +261,18 @@ fn ring_size(bytes: usize) -> usize {
     bytes.clamp(rustix::param::page_size(), 1 << 30).next_power_of_two()
 }
 
+/// Whether this process has the privileges for live events, before anything is loaded: for callers that would
+/// otherwise have begun something by the time [`Live::open`] says no.
+///
+/// # Errors
+/// The capability that is missing.
+pub fn permitted() -> Result<(), Error> {
+    iter::missing_capabilities().map_or(Ok(()), |missing| {
+        let source = std::io::Error::from_raw_os_error(libc::EPERM);
+        Err(Error::Programs(iter::Error::Capability { missing, source }))
+    })
+}
+
 /// Whether live events work here: the programs are loaded and attached for a moment.
 ///
 /// # Errors

@@ -199,6 +199,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let strangers = Strangers::default();
     // A trigger may be pulled by threads that are not recorded.
     let judge = if trigger.is_none() && args.read.is_empty() { strangers.judge(&program) } else { None };
+    if args.read.is_empty() {
+        // Before the file that is there already is begun anew.
+        nabe_probe::live::permitted()?;
+    }
     let captures = Captures::open(&args.read, Some(&args.output), false, true)?;
     let options = args.how.options(&args.output, program.selects_all());
     let as_it_is = trigger.is_none() && args.limit.is_none() && program.selects_all();

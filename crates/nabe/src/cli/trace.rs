@@ -212,6 +212,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         args.show.add_output(&mut pipeline, format)?;
     }
     if let Some(path) = &args.write {
+        // Before the file that is there already is begun anew.
+        nabe_probe::live::permitted()?;
         pipeline.add(Recorder::new(args.how.options(path, all), Some(stop.clone()))?);
     }
     let how = live::Run {
