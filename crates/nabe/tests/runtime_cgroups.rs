@@ -6,21 +6,14 @@ use std::path::Path;
 
 use serde_json::json;
 use support::bundle::{Stage, wait_until};
-use support::{Need, has, skip};
+use support::skip;
 
 const FOREVER: &str = "while :; do sleep 0.05; done";
-
-fn stage(test: &str, script: &str) -> Option<Stage> {
-    if !has(test, &[Need::Root]) {
-        return None;
-    }
-    Stage::new(test, "nabe", script)
-}
 
 #[test]
 fn without_systemd_the_driver_says_so() {
     const TEST: &str = "runtime_cgroups::refused";
-    let Some(mut stage) = stage(TEST, "true") else { return };
+    let Some(mut stage) = Stage::of_nabe(TEST, "true") else { return };
     if Path::new("/run/systemd/system").is_dir() {
         return skip(TEST, "systemd runs here");
     }
@@ -54,7 +47,7 @@ fn without_systemd_the_driver_says_so() {
 
 #[test]
 fn without_a_cgroup_it_stays_in_its_callers() {
-    let Some(mut stage) = stage("runtime_cgroups::disabled", FOREVER) else { return };
+    let Some(mut stage) = Stage::of_nabe("runtime_cgroups::disabled", FOREVER) else { return };
     stage.config["linux"]["resources"]["pids"] = json!({"limit": 7});
     stage.write();
     let id = stage.id();
@@ -77,7 +70,7 @@ fn without_a_cgroup_it_stays_in_its_callers() {
 
 #[test]
 fn patterns_mean_every_container_that_they_match() {
-    let Some(stage) = stage("runtime_cgroups::regex", FOREVER) else { return };
+    let Some(stage) = Stage::of_nabe("runtime_cgroups::regex", FOREVER) else { return };
     stage.write();
     let ids: Vec<String> = (0..3).map(|_| stage.detached()).collect();
     let (first, rest) = ids.split_first().expect("three");
@@ -109,7 +102,7 @@ fn patterns_mean_every_container_that_they_match() {
 /// As runc has it: an ordinary user in a user namespace is root there, and the state is his.
 #[test]
 fn the_owner_is_whose_the_state_is() {
-    let Some(stage) = stage("runtime_cgroups::owner", FOREVER) else { return };
+    let Some(stage) = Stage::of_nabe("runtime_cgroups::owner", FOREVER) else { return };
     stage.write();
     let id = stage.detached();
     std::os::unix::fs::chown(stage.root().join(&id), Some(54_321), None).expect("given away");
@@ -119,7 +112,7 @@ fn the_owner_is_whose_the_state_is() {
 
 #[test]
 fn a_template_has_the_name_that_is_asked_for() {
-    let Some(stage) = stage("runtime_cgroups::spec", "true") else { return };
+    let Some(stage) = Stage::of_nabe("runtime_cgroups::spec", "true") else { return };
     for (name, place) in
         [("other.json", stage.path().join("other.json")), ("", stage.path().join("third.json"))]
     {

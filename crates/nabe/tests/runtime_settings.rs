@@ -10,17 +10,10 @@ use support::{NABE, Need, Run, command, has, skip};
 
 const FOREVER: &str = "while :; do sleep 0.05; done";
 
-fn stage(test: &str, script: &str) -> Option<Stage> {
-    if !has(test, &[Need::Root]) {
-        return None;
-    }
-    Stage::new(test, "nabe", script)
-}
-
 #[test]
 fn memory_is_where_the_policy_says() {
     const TEST: &str = "runtime_settings::memory";
-    let Some(mut stage) = stage(TEST, "cat /proc/self/numa_maps") else { return };
+    let Some(mut stage) = Stage::of_nabe(TEST, "cat /proc/self/numa_maps") else { return };
     if !Path::new("/proc/self/numa_maps").exists() {
         return skip(TEST, "the kernel knows no NUMA");
     }
@@ -50,7 +43,7 @@ fn groups_are_kept_when_asked_for() {
     if !has(TEST, &[Need::Program("setpriv")]) {
         return;
     }
-    let Some(mut stage) = stage(TEST, "grep Groups /proc/self/status") else { return };
+    let Some(mut stage) = Stage::of_nabe(TEST, "grep Groups /proc/self/status") else { return };
     for (asked, groups) in [("0", "Groups:"), ("1", "Groups: 7 11")] {
         stage.config["annotations"] = json!({"run.oci.keep_original_groups": asked});
         stage.write();
@@ -66,7 +59,7 @@ fn groups_are_kept_when_asked_for() {
 #[test]
 fn what_was_frozen_elsewhere_can_be_deleted() {
     const TEST: &str = "runtime_settings::frozen";
-    let Some(stage) = stage(TEST, FOREVER) else { return };
+    let Some(stage) = Stage::of_nabe(TEST, FOREVER) else { return };
     let freezer = Path::new("/sys/fs/cgroup/freezer");
     if !freezer.is_dir() {
         return skip(TEST, "no freezer of cgroup v1");
@@ -88,7 +81,7 @@ fn what_was_frozen_elsewhere_can_be_deleted() {
 #[test]
 fn devices_have_other_names_in_a_user_namespace() {
     let script = "stat -c %t:%T /dev/nothing; grep -c ' /dev/nothing .*nosuid.*noexec' /proc/self/mountinfo";
-    let Some(mut stage) = stage("runtime_settings::devices", script) else { return };
+    let Some(mut stage) = Stage::of_nabe("runtime_settings::devices", script) else { return };
     let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
     stage.config["linux"]["uidMappings"] = map.clone();
     stage.config["linux"]["gidMappings"] = map;
@@ -111,7 +104,7 @@ fn an_engine_of_an_ordinary_user_finds_its_states() {
     if !has(TEST, &["setpriv", "unshare"].map(Need::Program)) {
         return;
     }
-    let Some(stage) = stage(TEST, "") else { return };
+    let Some(stage) = Stage::of_nabe(TEST, "") else { return };
     let home = stage.path().join("home");
     std::fs::create_dir(&home).expect("a directory");
     // The program may be built where only root may go.

@@ -115,8 +115,10 @@ pub enum Verb {
     /// Make a container from a bundle, its program not started
     Create(CreateArgs),
     /// Start the program of a container that was made
+    #[command(after_help = "Example:\n  nabe create --bundle mine web && nabe start web")]
     Start(IdArgs),
     /// Show the state of a container as JSON
+    #[command(after_help = "Example:\n  nabe state web | jq -r .status")]
     State(IdArgs),
     /// Send a signal to a container
     Kill(manage::KillArgs),
@@ -127,8 +129,10 @@ pub enum Verb {
     /// List containers
     List(manage::ListArgs),
     /// Freeze a container
+    #[command(after_help = "Example:\n  nabe pause web && nabe resume web")]
     Pause(IdArgs),
     /// Thaw a container
+    #[command(after_help = "Example:\n  nabe pause web && nabe resume web")]
     Resume(IdArgs),
     /// Change the limits of a container
     Update(Box<manage::UpdateArgs>),

@@ -23,6 +23,11 @@ const APPLETS: [&str; 24] = [
 ];
 
 impl Stage {
+    /// A bundle of nabe's for root; `None`, with the reason printed, when that cannot be here.
+    pub(crate) fn of_nabe(test: &str, script: &str) -> Option<Self> {
+        super::has(test, &[super::Need::Root]).then(|| Self::new(test, "nabe", script)).flatten()
+    }
+
     /// A bundle that runs this script; `None`, with the reason printed, when that cannot be here.
     pub(crate) fn new(test: &str, runtime: &'static str, script: &str) -> Option<Self> {
         let Some(busybox) = program("busybox") else {

@@ -16,6 +16,7 @@ use super::{Failure, Global, arguments};
 
 /// Send a signal to a container.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  nabe kill web TERM\n  nabe kill --all web KILL")]
 pub struct KillArgs {
     /// To all of its processes
     #[arg(short, long)]
@@ -33,6 +34,7 @@ pub struct KillArgs {
 
 /// Remove a container.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  nabe delete web\n  nabe delete --force web")]
 pub struct DeleteArgs {
     /// End it first when it runs; not to be there is no error
     #[arg(short, long)]
@@ -47,6 +49,7 @@ pub struct DeleteArgs {
 
 /// List containers.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  nabe list\n  nabe list --format json | jq -r '.[].id'")]
 pub struct ListArgs {
     /// table or json
     #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
