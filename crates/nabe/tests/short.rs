@@ -238,32 +238,34 @@ fn plain_runc_with_a_root_of_its_own() {
     assert_eq!((&row["container.id"], &row["container.image"]), (&name.as_str().into(), &"".into()));
 }
 
-/// Imports two images of nabe's own, `short:even` and `short:odd`.
-fn images(folder: &Path, nabe: &impl Fn(&[&str]) -> Command) {
+/// A folder with a store of two images of nabe's own, `short:even` and `short:odd`, and nabe using it; `None`,
+/// with the reason printed, where that cannot be.
+fn images(test: &str) -> Option<(tempfile::TempDir, impl Fn(&[&str]) -> Command)> {
+    if !may_run(test) || !has(test, &[Need::Program("busybox"), Need::Program("tar")]) {
+        return None;
+    }
+    let folder = directory();
+    let store = folder.path().join("store");
+    let nabe = move |arguments: &[&str]| {
+        let mut command = nabe_command(arguments);
+        command.env("NABE_ROOT", &store).stdin(Stdio::null());
+        command
+    };
     for tag in ["even", "odd"] {
         let made = "mkdir -p $0/bin && cp \"$(command -v busybox)\" $0/bin/busybox && ln -s busybox $0/bin/sleep && touch $0/$0 && tar -C $0 -cf $0.tar .";
-        let made = command("sh").args(["-ec", made, tag]).current_dir(folder).status();
+        let made = command("sh").args(["-ec", made, tag]).current_dir(folder.path()).status();
         assert!(made.expect("sh runs").success());
-        let archive = folder.join(format!("{tag}.tar")).display().to_string();
+        let archive = folder.path().join(format!("{tag}.tar")).display().to_string();
         Run::of(&mut nabe(&["import", "-q", &archive, &format!("short:{tag}")])).ok();
     }
+    Some((folder, nabe))
 }
 
 /// nabe's own, many of one name: each with its own image.
 #[test]
 fn short_containers_of_nabe() {
     let test = "short_containers_of_nabe";
-    if !may_run(test) || !has(test, &[Need::Program("busybox"), Need::Program("tar")]) {
-        return;
-    }
-    let folder = directory();
-    let store = folder.path().join("store").display().to_string();
-    let nabe = |arguments: &[&str]| {
-        let mut command = nabe_command(arguments);
-        command.env("NABE_ROOT", &store).stdin(Stdio::null());
-        command
-    };
-    images(folder.path(), &nabe);
+    let Some((_folder, nabe)) = images(test) else { return };
     let name = format!("short-{}", std::process::id());
     let observers = Observers::start(|arguments| nabe_command(arguments));
     let load = Load::new();
@@ -295,17 +297,7 @@ fn short_containers_of_nabe() {
 #[test]
 fn containers_are_selected_by_name_when_they_come_later() {
     let test = "containers_are_selected_by_name_when_they_come_later";
-    if !may_run(test) || !has(test, &[Need::Program("busybox"), Need::Program("tar")]) {
-        return;
-    }
-    let folder = directory();
-    let store = folder.path().join("store").display().to_string();
-    let nabe = |arguments: &[&str]| {
-        let mut command = nabe_command(arguments);
-        command.env("NABE_ROOT", &store).stdin(Stdio::null());
-        command
-    };
-    images(folder.path(), &nabe);
+    let Some((folder, nabe)) = images(test) else { return };
     let name = format!("later-{}", std::process::id());
     let other = format!("other-{}", std::process::id());
     let file = folder.path().join("out");
